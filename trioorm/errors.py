@@ -1,0 +1,301 @@
+"""Every exception of trioorm, in one tree.
+
+The contract: each class knows whether running the same work again is safe (`safe_to_retry`), and an error that the server reported
+carries its SQLSTATE and the server's own fields. Bind values are never part of a message. This file imports nothing of ours and no
+driver, so that both wings may raise from it; errors that must also subclass psycopg_pool's live in `pool/`.
+
+Source: PostgreSQL manual, appendix A (SQLSTATE codes).
+"""
+
+from collections.abc import Iterator
+
+
+class TrioormError(Exception):
+    """The root of all exceptions that trioorm raises.
+
+    Attributes:
+        safe_to_retry: True when nothing of the failed work can have taken effect and the cause may pass.
+    """
+
+    safe_to_retry: bool = False
+
+
+# Wrong use: refused before anything is sent to the server.
+
+
+class UsageError(TrioormError):
+    """The library was called in a way that cannot work; nothing was sent."""
+
+
+class ModelError(UsageError):
+    """A model class is declared in a way that no table can follow."""
+
+
+class QueryError(UsageError):
+    """A statement cannot be built as asked."""
+
+
+class BindError(UsageError):
+    """A value cannot be sent as the type that its column or parameter has."""
+
+
+class RelationNotLoaded(UsageError):
+    """A relation was read that was not loaded with the object.
+
+    It is no `AttributeError`, so that `getattr(obj, name, default)` cannot hide it.
+    """
+
+
+class DatabaseClosed(UsageError):
+    """The database was used after its `async with` block ended."""
+
+
+class WrongDatabaseOwner(UsageError):
+    """A database was used from an event loop, thread or process that did not open it."""
+
+
+class TransactionClosed(UsageError):
+    """A transaction or savepoint was used after its block ended."""
+
+
+class TransactionBusy(UsageError):
+    """The transaction's connection is held by a block that this task itself is inside of."""
+
+
+# Rows that are not as the caller said.
+
+
+class RowCountError(TrioormError):
+    """A statement returned another number of rows than its verb allows."""
+
+
+class NoRowFound(RowCountError):
+    """Exactly one row was asked for and there is none."""
+
+
+class TooManyRows(RowCountError):
+    """At most one row was asked for and there are several."""
+
+
+# The connection.
+
+
+class DatabaseUnavailable(TrioormError):
+    """The server cannot be reached or does not let us in."""
+
+
+class ConnectFailed(DatabaseUnavailable):
+    """No connection could be made. Nothing was sent, so it is safe to retry.
+
+    Attributes:
+        sqlstate: the server's code when it answered at all (28P01 for a wrong password), else None.
+    """
+
+    safe_to_retry = True
+
+    def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class AuthenticationFailed(ConnectFailed):
+    """The server refused the user, the password or the database name; retrying will not help."""
+
+    safe_to_retry = False
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The connection broke while a statement was under way.
+
+    Attributes:
+        safe_to_retry: True when the statement was a read or stood in a transaction, which the server has rolled back.
+    """
+
+    def __init__(self, message: str, *, safe_to_retry: bool = False) -> None:
+        super().__init__(message)
+        self.safe_to_retry = safe_to_retry
+
+
+class CleanupOverrun(DatabaseUnavailable):
+    """Cleaning up after a cancellation took longer than its budget; the connection was closed."""
+
+
+# The outcome of a transaction.
+
+
+class TransactionRolledBack(TrioormError):
+    """COMMIT was answered with ROLLBACK, because a statement had failed inside and its error was swallowed.
+
+    Nothing was written. Attributes: `first_error`, the error that aborted the transaction, when known (also the cause).
+    """
+
+    def __init__(self, message: str, *, first_error: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.first_error = first_error
+
+
+class CommitOutcomeUnknown(TrioormError):
+    """The connection broke after the request was sent, and whether it took effect is not known.
+
+    Attributes:
+        transaction_id: the server's 64-bit transaction id when it was known, to ask with `pg_xact_status`; None for a single write.
+    """
+
+    def __init__(self, message: str, *, transaction_id: int | None = None) -> None:
+        super().__init__(message)
+        self.transaction_id = transaction_id
+
+
+# What the server reported.
+
+
+class DatabaseError(TrioormError):
+    """The server answered a statement with an error.
+
+    Attributes:
+        sqlstate: five characters, see PostgreSQL's manual, appendix A.
+        message_primary: the server's own sentence.
+        detail, hint: the server's further words, or None. `detail` may quote values of the row, so it is an attribute and not part of the text.
+        constraint, table, column, schema_name: what the server named, or None.
+        position: where in the statement, in characters from 1, or None.
+        statement: the SQL text without values, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sqlstate: str = "XX000",
+        message_primary: str = "",
+        detail: str | None = None,
+        hint: str | None = None,
+        constraint: str | None = None,
+        table: str | None = None,
+        column: str | None = None,
+        schema_name: str | None = None,
+        position: int | None = None,
+        statement: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.message_primary = message_primary
+        self.detail = detail
+        self.hint = hint
+        self.constraint = constraint
+        self.table = table
+        self.column = column
+        self.schema_name = schema_name
+        self.position = position
+        self.statement = statement
+
+
+class IntegrityError(DatabaseError):
+    """A constraint was violated (class 23)."""
+
+
+class UniqueViolation(IntegrityError):
+    """A row with the same key exists already (23505)."""
+
+
+class ForeignKeyViolation(IntegrityError):
+    """A row refers to a row that is not there, or is still referred to (23503)."""
+
+
+class NotNullViolation(IntegrityError):
+    """A column that must have a value got none (23502)."""
+
+
+class CheckViolation(IntegrityError):
+    """A row breaks a check constraint (23514)."""
+
+
+class ExclusionViolation(IntegrityError):
+    """A row conflicts with another under an exclusion constraint (23P01)."""
+
+
+class DataError(DatabaseError):
+    """A value does not fit (class 22): out of range, division by zero, malformed text."""
+
+
+class StatementError(DatabaseError):
+    """The statement itself is wrong (class 42): syntax, a missing table or column, a missing privilege."""
+
+
+class UndefinedTable(StatementError):
+    """The table does not exist (42P01)."""
+
+
+class UndefinedColumn(StatementError):
+    """The column does not exist (42703)."""
+
+
+class InsufficientPrivilege(StatementError):
+    """The role may not do this (42501)."""
+
+
+class TransactionAborted(DatabaseError):
+    """An earlier statement failed, so the server refuses all further ones in this transaction (25P02)."""
+
+
+class QueryCanceled(DatabaseError):
+    """The server cancelled the statement (57014): somebody asked for it, or a limit of the server passed."""
+
+
+class ConcurrencyError(DatabaseError):
+    """Another transaction was in the way; run the whole transaction again."""
+
+    safe_to_retry = True
+
+
+class SerializationFailure(ConcurrencyError):
+    """The transaction cannot be put in order with the others (40001)."""
+
+
+class DeadlockDetected(ConcurrencyError):
+    """Two transactions waited for each other (40P01)."""
+
+
+class LockNotAvailable(DatabaseError):
+    """A lock was not to be had at once or within `lock_timeout` (55P03)."""
+
+
+class ServerShutdown(DatabaseError):
+    """The server is stopping, starting or out of connections (classes 53 and 57P)."""
+
+
+_BY_SQLSTATE: dict[str, type[DatabaseError]] = {
+    "23505": UniqueViolation,
+    "23503": ForeignKeyViolation,
+    "23502": NotNullViolation,
+    "23514": CheckViolation,
+    "23P01": ExclusionViolation,
+    "42P01": UndefinedTable,
+    "42703": UndefinedColumn,
+    "42501": InsufficientPrivilege,
+    "25P02": TransactionAborted,
+    "57014": QueryCanceled,
+    "40001": SerializationFailure,
+    "40P01": DeadlockDetected,
+    "55P03": LockNotAvailable,
+}
+_BY_CLASS: dict[str, type[DatabaseError]] = {
+    "22": DataError,
+    "23": IntegrityError,
+    "42": StatementError,
+    "53": ServerShutdown,
+    "57": ServerShutdown,
+}
+
+
+def error_class_for(sqlstate: str) -> type[DatabaseError]:
+    """The class of a server error: by its code, else by the code's first two characters, else `DatabaseError`."""
+    return _BY_SQLSTATE.get(sqlstate) or _BY_CLASS.get(sqlstate[:2]) or DatabaseError
+
+
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
+    """All errors inside nested exception groups, left to right; the error itself when it is no group."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves_of(inner)
+    else:
+        yield error
