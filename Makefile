@@ -1,0 +1,53 @@
+# Every target prepares its own part of .venv once; later runs only look at a stamp file.
+#
+#   make demo     load real films into a real PostgreSQL and put the library through its paces; ARGS="..." is passed on
+#   make test     make check, then all tests on two processes
+#   make check    formatting, lint, both type checkers, import contracts
+#   make docs     build the documentation into docs/_build/html
+#   make clean    remove .venv and everything built
+#
+# PYTHON names the interpreter to build .venv with, 3.11 or newer: make test PYTHON=python3.12
+
+PYTHON ?= python3
+WORKERS ?= 2
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := trioorm tests $(wildcard examples)
+
+# pyright would otherwise ask the package index for a newer version of itself on every run.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: demo test check docs clean
+
+demo: $(VENV)/ready-demo
+	$(BIN)/python -m examples.films $(ARGS)
+
+test: check $(VENV)/ready-test
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
+
+check: $(VENV)/ready-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+docs: $(VENV)/ready-docs
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --nitpicky docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+clean:
+	rm -rf $(VENV) docs/_build dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# One stamp for each set of extras. The install is editable, so only pyproject.toml makes it stale.
+$(VENV)/ready-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "trioorm needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo 'not found')." >&2; \
+		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
