@@ -120,6 +120,21 @@ class CleanupOverrun(DatabaseUnavailable):
     """Cleaning up after a cancellation took longer than its budget; the connection was closed."""
 
 
+# A server of our own.
+
+
+class EmbeddedServerError(DatabaseUnavailable):
+    """An embedded server cannot be found, initialised, started or used as asked.
+
+    Attributes:
+        log_tail: the last lines of the server's own log, or "" when it wrote none.
+    """
+
+    def __init__(self, message: str, *, log_tail: str = "") -> None:
+        super().__init__(message)
+        self.log_tail = log_tail
+
+
 # The outcome of a transaction.
 
 
