@@ -1,0 +1,1 @@
+"""trioorm: PostgreSQL for structured concurrency, on Trio and asyncio."""

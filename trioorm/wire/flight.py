@@ -1,0 +1,191 @@
+"""A flight: statements sent together, with one sync at the end, and their results collected without waiting.
+
+Beside it the answer to a single statement outside pipeline mode, which looks the same to the connection that waits for it.
+
+The contract: making a flight queues everything in libpq and sends nothing yet; `advance` does all that can be done without waiting and says
+what to wait for; afterwards `outcomes` holds one result for each step, in order. Of the steps behind a failed one the server runs none.
+The waiting is the caller's (`AnyIOConnection.fly`), and so is what to do about an interruption.
+
+libpq's pipeline mode is used directly: psycopg's `conn.pipeline()` costs more than the trips that it saves on a local socket.
+
+Source: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
+"""
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Protocol
+
+from psycopg import pq
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Wait
+
+from trioorm.wire.statements import PreparedNames, Step
+
+__all__ = ["Answer", "Flight", "PlainAnswer"]
+
+_FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
+_PIPELINE_ABORTED = pq.ExecStatus.PIPELINE_ABORTED
+_PIPELINE_SYNC = pq.ExecStatus.PIPELINE_SYNC
+_TUPLES_CHUNK = pq.ExecStatus.TUPLES_CHUNK
+_PIPELINE_OFF = pq.PipelineStatus.OFF
+
+
+class _For(Enum):
+    """What a libpq command under way is for."""
+
+    STEP = auto()
+    PREPARE = auto()
+    CLOSE = auto()
+    NOTHING = auto()
+
+
+class Answer(Protocol):
+    """What a connection waits for: it says when to wait and for what, and keeps the results."""
+
+    outcomes: list[PGresult]
+    complete: bool
+
+    def advance(self) -> Wait | None: ...
+
+    @property
+    def failure(self) -> tuple[bytes, PGresult] | None: ...
+
+
+class Flight:
+    """One pipeline of steps, from the first byte to the answer of its sync.
+
+    Attributes:
+        outcomes: the result of each step so far, in order; a failed or skipped step has its error result.
+        complete: whether the answer of the sync has come, so that the connection is free again.
+    """
+
+    __slots__ = ("_commands", "_flushed", "_last", "_pgconn", "_prepared", "complete", "outcomes", "steps")
+
+    def __init__(self, pgconn: PGconn, prepared: PreparedNames, steps: Sequence[Step]) -> None:
+        self._pgconn = pgconn
+        self._prepared = prepared
+        self.steps = steps
+        self.outcomes: list[PGresult] = []
+        self.complete = False
+        self._flushed = False
+        self._last: PGresult | None = None
+        # What each libpq command under way is for, and the name of the statement that it prepares or closes.
+        self._commands: list[tuple[_For, bytes]] = []
+        if pgconn.pipeline_status == _PIPELINE_OFF:
+            pgconn.enter_pipeline_mode()
+        preparing: set[bytes] = set()
+        for step in steps:
+            self._queue(step, preparing)
+        pgconn.pipeline_sync()
+        self._commands.reverse()
+
+    def _queue(self, step: Step, preparing: set[bytes]) -> None:
+        pgconn, statement = self._pgconn, step.statement
+        name = statement.name
+        if not name:
+            pgconn.send_query_params(
+                statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
+            )
+            self._commands.append((_For.STEP, b""))
+            return
+        if name in self._prepared:
+            self._prepared.touch(name)
+        elif name not in preparing:
+            preparing.add(name)
+            for surplus in self._prepared.surplus(len(preparing)):
+                pgconn.send_close_prepared(surplus)
+                self._commands.append((_For.CLOSE, surplus))
+            pgconn.send_prepare(name, statement.text, statement.parameter_types)
+            self._commands.append((_For.PREPARE, name))
+        pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
+        self._commands.append((_For.STEP, b""))
+
+    def advance(self) -> Wait | None:
+        """Do what can be done without waiting.
+
+        Returns:
+            What to wait for next; None when complete.
+
+        Raises:
+            psycopg.OperationalError: the connection broke; what had come before is in `outcomes`.
+        """
+        if not self._flushed:
+            if self._pgconn.flush():
+                # The server may be blocked on answers that we have not read: read while writing.
+                self._collect()
+                return Wait.RW
+            self._flushed = True
+        self._collect()
+        return None if self.complete else Wait.R
+
+    def _collect(self) -> None:
+        pgconn = self._pgconn
+        while not self.complete and not pgconn.is_busy():
+            result = pgconn.get_result()
+            if result is None:
+                if self._last is None:
+                    return  # nothing is under way any more: the connection is gone, and reading says so
+                self._land(self._last)
+                self._last = None
+            elif result.status == _PIPELINE_SYNC:
+                self.complete = True
+            elif self._last is None or result.status == _FATAL_ERROR:
+                self._last = result
+
+    def _land(self, result: PGresult) -> None:
+        """Book the result of the command that has just ended."""
+        purpose, name = self._commands.pop()
+        failed = result.status in (_FATAL_ERROR, _PIPELINE_ABORTED)
+        if purpose is _For.STEP:
+            self.outcomes.append(result)
+        elif purpose is _For.PREPARE and not failed:
+            self._prepared.add(name)
+        elif purpose is _For.PREPARE and result.status == _FATAL_ERROR:
+            # The error of the preparation is the step's own; the "pipeline aborted" that follows says nothing.
+            self._commands[-1] = (_For.NOTHING, b"")
+            self.outcomes.append(result)
+        elif purpose is _For.CLOSE and failed:
+            # The flight failed before it: the server still has the statement.
+            self._prepared.add(name)
+
+    @property
+    def failure(self) -> tuple[bytes, PGresult] | None:
+        """The text of the first failed step and its error result, or None."""
+        for step, outcome in zip(self.steps, self.outcomes, strict=False):
+            if outcome.status == _FATAL_ERROR:
+                return step.statement.text, outcome
+        return None
+
+
+class PlainAnswer:
+    """The answer to one statement that was sent outside pipeline mode: a stream of rows, or a COPY.
+
+    Attributes:
+        outcomes: the results so far, without the rows that nobody asked for.
+        complete: whether all of it has come, so that the connection is free again.
+    """
+
+    __slots__ = ("_pgconn", "_text", "complete", "outcomes")
+
+    def __init__(self, pgconn: PGconn, text: bytes) -> None:
+        self._pgconn = pgconn
+        self._text = text
+        self.outcomes: list[PGresult] = []
+        self.complete = False
+
+    def advance(self) -> Wait | None:
+        """Do what can be done without waiting, as `Flight.advance`; rows of a stream are thrown away."""
+        if self._pgconn.flush():
+            return Wait.RW
+        while not self.complete and not self._pgconn.is_busy():
+            result = self._pgconn.get_result()
+            if result is None:
+                self.complete = True
+            elif result.status != _TUPLES_CHUNK:
+                self.outcomes.append(result)
+        return None if self.complete else Wait.R
+
+    @property
+    def failure(self) -> tuple[bytes, PGresult] | None:
+        """The text and the error result, or None."""
+        return next(((self._text, outcome) for outcome in self.outcomes if outcome.status == _FATAL_ERROR), None)

@@ -1,0 +1,106 @@
+"""The only place of trioorm with `shield=True`: finishing work after a cancellation has arrived, within a bound.
+
+Two things make cleanup after a cancellation hard. Trio and AnyIO cancel by level: every unshielded wait on the way out raises again, so cleanup
+must be shielded, and a shield without a bound turns a frozen server into a frozen program. And asyncio's own cancels (`Task.cancel`,
+`asyncio.timeout`, Ctrl-C) go through an AnyIO shield; they come once, so they are held during cleanup and delivered again afterwards.
+
+`Shield` does both. It is entered only when a cancellation has arrived or when a rollback must run, never on the way of a healthy statement.
+
+Source: https://docs.python.org/3/library/asyncio-task.html#asyncio.Task.uncancel
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+class Shield:
+    """A block whose waits cannot be cancelled from outside and end by a deadline.
+
+    Every wait inside goes through `wait`. The block itself never raises a cancellation; one of asyncio's own that came meanwhile is in `held`.
+
+    Args:
+        seconds: how long the waits inside may take in all, in seconds.
+    """
+
+    __slots__ = ("_scope", "deadline", "held")
+
+    def __init__(self, seconds: float) -> None:
+        self.deadline = anyio.current_time() + seconds
+        self.held: asyncio.CancelledError | None = None
+        self._scope = anyio.CancelScope(shield=True)
+
+    def __enter__(self) -> Self:
+        self._scope.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._scope.__exit__(kind, error, traceback)
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return anyio.current_time() >= self.deadline
+
+    async def wait(self, wait: Callable[[], Awaitable[T]], *, until: float | None = None) -> T | None:
+        """Wait, holding asyncio's own cancels; a wait that was broken off by one is simply started again.
+
+        Args:
+            wait: makes the awaitable; it must be one that can be started again, such as waiting for a socket.
+            until: an earlier deadline for this wait alone, on the clock of `anyio.current_time`.
+
+        Returns:
+            What the wait returned, or None when the deadline passed first.
+
+        Checkpoint: only if it waits.
+        """
+        deadline = self.deadline if until is None else min(until, self.deadline)
+        while True:
+            try:
+                with anyio.CancelScope(deadline=deadline):
+                    return await wait()
+                return None
+            except asyncio.CancelledError as cancel:
+                # Inside the shield and past the scope above, only asyncio's own cancel can come here.
+                self.held = cancel
+                if anyio.current_time() >= deadline:
+                    return None
+
+
+def is_own_cancel_of_asyncio(interruption: BaseException) -> bool:
+    """Whether a cancellation is asyncio's own, which comes once, and not one of an AnyIO scope, which comes again by itself."""
+    return isinstance(interruption, asyncio.CancelledError) and anyio.current_effective_deadline() != float("-inf")
+
+
+def to_raise(interruption: BaseException, held: asyncio.CancelledError | None) -> BaseException:
+    """Which of two cancellations to raise after cleanup: asyncio's own, since the other comes again by itself."""
+    return interruption if held is None or is_own_cancel_of_asyncio(interruption) else held
+
+
+def deliver_again(interruption: BaseException, held: asyncio.CancelledError | None) -> None:
+    """See to it that a cancellation which could not stop the work any more is still delivered, at the next checkpoint.
+
+    A cancelled scope of Trio or AnyIO does so by itself. asyncio's own cancel came once and was caught, so it is sent anew, unless whoever
+    cancelled has taken it back by then (`Task.uncancel`, as `asyncio.timeout` does at its end). Ctrl-C is raised here and now.
+
+    Args:
+        interruption: what broke the wait off.
+        held: asyncio's own cancel that came during cleanup, if any.
+    """
+    if isinstance(interruption, KeyboardInterrupt | SystemExit):
+        raise interruption
+    cancel = held or (interruption if is_own_cancel_of_asyncio(interruption) else None)
+    if cancel is None or (task := asyncio.current_task()) is None or not (requests := task.cancelling()):
+        return
+
+    def cancel_if_still_wanted() -> None:
+        if not task.done() and task.cancelling() >= requests:
+            task.uncancel()
+            task.cancel(*cancel.args)
+
+    asyncio.get_running_loop().call_soon(cancel_if_still_wanted)

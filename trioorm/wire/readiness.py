@@ -1,0 +1,215 @@
+"""Waiting until a connection's socket can be read or written, natively on Trio and on asyncio.
+
+The contract: one task at a time waits for one connection; a wait that is cancelled leaves nothing registered that could fire for somebody
+else; `close()` must be called before the socket is closed. Waiting is the only thing done here: nothing is sent, and bytes are taken from
+the socket only by libpq.
+
+On Trio every wait arms epoll once (`trio.lowlevel.wait_readable`). On asyncio one reader stays registered for the connection's life, since
+registering it anew for each wait costs more than the query; when bytes come while nobody waits (a paused stream, a closing server), the reader
+takes itself out until the next wait, or it would be called again and again.
+
+Source: psycopg's `waiting` module (https://github.com/psycopg/psycopg), whose `Wait` and `Ready` are used here.
+"""
+
+import asyncio
+import select
+from typing import Protocol
+
+import sniffio
+import trio
+from psycopg import OperationalError
+from psycopg.pq.abc import PGconn
+from psycopg.waiting import Ready, Wait
+
+__all__ = ["Readiness", "Ready", "Wait", "readiness_for"]
+
+
+class Readiness(Protocol):
+    """What both event loops offer to a connection."""
+
+    async def wait(self, want: Wait) -> Ready:
+        """Wait until the socket is ready in one of the wanted ways, and say in which.
+
+        Checkpoint: always for reading; only if it waits for writing.
+        """
+        ...
+
+    async def wait_for_result(self) -> bool:
+        """Wait until more has come from the server and hand it to libpq.
+
+        Returns:
+            True, always: more has come, though perhaps not yet a whole result.
+
+        Raises:
+            psycopg.OperationalError: the connection broke.
+
+        Checkpoint: always.
+        """
+        ...
+
+    def close(self) -> None:
+        """Forget the socket. To be called before libpq closes it."""
+        ...
+
+
+def readiness_for(pgconn: PGconn) -> Readiness:
+    """The readiness of the running event loop for one connection."""
+    if sniffio.current_async_library() == "trio":
+        return TrioReadiness(pgconn)
+    return AsyncioReadiness(pgconn)
+
+
+def _ready_now(fileno: int, want: Wait) -> Ready:
+    """In which of the wanted ways the socket is ready at this moment (NONE: in none)."""
+    poller = select.poll()
+    poller.register(fileno, (select.POLLIN if want & Wait.R else 0) | (select.POLLOUT if want & Wait.W else 0))
+    ready = 0
+    for _, events in poller.poll(0):
+        if events & ~select.POLLOUT:  # hang-ups and errors are learnt by reading
+            ready |= Ready.R
+        if events & select.POLLOUT:
+            ready |= Ready.W
+    return Ready(ready)
+
+
+def _closed() -> OperationalError:
+    return OperationalError("the connection was closed while a task waited for its answer")
+
+
+class TrioReadiness:
+    """Readiness on Trio, straight on its low level."""
+
+    __slots__ = ("_fileno", "_pgconn", "_waiting")
+
+    def __init__(self, pgconn: PGconn) -> None:
+        self._pgconn = pgconn
+        self._fileno = pgconn.socket
+        self._waiting = False
+
+    async def wait(self, want: Wait) -> Ready:
+        if want == Wait.R:
+            await self._wait_one(trio.lowlevel.wait_readable)
+            return Ready.R
+        # A socket is nearly always writable, and asking costs less than going round the loop.
+        if ready := _ready_now(self._fileno, want):
+            return ready
+        if want == Wait.W:
+            await self._wait_one(trio.lowlevel.wait_writable)
+            return Ready.W
+        async with trio.open_nursery() as nursery:
+            for wait in (trio.lowlevel.wait_readable, trio.lowlevel.wait_writable):
+                nursery.start_soon(self._first_of, wait, nursery.cancel_scope)
+        return _ready_now(self._fileno, want)
+
+    async def _first_of(self, wait: "_TrioWait", scope: trio.CancelScope) -> None:
+        await self._wait_one(wait)
+        scope.cancel()
+
+    async def _wait_one(self, wait: "_TrioWait") -> None:
+        self._waiting = True
+        try:
+            await wait(self._fileno)
+        except trio.ClosedResourceError:
+            raise _closed() from None
+        finally:
+            self._waiting = False
+
+    async def wait_for_result(self) -> bool:
+        await self._wait_one(trio.lowlevel.wait_readable)
+        self._pgconn.consume_input()
+        return True
+
+    def close(self) -> None:
+        # Only while a task waits is the number surely still our socket's: libpq closes a broken one by itself, and numbers are used again.
+        if self._waiting:
+            trio.lowlevel.notify_closing(self._fileno)
+
+
+class _TrioWait(Protocol):
+    async def __call__(self, sock: int, /) -> None: ...
+
+
+class AsyncioReadiness:
+    """Readiness on asyncio and uvloop, with one reader for the connection's life."""
+
+    __slots__ = ("_fileno", "_loop", "_pgconn", "_reading", "_waiter", "_wants_result")
+
+    def __init__(self, pgconn: PGconn) -> None:
+        self._pgconn = pgconn
+        self._fileno = pgconn.socket
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._wants_result = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def wait(self, want: Wait) -> Ready:
+        if want == Wait.R:
+            await self._wait_readable()
+            return Ready.R
+        if ready := _ready_now(self._fileno, want):
+            return ready
+        self._loop.add_writer(self._fileno, self._wake)
+        try:
+            if want == Wait.W:
+                await self._wait_woken()
+            else:
+                await self._wait_readable()
+        finally:
+            self._loop.remove_writer(self._fileno)
+        return _ready_now(self._fileno, want)
+
+    async def wait_for_result(self) -> bool:
+        self._wants_result = True
+        try:
+            await self._wait_readable()
+        finally:
+            self._wants_result = False
+        try:
+            self._pgconn.consume_input()
+        except OperationalError:
+            self._stop_reading()
+            raise
+        return True
+
+    def close(self) -> None:
+        self._stop_reading()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(_closed())
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._fileno)
+
+    async def _wait_readable(self) -> None:
+        if not self._reading:
+            self._loop.add_reader(self._fileno, self._on_readable)
+            self._reading = True
+        await self._wait_woken()
+
+    async def _wait_woken(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _on_readable(self) -> None:
+        if self._waiter is None:
+            self._stop_reading()
+            return
+        if self._wants_result:
+            # Take what came right here, and wake the task only when a whole result is in: a large one comes in many pieces.
+            try:
+                self._pgconn.consume_input()
+            except OperationalError:
+                # libpq has closed the socket; the task finds the same error when it reads, and raises it in its own frame.
+                self._stop_reading()
+            else:
+                if self._pgconn.is_busy():
+                    return
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,124 @@
+"""What the server or libpq reported, as errors of trioorm.
+
+The contract: the text says what happened in the server's words, names the object concerned, and adds the likeliest fix where there is one.
+The server's detail line quotes values of the row, so it is kept as an attribute and stays out of the text; for the same reason no psycopg
+error, whose text would hold it, is chained as the cause.
+
+Source: PostgreSQL manual, "Error and Notice Message Fields" (https://www.postgresql.org/docs/current/protocol-error-fields.html).
+"""
+
+from psycopg import OperationalError
+from psycopg.pq import DiagnosticField
+from psycopg.pq.abc import PGresult
+
+from trioorm.errors import AuthenticationFailed, ConnectFailed, ConnectionLost, DatabaseError, error_class_for
+
+_FIXES: dict[str, str] = {
+    "42P01": "Create it (`await db.create_schema(...)` with its model), or check the database and the search_path.",
+    "42703": "Compare the model's columns with the table's; the table may be older than the model.",
+    "42501": "Grant the privilege to this role, or connect as another.",
+    "25P02": (
+        "An earlier statement of this transaction failed, and PostgreSQL refuses all others until it is rolled back. "
+        "Let the first error leave the block, or put the statement that may fail into `async with tx.savepoint()`."
+    ),
+    "40001": "Run the whole transaction again.",
+    "40P01": "Run the whole transaction again; take locks in the same order everywhere.",
+    "55P03": "Wait for the lock by leaving `nowait` out, or try again later.",
+    "53300": "Lower `max_size`, or raise the server's max_connections.",
+    "25006": "The transaction is read only; open it without `read_only=True`.",
+}
+
+_AUTHENTICATION = ("28", "3D")
+
+
+def error_from_result(result: PGresult, *, statement: str | None = None, encoding: str = "utf-8") -> DatabaseError:
+    """The error that a result of the server carries.
+
+    Args:
+        result: a libpq result with status FATAL_ERROR.
+        statement: the SQL text without values, for the attribute and the place of the error.
+        encoding: the connection's encoding as Python names it.
+    """
+
+    def field(name: DiagnosticField) -> str | None:
+        value = result.error_field(name)
+        return None if value is None else value.decode(encoding, "replace")
+
+    sqlstate = field(DiagnosticField.SQLSTATE) or "XX000"
+    primary = field(DiagnosticField.MESSAGE_PRIMARY) or result.get_error_message(encoding).strip()
+    table = field(DiagnosticField.TABLE_NAME)
+    hint = field(DiagnosticField.MESSAGE_HINT)
+    position_text = field(DiagnosticField.STATEMENT_POSITION)
+    position = int(position_text) if position_text else None
+    lines = [f"{primary} (SQLSTATE {sqlstate})"]
+    if table:
+        lines[0] += f", table {table!r}"
+    if statement is not None and position is not None:
+        lines.append(f"Near: {_excerpt(statement, position)}")
+    if hint:
+        lines.append(f"The server's hint: {hint}")
+    if fix := _FIXES.get(sqlstate):
+        lines.append(f"To fix it: {fix}")
+    return error_class_for(sqlstate)(
+        "\n".join(lines),
+        sqlstate=sqlstate,
+        message_primary=primary,
+        detail=field(DiagnosticField.MESSAGE_DETAIL),
+        hint=hint,
+        constraint=field(DiagnosticField.CONSTRAINT_NAME),
+        table=table,
+        column=field(DiagnosticField.COLUMN_NAME),
+        schema_name=field(DiagnosticField.SCHEMA_NAME),
+        position=position,
+        statement=statement,
+    )
+
+
+def _excerpt(statement: str, position: int) -> str:
+    """The statement around a character position (from 1), with the place marked."""
+    start = max(0, position - 1 - 40)
+    before, after = statement[start : position - 1], statement[position - 1 : position + 39]
+    text = f"{'…' if start else ''}{before} >>> {after}{'…' if position + 39 < len(statement) else ''}"
+    return " ".join(text.split())
+
+
+def connect_error(error: OperationalError, *, attempts: str = "") -> ConnectFailed:
+    """The error for a connection that could not be made."""
+    message = str(error).strip()
+    sqlstate = error.sqlstate or _sqlstate_in(message)
+    refused = sqlstate is not None and sqlstate.startswith(_AUTHENTICATION)
+    text = f"no connection could be made{attempts}: {message}"
+    if refused:
+        return AuthenticationFailed(
+            f"{text}\nTo fix it: check the user, the password and the database name in the address; retrying will not help.", sqlstate=sqlstate
+        )
+    return ConnectFailed(
+        f"{text}\nTo fix it: check that the server runs and listens there, then the host and port in the address.", sqlstate=sqlstate
+    )
+
+
+# libpq gives a failed connection no SQLSTATE, only the server's English sentence or its own.
+_SENTENCES = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("authentication failed", "28000"),
+    ('role "', "28000"),
+    ('database "', "3D000"),
+    ("too many clients", "53300"),
+    ("remaining connection slots", "53300"),
+    ("the database system is", "57P03"),
+)
+
+
+def _sqlstate_in(message: str) -> str | None:
+    return next((sqlstate for sentence, sqlstate in _SENTENCES if sentence in message and "FATAL" in message or sqlstate == "28P01" and sentence in message), None)
+
+
+def connection_lost(reason: str, *, safe_to_retry: bool = False) -> ConnectionLost:
+    """The error for a connection that broke under a statement."""
+    said = f": {reason.strip()}" if reason.strip() else ""
+    fate = "Nothing was written by it." if safe_to_retry else "Whether the statement took effect is not known from here."
+    return ConnectionLost(
+        f"the connection to the server broke{said}\n{fate} The pool opens another connection by itself.", safe_to_retry=safe_to_retry
+    )

@@ -1,0 +1,97 @@
+"""Statements as the wire knows them: text, types of the parameters, and a name under which the server keeps the plan.
+
+A `Statement` is made once per text and used for ever; a `Step` is one execution of it with packed values. Commands without parameters that
+control a transaction are steps without a name, parsed by the server each time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import count
+
+from attrs import field, frozen
+from psycopg.abc import Buffer
+from psycopg.pq import Format
+
+__all__ = ["PreparedNames", "Statement", "Step", "command"]
+
+_numbers = count(1)
+
+
+def _next_name() -> bytes:
+    return b"trioorm_%d" % next(_numbers)
+
+
+@frozen(eq=False)
+class Statement:
+    """A text that the server prepares on first use of each connection.
+
+    Attributes:
+        text: SQL with $1, $2, ...
+        parameter_types: the oid of each parameter; 0 lets the server infer it.
+        result_format: how all result columns come, text or binary.
+        name: the prepared statement's name, the same on every connection; b"" is never kept by the server.
+    """
+
+    text: bytes
+    parameter_types: tuple[int, ...] = ()
+    result_format: Format = Format.BINARY
+    name: bytes = field(factory=_next_name)
+
+
+@frozen(eq=False)
+class Step:
+    """One execution of a statement.
+
+    Attributes:
+        statement: what to run.
+        values: the packed parameters; None is NULL.
+        formats: text or binary, one for each value.
+    """
+
+    statement: Statement
+    values: Sequence[Buffer | None] = ()
+    formats: Sequence[Format] = ()
+
+
+def command(text: bytes) -> Step:
+    """A step for a command without parameters and rows, such as BEGIN."""
+    return Step(Statement(text, result_format=Format.TEXT, name=b""))
+
+
+class PreparedNames:
+    """The statements that one connection's server session has prepared, least recently used first.
+
+    Args:
+        limit: how many may be kept at a time.
+    """
+
+    __slots__ = ("_limit", "_names")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._names: OrderedDict[bytes, None] = OrderedDict()
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def touch(self, name: bytes) -> None:
+        """Note a use."""
+        self._names.move_to_end(name)
+
+    def add(self, name: bytes) -> None:
+        """Note that the server has prepared it."""
+        self._names[name] = None
+
+    def forget(self, name: bytes) -> None:
+        """Note that the server has it no more."""
+        self._names.pop(name, None)
+
+    def surplus(self, coming: int) -> list[bytes]:
+        """The names to close so that as many new ones fit as are coming; they are forgotten at once."""
+        names: list[bytes] = []
+        while self._names and len(self._names) + coming > self._limit:
+            names.append(self._names.popitem(last=False)[0])
+        return names
