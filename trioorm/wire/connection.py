@@ -33,7 +33,7 @@ from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, TrioormError
 from trioorm.wire.attempts import connection_attempts
 from trioorm.wire.flight import Answer, Flight
 from trioorm.wire.interrupt import Shield, deliver_again, to_raise
-from trioorm.wire.readiness import Ready, Wait, readiness_for
+from trioorm.wire.readiness import Ready, Wait, has_unread_input, readiness_for
 from trioorm.wire.server_errors import connect_error, connection_lost, error_from_result
 from trioorm.wire.statements import PreparedNames, Step
 
@@ -151,6 +151,10 @@ class AnyIOConnection(AsyncConnection[Row]):
         """Whether libpq says that the connection is open, outside a transaction, and runs nothing."""
         return self.pgconn.transaction_status == _IDLE
 
+    def has_unread_input(self) -> bool:
+        """Whether the server has sent something that nobody has read; on an idle connection, mostly its farewell."""
+        return has_unread_input(self.pgconn)
+
     # psycopg's own path.
 
     @trio.lowlevel.enable_ki_protection
@@ -254,7 +258,7 @@ class AnyIOConnection(AsyncConnection[Row]):
         """
         if on_cancel is not OnCancel.FINISH:
             await checkpoint_if_cancelled()
-        return await self.arrive(self._take_off(steps), on_cancel=on_cancel, seconds=seconds)
+        return await self.arrive(self.take_off(steps), on_cancel=on_cancel, seconds=seconds)
 
     @trio.lowlevel.enable_ki_protection
     async def arrive(self, answer: Answer, *, on_cancel: OnCancel, seconds: float | None = None) -> list[PGresult]:
@@ -286,7 +290,7 @@ class AnyIOConnection(AsyncConnection[Row]):
         """
         with Shield(seconds) as shield:
             try:
-                flight = self._take_off(steps)
+                flight = self.take_off(steps)
                 if await self.drain(flight, shield, shield.deadline):
                     return flight.outcomes, shield.held
             except (OperationalError, ConnectionLost) as error:
@@ -294,7 +298,12 @@ class AnyIOConnection(AsyncConnection[Row]):
             self._finish()
             return None, shield.held
 
-    def _take_off(self, steps: Sequence[Step]) -> Flight:
+    def take_off(self, steps: Sequence[Step]) -> Flight:
+        """Queue statements as one flight, to be waited for with `arrive`. Never waits.
+
+        Raises:
+            ConnectionLost: the connection is closed; nothing was sent. Safe to retry.
+        """
         if self._pipeline is not None:
             raise psycopg_errors.ProgrammingError("a flight cannot be sent inside psycopg's own pipeline block")
         try:

@@ -21,7 +21,7 @@ from psycopg import OperationalError
 from psycopg.pq.abc import PGconn
 from psycopg.waiting import Ready, Wait
 
-__all__ = ["Readiness", "Ready", "Wait", "readiness_for"]
+__all__ = ["Readiness", "Ready", "Wait", "has_unread_input", "readiness_for"]
 
 
 class Readiness(Protocol):
@@ -70,6 +70,11 @@ def _ready_now(fileno: int, want: Wait) -> Ready:
         if events & select.POLLOUT:
             ready |= Ready.W
     return Ready(ready)
+
+
+def has_unread_input(pgconn: PGconn) -> bool:
+    """Whether bytes, or the end, have arrived at the socket and wait to be read."""
+    return _ready_now(pgconn.socket, Wait.R) != Ready.NONE
 
 
 def _closed() -> OperationalError:

@@ -1,0 +1,64 @@
+"""A lease: one connection on loan, and who has it since when."""
+
+import sys
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from trioorm.wire import AnyIOConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Lease:
+    """A connection on loan from a pool.
+
+    Leaving its `with` block, or `release`, gives the connection back; it is closed instead when libpq does not say that it is idle.
+
+    Attributes:
+        connection: to be used by this holder alone.
+        lent_at: when it was lent, on the clock of `anyio.current_time`.
+        holder: the name of the task that took it.
+        place: where in the caller's code it was taken, as `file:line`.
+    """
+
+    __slots__ = ("_give_back", "_released", "connection", "holder", "lent_at", "place")
+
+    def __init__(self, connection: AnyIOConnection[Any], give_back: "Callable[[Lease], None]") -> None:
+        self.connection = connection
+        self._give_back = give_back
+        self._released = False
+        self.lent_at = anyio.current_time()
+        self.holder = ""
+        self.place = ""
+
+    def __repr__(self) -> str:
+        return f"<Lease of {self.connection!r} to {self.holder!r}, taken at {self.place}>"
+
+    def taken(self) -> None:
+        """Note that the running task has it now."""
+        self.lent_at = anyio.current_time()
+        self.holder = anyio.get_current_task().name or "?"
+        self.place = _place_of_caller()
+
+    def release(self) -> None:
+        """Give the connection back; a second call does nothing. Never waits."""
+        if not self._released:
+            self._released = True
+            self._give_back(self)
+
+    def __enter__(self) -> AnyIOConnection[Any]:
+        return self.connection
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.release()
+
+
+def _place_of_caller() -> str:
+    """The nearest line outside trioorm that led here."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("trioorm."):
+        frame = frame.f_back
+    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

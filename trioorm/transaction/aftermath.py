@@ -1,0 +1,44 @@
+"""What a block raises when its body or its children failed.
+
+The rule: only the body failed, its exception goes on bare, with its own traceback. Any child failed: one exception group, the body's own error
+among it, the root cause first, without echoes (`Cancelled`, and "current transaction is aborted" beside the error that aborted it).
+"""
+
+import anyio
+
+from trioorm.errors import TransactionAborted, leaves_of
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether an error is the running loop's cancellation."""
+    return isinstance(error, anyio.get_cancelled_exc_class())
+
+
+def aftermath(body_error: BaseException | None, nursery_error: BaseException, first_error: BaseException | None) -> BaseException:
+    """The one exception that leaves a block.
+
+    Args:
+        body_error: what the body raised, if anything.
+        nursery_error: what its nursery made of the body's and the children's errors.
+        first_error: the error that aborted the transaction on the server, if any.
+
+    Returns:
+        The body's error itself when nothing else is left; else a group; a bare cancellation when there is no error at all.
+    """
+    leaves = list(leaves_of(nursery_error))
+    roots = [leaf for leaf in leaves if not is_cancellation(leaf) and not _is_echo(leaf, leaves)]
+    if not roots:
+        return body_error if body_error is not None and is_cancellation(body_error) else leaves[0]
+    if roots == [body_error]:
+        return roots[0]
+    kept = {id(root) for root in roots}
+    group = nursery_error if isinstance(nursery_error, BaseExceptionGroup) else BaseExceptionGroup("", [nursery_error])
+    _, rest = group.split(lambda error: not isinstance(error, BaseExceptionGroup) and id(error) not in kept)
+    assert rest is not None, "at least one root cause is in the group"
+    members = sorted(rest.exceptions, key=lambda member: first_error is None or all(leaf is not first_error for leaf in leaves_of(member)))
+    return BaseExceptionGroup("tasks of the transaction failed", members)
+
+
+def _is_echo(leaf: BaseException, leaves: list[BaseException]) -> bool:
+    """Whether an error only repeats that the transaction was aborted by another error, which is in the group too."""
+    return isinstance(leaf, TransactionAborted) and any(other is leaf.__cause__ for other in leaves)

@@ -1,0 +1,128 @@
+"""What can run statements: a pool, one at a time outside any transaction, or a transaction.
+
+The hall's verbs are written once against `Runner` and serve a database, a transaction and a savepoint alike.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+import trio
+from psycopg import pq
+from psycopg.pq.abc import PGresult
+
+from trioorm.errors import DatabaseError
+from trioorm.pool import Pool
+from trioorm.transaction.inside import enter_block, restore_blocks
+from trioorm.wire import AnyIOConnection, OnCancel, Step, error_from_result
+
+_FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
+_PIPELINE_ABORTED = pq.ExecStatus.PIPELINE_ABORTED
+
+Connection = AnyIOConnection[Any]
+
+
+class Hold(Protocol):
+    """A block that has a runner's connection to itself, for a stream or a COPY."""
+
+    async def __aenter__(self) -> Connection: ...
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
+
+
+class Runner(Protocol):
+    """Runs statements. Every method refuses a block that has ended."""
+
+    in_transaction: bool
+
+    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+        """Run statements in one flight.
+
+        Returns:
+            One result for each step, none of them an error.
+
+        Raises:
+            DatabaseError: the first error of the server.
+            ConnectionLost, CommitOutcomeUnknown: as `AnyIOConnection.fly`.
+
+        Checkpoint: always.
+        """
+        ...
+
+    def hold(self, what: str) -> Hold:
+        """A block with the connection to itself.
+
+        Args:
+            what: named when somebody inside it asks for the runner: "a stream", "a COPY".
+        """
+        ...
+
+
+def failure_among(steps: Sequence[Step], results: Sequence[PGresult]) -> DatabaseError | None:
+    """The first error among the results of a flight."""
+    for step, result in zip(steps, results, strict=False):
+        if result.status == _FATAL_ERROR:
+            return error_from_result(result, statement=step.statement.text.decode())
+    return None
+
+
+class PoolRunner:
+    """Statements outside a transaction, each flight on a connection of its own, committed by itself."""
+
+    __slots__ = ("_pool",)
+
+    in_transaction = False
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+        """See `Runner.run`. A write whose caller is cancelled either took effect, and this returns, or did not, and this raises."""
+        lease = await self._pool.acquire()
+        try:
+            results = await lease.connection.fly(steps, on_cancel=OnCancel.SETTLE if is_write else OnCancel.STOP)
+        finally:
+            lease.release()
+        if (failure := failure_among(steps, results)) is not None:
+            raise failure
+        return results
+
+    def hold(self, what: str) -> Hold:
+        """See `Runner.hold`."""
+        return _PoolHold(self._pool)
+
+
+class _PoolHold:
+    __slots__ = ("_lease", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> Connection:
+        self._lease = await self._pool.acquire()
+        return self._lease.connection
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._lease.release()
+
+
+class BlockMark:
+    """A stream or COPY inside a transaction, as the marks of the context know it; its text names it in an error."""
+
+    __slots__ = ("_before", "_what")
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._before: tuple[object, ...] = ()
+
+    def __str__(self) -> str:
+        return self._what
+
+    def enter(self) -> None:
+        """Mark the running code as inside."""
+        self._before = enter_block(self)
+
+    def leave(self) -> None:
+        """Set the marks back."""
+        restore_blocks(self._before)

@@ -1,0 +1,323 @@
+"""What a transaction and a savepoint have in common: a block that is a nursery, takes turns on a connection, and ends whole or not at all.
+
+The contract: the block's end waits for the body and every child; it commits (or releases) only if none of them failed, was cancelled or left the
+server's transaction in error; else everything is rolled back before the block's exception goes on. What a connection is in is asked of libpq,
+never of a flag of ours.
+"""
+
+from abc import ABC, abstractmethod
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from enum import Enum, auto
+from types import TracebackType
+from typing import Any, Self, TypeVarTuple
+
+import anyio
+import trio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint_if_cancelled
+from psycopg import pq
+from psycopg.pq.abc import PGresult
+
+from trioorm.errors import ConnectionLost, DatabaseError, TransactionAborted, TransactionClosed, TransactionRolledBack
+from trioorm.transaction.aftermath import aftermath, is_cancellation
+from trioorm.transaction.inside import blocks_within, enter_block, restore_blocks
+from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among
+from trioorm.transaction.turns import Turns
+from trioorm.wire import OnCancel, Step
+from trioorm.wire.interrupt import to_raise
+
+__all__ = ["Scope"]
+
+Arguments = TypeVarTuple("Arguments")
+
+_IDLE = pq.TransactionStatus.IDLE
+_INERROR = pq.TransactionStatus.INERROR
+_UNKNOWN = pq.TransactionStatus.UNKNOWN
+
+
+class _State(Enum):
+    NEW = auto()
+    OPEN = auto()
+    ENDED = auto()
+
+
+class Scope(ABC):
+    """A block of statements that takes effect as a whole or not at all; itself a `Runner`.
+
+    Attributes:
+        name: how it is called in errors.
+    """
+
+    in_transaction = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.turns = Turns()
+        self._state = _State.NEW
+        self._connection: Connection | None = None
+        # The error that put the transaction in error, to be named instead of the server's "current transaction is aborted".
+        self.first_error: BaseException | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    # Entering.
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Self:
+        if self._state is not _State.NEW:
+            raise TransactionClosed(f"{self.name} was entered before; a block can be entered once.\nTo fix it: open another one.")
+        self._connection = await self._take_connection()
+        try:
+            self._nursery: TaskGroup = anyio.create_task_group()
+            await self._nursery.__aenter__()
+        except BaseException:
+            self._give_connection_back()
+            raise
+        self._marks_before = enter_block(self)
+        self._state = _State.OPEN
+        return self
+
+    @abstractmethod
+    async def _take_connection(self) -> Connection:
+        """Get the connection for the block's length."""
+
+    @abstractmethod
+    def _give_connection_back(self) -> None:
+        """Give it back. Never waits."""
+
+    # Children.
+
+    @property
+    def cancel_scope(self) -> anyio.CancelScope:
+        """The scope of the whole block. Cancelling it rolls back, and the block then raises `TransactionRolledBack`."""
+        self._check_open()
+        return self._nursery.cancel_scope
+
+    def start_soon(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments, name: object = None) -> None:
+        """Start a child of this block.
+
+        The block ends only when the child has; a child that fails cancels its siblings and the body, and the block rolls back.
+
+        Args:
+            function: an async function.
+            arguments: for it.
+            name: of the task, for errors and debuggers; the function's when None.
+
+        Raises:
+            TransactionClosed: the block has ended. Nothing was started.
+        """
+        self._check_open()
+        self._nursery.start_soon(self._child, function, arguments, name=name or getattr(function, "__qualname__", None))
+
+    async def start(self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object, name: object = None) -> Any:  # noqa: ANN401 - whatever it reports
+        """Start a child and wait until it has called `task_status.started(value)`; returns the value.
+
+        Checkpoint: always.
+        """
+        self._check_open()
+        return await self._nursery.start(function, *arguments, name=name)
+
+    async def _child(self, function: Callable[[*Arguments], Awaitable[Any]], arguments: tuple[*Arguments]) -> None:
+        # A child belongs to this block, whatever inner savepoint its starter happened to be in.
+        restore_blocks(blocks_within(self))
+        await function(*arguments)
+
+    # Running statements.
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+        """See `Runner.run`. A cancellation that interrupts a statement puts the transaction in error, as PostgreSQL does."""
+        self._check_open()
+        await self.turns.take()
+        try:
+            return await self.run_in_turn(steps)
+        finally:
+            self.turns.give()
+
+    async def run_in_turn(self, steps: Sequence[Step]) -> list[PGresult]:
+        """Run statements, the opening before them, in one flight; the turn is taken."""
+        await checkpoint_if_cancelled()
+        connection = self.usable_connection()
+        opening = self.opening()
+        sent = [*opening, *steps]
+        flight = connection.take_off(sent)
+        try:
+            results = await connection.arrive(flight, on_cancel=OnCancel.STOP)
+        except BaseException as error:
+            self.note_error(error)
+            raise
+        finally:
+            self.opened(flight.outcomes[: len(opening)])
+        if (failure := failure_among(sent, results)) is not None:
+            self.note_error(failure)
+            raise failure
+        return results[len(opening) :]
+
+    @abstractmethod
+    def opening(self) -> list[Step]:
+        """The commands that must precede the next statement: BEGIN, SAVEPOINT, or nothing."""
+
+    @abstractmethod
+    def opened(self, results: Sequence[PGresult]) -> None:
+        """Note which of the opening commands, by their results, succeeded."""
+
+    def note_error(self, error: BaseException) -> None:
+        """Remember the first error that put the transaction in error."""
+        if self.first_error is None and self.connection_status in (_INERROR, _UNKNOWN):
+            self.first_error = error
+
+    def hold(self, what: str) -> Hold:
+        """See `Runner.hold`."""
+        self._check_open()
+        return _ScopeHold(self, what)
+
+    @property
+    def connection_status(self) -> int:
+        """libpq's transaction status."""
+        return _UNKNOWN if self._connection is None else self._connection.pgconn.transaction_status
+
+    def usable_connection(self) -> Connection:
+        """The connection, if a statement can run on it now.
+
+        Raises:
+            TransactionClosed: the block has ended.
+            ConnectionLost: the connection is gone. Safe to retry.
+            TransactionAborted: an earlier error, named and chained, put the transaction in error.
+        """
+        self._check_open()
+        connection, status = self._connection, self.connection_status
+        if connection is None or status == _UNKNOWN:
+            raise ConnectionLost(
+                f"the connection of {self.name} is gone, so the server has rolled it back.\nTo fix it: run the whole transaction again.",
+                safe_to_retry=True,
+            ) from self.first_error
+        if status == _INERROR:
+            raise self._aborted()
+        return connection
+
+    def _aborted(self) -> TransactionAborted:
+        first = self.first_error
+        if first is None:
+            reason = "a failed statement"
+        elif is_cancellation(first):
+            reason = "a statement that a cancellation interrupted"
+        else:
+            reason = f"{type(first).__name__}: {str(first).partition(chr(10))[0]}"
+        error = TransactionAborted(
+            f"{self.name} was aborted because of {reason}\n"
+            "PostgreSQL refuses every further statement until it is rolled back; nothing was sent. To fix it: let the first error leave the block, "
+            "or put the statement that may fail or be cancelled into `async with tx.savepoint() as sp`.",
+            sqlstate="25P02",
+            message_primary="current transaction is aborted",
+        )
+        error.__cause__ = first
+        return error
+
+    def _check_open(self) -> None:
+        if self._state is not _State.OPEN:
+            task = anyio.get_current_task().name
+            state = "its block has ended" if self._state is _State.ENDED else "its block was not entered"
+            raise TransactionClosed(
+                f"{self.name} was used by task {task!r}, but {state}. Nothing was sent.\n"
+                "To fix it: do the work inside `async with`, in the body or in a task started with `tx.start_soon`."
+            )
+
+    # Leaving.
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        failure = await self._join(kind, error, traceback)
+        cancelled_itself = failure is None and self._nursery.cancel_scope.cancel_called
+        self._state = _State.ENDED
+        restore_blocks(self._marks_before)
+        held = None
+        try:
+            if failure is None and not cancelled_itself:
+                failure = await self._finish_well()
+            if failure is not None or cancelled_itself:
+                held = await self._roll_back()
+        finally:
+            self._give_connection_back()
+        if held is not None and (failure is None or is_cancellation(failure)):
+            failure = held if failure is None else to_raise(failure, held)
+        if failure is None and cancelled_itself:
+            failure = TransactionRolledBack(
+                f"{self.name} was cancelled by its own cancel_scope and rolled back; nothing was written.\n"
+                "To fix it: if that was meant, catch this error around the block."
+            )
+        if failure is not None and failure is not error:
+            raise failure
+
+    async def _join(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> BaseException | None:
+        """Wait for the children; what went wrong in the body or in them, in the shape in which the block will raise it."""
+        try:
+            swallowed = await self._nursery.__aexit__(kind, error, traceback)
+        except BaseException as raised:
+            return aftermath(error, raised, self.first_error)
+        return None if swallowed else error
+
+    async def _finish_well(self) -> BaseException | None:
+        """Make the block's work take effect; why it could not, and must be rolled back, else None."""
+        try:
+            await checkpoint_if_cancelled()
+        except BaseException as cancelled:
+            return cancelled
+        status = self.connection_status
+        if status == _UNKNOWN:
+            return ConnectionLost(
+                f"the connection of {self.name} broke before its end, so the server has rolled it back; nothing was written.\n"
+                "To fix it: run the whole transaction again.",
+                safe_to_retry=True,
+            )
+        if status == _INERROR:
+            first = self.first_error
+            rolled_back = TransactionRolledBack(
+                f"{self.name} was rolled back instead of committed, because a statement in it had failed or was interrupted"
+                f"{f' ({type(first).__name__})' if first else ''} and the error was swallowed inside the block.\nNothing was written. "
+                "To fix it: let the error leave the block, or put the statement that may fail into `async with tx.savepoint() as sp`.",
+                first_error=first,
+            )
+            rolled_back.__cause__ = first
+            return rolled_back
+        return await self._make_effective()
+
+    @abstractmethod
+    async def _make_effective(self) -> BaseException | None:
+        """COMMIT or RELEASE; the error that stands for the block if it did not take effect."""
+
+    @abstractmethod
+    async def _roll_back(self) -> CancelledError | None:
+        """Undo the block's work, under a shield and within the cleanup budget; asyncio's own cancel that came meanwhile."""
+
+
+class _ScopeHold:
+    """The turn of a scope, taken by a stream or a COPY for its whole length."""
+
+    __slots__ = ("_mark", "_scope")
+
+    def __init__(self, scope: Scope, what: str) -> None:
+        self._scope = scope
+        self._mark = BlockMark(f"{what} of {scope.name}")
+
+    async def __aenter__(self) -> Connection:
+        scope = self._scope
+        await scope.turns.take()
+        try:
+            connection = scope.usable_connection()
+            if scope.opening():
+                await scope.run_in_turn([])
+        except BaseException:
+            scope.turns.give()
+            raise
+        scope.turns.hold_for(self._mark)
+        self._mark.enter()
+        return connection
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._mark.leave()
+        if error is not None:
+            self._scope.note_error(error)
+        self._scope.turns.give()
+

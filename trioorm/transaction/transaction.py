@@ -1,0 +1,207 @@
+"""The transaction and the savepoint, as blocks on one connection.
+
+BEGIN is lazy: it travels with the first statement, and a block that sends nothing costs nothing. So does SAVEPOINT. COMMIT is the one
+command whose answer cannot be given up on a cancellation; its tag is checked, since PostgreSQL answers COMMIT with ROLLBACK, and without an error,
+when a statement inside had failed.
+
+Source: https://www.postgresql.org/docs/current/sql-commit.html; TARGETS of the peers: six of six acknowledge such a COMMIT.
+"""
+
+from asyncio import CancelledError
+from collections.abc import Sequence
+from typing import Literal
+
+from psycopg import pq
+from psycopg.pq.abc import PGresult
+
+from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, TransactionClosed, TransactionRolledBack
+from trioorm.pool import Lease, Pool
+from trioorm.transaction.runner import Connection, failure_among
+from trioorm.transaction.scope import Scope
+from trioorm.wire import OnCancel, Step, command
+
+__all__ = ["Isolation", "SavepointScope", "TransactionScope"]
+
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+
+_IDLE = pq.TransactionStatus.IDLE
+_COMMAND_OK = pq.ExecStatus.COMMAND_OK
+
+_LEVELS: dict[Isolation, bytes] = {
+    "read committed": b" ISOLATION LEVEL READ COMMITTED",
+    "repeatable read": b" ISOLATION LEVEL REPEATABLE READ",
+    "serializable": b" ISOLATION LEVEL SERIALIZABLE",
+}
+
+_COMMIT = command(b"COMMIT")
+_ROLLBACK = command(b"ROLLBACK")
+
+
+def begin_text(isolation: Isolation | None, *, read_only: bool, deferrable: bool) -> bytes:
+    """The BEGIN command.
+
+    Raises:
+        ValueError: no such isolation level, or `deferrable` without a serializable read only transaction.
+    """
+    if isolation is not None and isolation not in _LEVELS:
+        raise ValueError(f"there is no isolation level {isolation!r}.\nTo fix it: use one of {', '.join(map(repr, _LEVELS))}.")
+    if deferrable and not (read_only and isolation == "serializable"):
+        raise ValueError(
+            'deferrable has a meaning only for serializable, read only transactions.\nTo fix it: add isolation="serializable", read_only=True, or drop it.'
+        )
+    level = _LEVELS[isolation] if isolation is not None else b""
+    return b"BEGIN" + level + (b" READ ONLY" if read_only else b"") + (b" DEFERRABLE" if deferrable else b"")
+
+
+class TransactionScope(Scope):
+    """A transaction on a connection of a pool.
+
+    Args:
+        pool: where the connection comes from, on entry.
+        begin: the BEGIN command.
+        name: how it is called in errors.
+    """
+
+    def __init__(self, pool: Pool, begin: bytes = b"BEGIN", *, name: str = "the transaction") -> None:
+        super().__init__(name)
+        self._pool = pool
+        self._begin = command(begin)
+        self._begun = False
+        self._lease: Lease | None = None
+        self._savepoints = 0
+
+    async def _take_connection(self) -> Connection:
+        self._lease = await self._pool.acquire()
+        return self._lease.connection
+
+    def _give_connection_back(self) -> None:
+        if self._lease is not None:
+            self._lease.release()
+        self._connection = self._lease = None
+
+    def next_savepoint_name(self) -> str:
+        """A name that no savepoint of this transaction has had."""
+        self._savepoints += 1
+        return f"trioorm_{self._savepoints}"
+
+    def opening(self) -> list[Step]:
+        """See `Scope.opening`."""
+        if self.connection_status != _IDLE:
+            return []
+        if self._begun:
+            raise self._ended_by_text()
+        return [self._begin]
+
+    def opened(self, results: Sequence[PGresult]) -> None:
+        """See `Scope.opened`."""
+        if self.connection_status != _IDLE:
+            self._begun = True
+
+    def _ended_by_text(self) -> TransactionClosed:
+        return TransactionClosed(
+            f"a statement inside {self.name} ended it (COMMIT, ROLLBACK or the like as text), so what came before may be written and what comes after is not "
+            "protected.\nTo fix it: let the block end the transaction; to roll back, raise an exception."
+        )
+
+    async def _make_effective(self) -> BaseException | None:
+        connection = self._connection
+        assert connection is not None, "the block is open"
+        if connection.is_idle:
+            return self._ended_by_text() if self._begun else None
+        seconds = self._pool.settings.commit_timeout_seconds
+        try:
+            results = await connection.fly([_COMMIT], on_cancel=OnCancel.FINISH, seconds=seconds)
+        except ConnectionLost as lost:
+            unknown = CommitOutcomeUnknown(
+                f"the connection of {self.name} broke after COMMIT was sent and before its answer came.\n"
+                "It may be committed or not. To fix it: look for its rows before you run it again."
+            )
+            unknown.__cause__ = lost
+            return unknown
+        if (failure := failure_among([_COMMIT], results)) is not None:
+            return failure
+        if results[0].command_status != b"COMMIT":
+            return TransactionRolledBack(f"the server answered the COMMIT of {self.name} with {results[0].command_status!r}; nothing was written.")
+        return None
+
+    async def _roll_back(self) -> CancelledError | None:
+        connection = self._connection
+        assert connection is not None, "the block is open"
+        if connection.is_idle or connection.closed:
+            return None
+        _, held = await connection.fly_shielded([_ROLLBACK], seconds=self._pool.settings.cleanup_timeout_seconds)
+        return held
+
+
+class SavepointScope(Scope):
+    """A savepoint inside a transaction or another savepoint; it holds the outer block's turn for its whole length.
+
+    Args:
+        outer: the block around it.
+        cleanup_timeout_seconds: the bound of its end.
+    """
+
+    def __init__(self, outer: "TransactionScope | SavepointScope", *, cleanup_timeout_seconds: float) -> None:
+        self._outer = outer
+        self._sql_name = outer.next_savepoint_name()
+        super().__init__(f"the savepoint {self._sql_name} of {outer.name}")
+        self._established = False
+        self._opening_count = 0
+        self._seconds = cleanup_timeout_seconds
+
+    def next_savepoint_name(self) -> str:
+        """See `TransactionScope.next_savepoint_name`."""
+        return self._outer.next_savepoint_name()
+
+    async def _take_connection(self) -> Connection:
+        turns = self._outer.turns
+        await turns.take()
+        try:
+            connection = self._outer.usable_connection()
+        except BaseException:
+            turns.give()
+            raise
+        turns.hold_for(self)
+        return connection
+
+    def _give_connection_back(self) -> None:
+        # What could not be rolled back to the savepoint is the outer block's error now.
+        if self.first_error is not None:
+            self._outer.note_error(self.first_error)
+        self._connection = None
+        self._outer.turns.give()
+
+    def opening(self) -> list[Step]:
+        """See `Scope.opening`."""
+        if self._established:
+            return []
+        steps = [*self._outer.opening(), command(f'SAVEPOINT "{self._sql_name}"'.encode())]
+        self._opening_count = len(steps)
+        return steps
+
+    def opened(self, results: Sequence[PGresult]) -> None:
+        """See `Scope.opened`."""
+        if not self._established:
+            self._outer.opened(results[: self._opening_count - 1])
+            self._established = len(results) == self._opening_count and results[-1].status == _COMMAND_OK
+
+    async def _make_effective(self) -> BaseException | None:
+        connection = self._connection
+        assert connection is not None, "the block is open"
+        if not self._established:
+            return None
+        release = command(f'RELEASE "{self._sql_name}"'.encode())
+        try:
+            results = await connection.fly([release], on_cancel=OnCancel.FINISH, seconds=self._seconds)
+        except ConnectionLost as lost:
+            return lost
+        return failure_among([release], results)
+
+    async def _roll_back(self) -> CancelledError | None:
+        connection = self._connection
+        assert connection is not None, "the block is open"
+        if not self._established or connection.closed:
+            return None
+        steps = [command(f'ROLLBACK TO "{self._sql_name}"'.encode()), command(f'RELEASE "{self._sql_name}"'.encode())]
+        _, held = await connection.fly_shielded(steps, seconds=self._seconds)
+        return held
