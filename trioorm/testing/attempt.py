@@ -92,7 +92,11 @@ class _Running(Generic[T]):
         )
         self.block = block_for(kind)
         self.watch = Watch(self.block, kind, at, include_children=include_children)
-        self.follower = follower_for(self.watch)
+        try:
+            self.follower = follower_for(self.watch)
+        except BaseException:
+            self.coroutine.close()
+            raise
         self.ended = anyio.Event()
         self.returned = False
         self.value: T | None = None

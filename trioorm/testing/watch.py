@@ -9,7 +9,6 @@ a task factory that puts each of them into a driver of its own.
 """
 
 import asyncio
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -67,9 +66,9 @@ class Watch:
             self.requests += 1
             self.block.request()
 
-    def note_thrown(self, error: object, kind: type[BaseException]) -> None:
-        """Note that an exception is about to be raised inside the operation's own task."""
-        if self.requests and isinstance(error, kind):
+    def note_thrown(self) -> None:
+        """Note that a cancellation is about to be raised inside the operation's own task; those before the request are its own affair."""
+        if self.requests:
             self.thrown += 1
 
 
@@ -136,8 +135,9 @@ class TrioFollower(Follower, trio.abc.Instrument):
         """The operation is about to run again."""
         assert self._root is not None
         self._waking(self._root)
-        if isinstance(outcome_or_error, outcome.Error):
-            self.watch.note_thrown(outcome_or_error.error, trio.Cancelled)
+        if not _is_cancelled(outcome_or_error):
+            return None
+        self.watch.note_thrown()
         return SweepAbandoned() if self.watch.is_abandoned else None
 
     # The children, told by Trio.
@@ -156,8 +156,9 @@ class TrioFollower(Follower, trio.abc.Instrument):
         if task is self._root or task not in self._followed:
             return
         self._waking(task)
-        if self.watch.is_abandoned and inspect.getcoroutinestate(task.coro) == inspect.CORO_SUSPENDED:
+        if self.watch.is_abandoned and _is_cancelled(getattr(task, "_next_send", None)):
             # Private, and the last resort of a run that has failed already: it ends a child that catches every `Cancelled` in a loop.
+            # In place of anything else it would be wrong: a task that waits for its nursery must not be woken by an exception.
             setattr(task, "_next_send", outcome.Error(SweepAbandoned()))  # noqa: B010
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -203,19 +204,19 @@ class AsyncioFollower(Follower):
     def __init__(self, watch: Watch) -> None:
         super().__init__(watch)
         self._loop = asyncio.get_running_loop()
-        self._followed: dict[int, _FollowedTask] = {}
-
-    @contextmanager
-    def following(self) -> Generator[None]:
-        root = asyncio.current_task()
-        assert root is not None
         if self._loop.get_task_factory() is not None:
             raise UsageError(
                 "A sweep cannot follow tasks made by another task factory.\n"
                 "This event loop has a task factory of its own, and the sweep needs that place to see the operation's child tasks.\n"
                 "To fix it, run the sweep on a loop without one: asyncio.get_running_loop().set_task_factory(None)."
             )
-        self._followed[id(root)] = _FollowedTask(self, root, is_root=True)
+        self._followed: dict[int, _FollowedTask] = {}
+
+    @contextmanager
+    def following(self) -> Generator[None]:
+        root = asyncio.current_task()
+        assert root is not None
+        self._followed[id(root)] = _FollowedTask(self, root)
         self._loop.set_task_factory(self._make_task)
         try:
             yield
@@ -234,8 +235,13 @@ class AsyncioFollower(Follower):
     def abandon(self) -> None:
         self.watch.is_abandoned = True
         for followed in tuple(self._followed.values()):
-            if not followed.is_done:
+            # Children first: a nursery that is left by an exception other than a cancellation would leave them behind.
+            if not followed.is_done and not followed.has_children:
                 followed.task.cancel()  # wakes it; the driver throws SweepAbandoned in place of CancelledError
+
+    def has_children(self, task_id: int) -> bool:
+        """Whether a task made by this one is still running."""
+        return any(followed.maker_id == task_id and not followed.is_done for followed in self._followed.values())
 
     def outliving(self) -> tuple[str, ...]:
         left = [followed.task for followed in self._followed.values() if followed.is_inside and not followed.is_done]
@@ -264,24 +270,29 @@ class AsyncioFollower(Follower):
         task = asyncio.Task(driven(), loop=loop, **options)
         # Closing the coroutine of a task that was cancelled before its first step keeps it from being reported as never awaited.
         task.add_done_callback(lambda _: coroutine.close())
-        followed = self._followed[id(task)] = _FollowedTask(self, task, coroutine)
+        followed = self._followed[id(task)] = _FollowedTask(self, task, coroutine, id(maker.task))
         return task
 
 
 class _FollowedTask:
     """One task on asyncio: what its driver tells goes to the watch."""
 
-    def __init__(self, follower: AsyncioFollower, task: "asyncio.Task[Any]", coroutine: object = None, *, is_root: bool = False) -> None:
+    def __init__(self, follower: AsyncioFollower, task: "asyncio.Task[Any]", coroutine: object = None, maker_id: int | None = None) -> None:
         self.follower = follower
         self.watch = follower.watch
         self.task = task
         self.coroutine = coroutine
-        self.is_root = is_root
+        self.maker_id = maker_id
+        self.is_root = maker_id is None
         self.is_inside = True
 
     @property
     def is_done(self) -> bool:
         return self.task.done() or (self.is_root and self.watch.is_over)
+
+    @property
+    def has_children(self) -> bool:
+        return self.follower.has_children(id(self.task))
 
     def suspended(self, coroutine: object, yielded: object) -> None:
         if not self.is_root:
@@ -303,11 +314,15 @@ class _FollowedTask:
         self.watch.request()
 
     def waking(self, coroutine: object, outcome_or_error: object) -> BaseException | None:
-        if self.watch.is_abandoned:
-            return SweepAbandoned()
+        if not isinstance(outcome_or_error, asyncio.CancelledError):
+            return None
         if self.is_root:
-            self.watch.note_thrown(outcome_or_error, asyncio.CancelledError)
-        return None
+            self.watch.note_thrown()
+        return SweepAbandoned() if self.watch.is_abandoned and not self.has_children else None
+
+
+def _is_cancelled(sent: object) -> bool:
+    return isinstance(sent, outcome.Error) and isinstance(sent.error, trio.Cancelled)
 
 
 def _raise_abandoned() -> NoReturn:
