@@ -170,10 +170,9 @@ class DatabaseError(TrioormError):
     Attributes:
         sqlstate: five characters, see PostgreSQL's manual, appendix A.
         message_primary: the server's own sentence.
-        detail, hint: the server's further words, or None. `detail` may quote values of the row, so it is an attribute and not part of the text.
-        constraint, table, column, schema_name: what the server named, or None.
-        position: where in the statement, in characters from 1, or None.
-        statement: the SQL text without values, or None.
+        detail, hint: the server's further words, or None. `detail` may quote values of the row, so it is an attribute and not part of the
+        text. constraint, table, column, schema_name: what the server named, or None. position: where in the statement, in characters from
+        1, or None. statement: the SQL text without values, or None.
     """
 
     def __init__(
@@ -310,7 +309,8 @@ def error_class_for(sqlstate: str) -> type[DatabaseError]:
 def leaves_of(error: BaseException) -> Iterator[BaseException]:
     """All errors inside nested exception groups, left to right; the error itself when it is no group."""
     if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
+        group: BaseExceptionGroup[BaseException] = error
+        for inner in group.exceptions:
             yield from leaves_of(inner)
     else:
         yield error

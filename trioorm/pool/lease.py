@@ -58,7 +58,7 @@ class Lease:
 
 def _place_of_caller() -> str:
     """The nearest line outside trioorm that led here."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same and slower to import
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("trioorm."):
         frame = frame.f_back
     return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,8 +1,8 @@
 """The pool: connections lent to tasks, fairly, and taken back whole.
 
-The contract: waiters are served first come first served, connections last in first out; a connection is handed over without an await between
-deciding and acting, so no cancellation can lose one; a connection that libpq does not call idle is closed and never lent again; every
-background task ends with the pool's block. The whole state stands in `Pool`, and only synchronous methods change it.
+The contract: waiters are served first come first served, connections last in first out; a connection is handed over without an await
+between deciding and acting, so no cancellation can lose one; a connection that libpq does not call idle is closed and never lent again;
+every background task ends with the pool's block. The whole state stands in `Pool`, and only synchronous methods change it.
 
 Ours, because psycopg_pool is bound to asyncio; its words are kept where they mean the same.
 """
@@ -35,12 +35,11 @@ class PoolSettings:
     """How a pool behaves.
 
     Attributes:
-        min_size: how many connections are kept open at least; one is opened on entry, so that a wrong address is found at once, unless it is 0.
-        max_size: how many connections are open at most.
-        max_waiting: how many tasks may wait in line; 0 is without limit.
-        timeout_seconds: how long a task waits in line before `PoolTimeout`.
-        cleanup_timeout_seconds: the bound of every cleanup: cancelling a statement, rolling back, waiting for holders at the end.
-        commit_timeout_seconds: how long a COMMIT may go on after a cancellation.
+        min_size: how many connections are kept open at least; one is opened on entry, so that a wrong address is found at once, unless it
+            is 0. max_size: how many connections are open at most. max_waiting: how many tasks may wait in line; 0 is without limit.
+            timeout_seconds: how long a task waits in line before `PoolTimeout`. cleanup_timeout_seconds: the bound of every cleanup:
+            cancelling a statement, rolling back, waiting for holders at the end. commit_timeout_seconds: how long a COMMIT may go on
+            after a cancellation.
     """
 
     min_size: int = field(default=1, validator=validators.ge(0))
@@ -124,7 +123,8 @@ class Pool:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        return f"<Pool {state}, {len(self._idle)} idle, {len(self._leases)} on loan, {self._waiting} waiting, at most {self.settings.max_size}>"
+        counts = f"{len(self._idle)} idle, {len(self._leases)} on loan, {self._waiting} waiting"
+        return f"<Pool {state}, {counts}, at most {self.settings.max_size}>"
 
     def statistics(self) -> PoolStatistics:
         """The pool's state now."""

@@ -26,7 +26,7 @@ class Backoff:
         """Note a failure; how long to wait before the next attempt, in seconds."""
         bound = min(self.max_seconds, self.base_seconds * 2.0 ** min(self.failures, 30))
         self.failures += 1
-        return random.uniform(0, bound)  # noqa: S311 - jitter, not a secret
+        return random.uniform(0, bound)
 
     def succeeded(self) -> None:
         """Note a success: the next delay is short again."""

@@ -1,7 +1,7 @@
 """What a block raises when its body or its children failed.
 
-The rule: only the body failed, its exception goes on bare, with its own traceback. Any child failed: one exception group, the body's own error
-among it, the root cause first, without echoes (`Cancelled`, and "current transaction is aborted" beside the error that aborted it).
+The rule: only the body failed, its exception goes on bare, with its own traceback. Any child failed: one exception group, the body's own
+error among it, the root cause first, without echoes (`Cancelled`, and "current transaction is aborted" beside the error that aborted it).
 """
 
 import anyio
@@ -32,7 +32,9 @@ def aftermath(body_error: BaseException | None, nursery_error: BaseException, fi
     if roots == [body_error]:
         return roots[0]
     kept = {id(root) for root in roots}
-    group = nursery_error if isinstance(nursery_error, BaseExceptionGroup) else BaseExceptionGroup("", [nursery_error])
+    group: BaseExceptionGroup[BaseException] = (
+        nursery_error if isinstance(nursery_error, BaseExceptionGroup) else BaseExceptionGroup("", [nursery_error])
+    )
     _, rest = group.split(lambda error: not isinstance(error, BaseExceptionGroup) and id(error) not in kept)
     assert rest is not None, "at least one root cause is in the group"
     members = sorted(rest.exceptions, key=lambda member: first_error is None or all(leaf is not first_error for leaf in leaves_of(member)))

@@ -1,8 +1,8 @@
 """What a transaction and a savepoint have in common: a block that is a nursery, takes turns on a connection, and ends whole or not at all.
 
-The contract: the block's end waits for the body and every child; it commits (or releases) only if none of them failed, was cancelled or left the
-server's transaction in error; else everything is rolled back before the block's exception goes on. What a connection is in is asked of libpq,
-never of a flag of ours.
+The contract: the block's end waits for the body and every child; it commits (or releases) only if none of them failed, was cancelled or
+left the server's transaction in error; else everything is rolled back before the block's exception goes on. What a connection is in is
+asked of libpq, never of a flag of ours.
 """
 
 from abc import ABC, abstractmethod
@@ -14,12 +14,11 @@ from typing import Any, Self, TypeVarTuple
 
 import anyio
 import trio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import ConnectionLost, DatabaseError, TransactionAborted, TransactionClosed, TransactionRolledBack
+from trioorm.errors import ConnectionLost, TransactionAborted, TransactionClosed, TransactionRolledBack
 from trioorm.transaction.aftermath import aftermath, is_cancellation
 from trioorm.transaction.inside import blocks_within, enter_block, restore_blocks
 from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among
@@ -70,7 +69,7 @@ class Scope(ABC):
             raise TransactionClosed(f"{self.name} was entered before; a block can be entered once.\nTo fix it: open another one.")
         self._connection = await self._take_connection()
         try:
-            self._nursery: TaskGroup = anyio.create_task_group()
+            self._nursery = anyio.create_task_group()
             await self._nursery.__aenter__()
         except BaseException:
             self._give_connection_back()
@@ -207,8 +206,8 @@ class Scope(ABC):
             reason = f"{type(first).__name__}: {str(first).partition(chr(10))[0]}"
         error = TransactionAborted(
             f"{self.name} was aborted because of {reason}\n"
-            "PostgreSQL refuses every further statement until it is rolled back; nothing was sent. To fix it: let the first error leave the block, "
-            "or put the statement that may fail or be cancelled into `async with tx.savepoint() as sp`.",
+            "PostgreSQL refuses every further statement until it is rolled back; nothing was sent.\n"
+            "To fix it: let the first error leave the block, or put the statement that may fail or be cancelled into `async with tx.savepoint() as sp`.",
             sqlstate="25P02",
             message_primary="current transaction is aborted",
         )
@@ -250,7 +249,9 @@ class Scope(ABC):
         if failure is not None and failure is not error:
             raise failure
 
-    async def _join(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> BaseException | None:
+    async def _join(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> BaseException | None:
         """Wait for the children; what went wrong in the body or in them, in the shape in which the block will raise it."""
         try:
             swallowed = await self._nursery.__aexit__(kind, error, traceback)
@@ -320,4 +321,3 @@ class _ScopeHold:
         if error is not None:
             self._scope.note_error(error)
         self._scope.turns.give()
-

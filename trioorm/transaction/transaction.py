@@ -1,8 +1,8 @@
 """The transaction and the savepoint, as blocks on one connection.
 
 BEGIN is lazy: it travels with the first statement, and a block that sends nothing costs nothing. So does SAVEPOINT. COMMIT is the one
-command whose answer cannot be given up on a cancellation; its tag is checked, since PostgreSQL answers COMMIT with ROLLBACK, and without an error,
-when a statement inside had failed.
+command whose answer cannot be given up on a cancellation; its tag is checked, since PostgreSQL answers COMMIT with ROLLBACK, and without
+an error, when a statement inside had failed.
 
 Source: https://www.postgresql.org/docs/current/sql-commit.html; TARGETS of the peers: six of six acknowledge such a COMMIT.
 """
@@ -47,7 +47,8 @@ def begin_text(isolation: Isolation | None, *, read_only: bool, deferrable: bool
         raise ValueError(f"there is no isolation level {isolation!r}.\nTo fix it: use one of {', '.join(map(repr, _LEVELS))}.")
     if deferrable and not (read_only and isolation == "serializable"):
         raise ValueError(
-            'deferrable has a meaning only for serializable, read only transactions.\nTo fix it: add isolation="serializable", read_only=True, or drop it.'
+            "deferrable has a meaning only for serializable, read only transactions.\n"
+            'To fix it: add isolation="serializable", read_only=True, or drop it.'
         )
     level = _LEVELS[isolation] if isolation is not None else b""
     return b"BEGIN" + level + (b" READ ONLY" if read_only else b"") + (b" DEFERRABLE" if deferrable else b"")
@@ -99,8 +100,8 @@ class TransactionScope(Scope):
 
     def _ended_by_text(self) -> TransactionClosed:
         return TransactionClosed(
-            f"a statement inside {self.name} ended it (COMMIT, ROLLBACK or the like as text), so what came before may be written and what comes after is not "
-            "protected.\nTo fix it: let the block end the transaction; to roll back, raise an exception."
+            f"a statement inside {self.name} ended it (COMMIT, ROLLBACK or the like as text), so what came before may be written, "
+            "and what comes after is not protected.\nTo fix it: let the block end the transaction; to roll back, raise an exception."
         )
 
     async def _make_effective(self) -> BaseException | None:
@@ -121,7 +122,9 @@ class TransactionScope(Scope):
         if (failure := failure_among([_COMMIT], results)) is not None:
             return failure
         if results[0].command_status != b"COMMIT":
-            return TransactionRolledBack(f"the server answered the COMMIT of {self.name} with {results[0].command_status!r}; nothing was written.")
+            return TransactionRolledBack(
+                f"the server answered the COMMIT of {self.name} with {results[0].command_status!r}; nothing was written."
+            )
         return None
 
     async def _roll_back(self) -> CancelledError | None:

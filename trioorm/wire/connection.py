@@ -4,9 +4,9 @@ psycopg's protocol lives in generators that say what to wait for; the waiting is
 `psycopg.AsyncConnection` for this class keeps cursors, adapters and errors. Below psycopg's API lies `fly`, the path of the ORM: prepared
 statements in binary, several in one trip.
 
-What a cancellation leaves behind is decided here: the statement is cancelled on the server, its answer drained and the cancel request itself
-finished, all within `cleanup_timeout_seconds`; else the socket is closed. A late cancel request would hit the next statement, so a connection
-whose request is still under way is never used again.
+What a cancellation leaves behind is decided here: the statement is cancelled on the server, its answer drained and the cancel request
+itself finished, all within `cleanup_timeout_seconds`; else the socket is closed. A late cancel request would hit the next statement, so a
+connection whose request is still under way is never used again.
 
 Source: psycopg issue 29 (https://github.com/psycopg/psycopg/issues/29) asks for this since 2021.
 """
@@ -72,8 +72,8 @@ class AnyIOConnection(AsyncConnection[Row]):
 
     cleanup_timeout_seconds: float = 1.0
 
-    def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] = cast("AsyncRowFactory[Any]", tuple_row)) -> None:
-        super().__init__(pgconn, row_factory)
+    def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
+        super().__init__(pgconn, row_factory or cast("AsyncRowFactory[Any]", tuple_row))
         # psycopg's lock is asyncio's; it is used only as `async with self.lock`.
         self.lock = cast("Any", anyio.Lock())
         self._readiness = readiness_for(pgconn)
@@ -117,7 +117,9 @@ class AnyIOConnection(AsyncConnection[Row]):
                 break
         else:
             described = "".join(f"\n  - {where}: {str(error).strip()}" for where, error in failures[:-1])
-            raise connect_error(failures[-1][1], attempts=f"; {len(failures)} attempts failed:{described}\n  - last" if described else "") from None
+            raise connect_error(
+                failures[-1][1], attempts=f"; {len(failures)} attempts failed:{described}\n  - last" if described else ""
+            ) from None
         connection._autocommit = bool(autocommit)
         if row_factory:
             connection.row_factory = row_factory
@@ -158,7 +160,7 @@ class AnyIOConnection(AsyncConnection[Row]):
     # psycopg's own path.
 
     @trio.lowlevel.enable_ki_protection
-    async def wait(self, gen: PQGen[RV], interval: float = 0.0, timeout: float | None = None) -> RV:  # noqa: ASYNC109 - psycopg's signature
+    async def wait(self, gen: PQGen[RV], interval: float = 0.0, timeout: float | None = None) -> RV:
         """Consume one of psycopg's generators, waiting by readiness.
 
         Args:
@@ -179,7 +181,7 @@ class AnyIOConnection(AsyncConnection[Row]):
             with anyio.move_on_after(timeout):
                 while True:
                     want = gen.send(await self._readiness.wait(want))
-            raise psycopg_errors._WaitTimeout("wait timeout expired")
+            raise psycopg_errors._WaitTimeout("wait timeout expired")  # pyright: ignore[reportPrivateUsage] - psycopg's `notifies` catches it
         except StopIteration as stop:
             return cast("RV", stop.value)
         except Exception:
@@ -205,7 +207,7 @@ class AnyIOConnection(AsyncConnection[Row]):
         except psycopg_errors.Error:
             return True  # QueryCanceled as expected, or the statement's own error, which the cancellation outranks
 
-    async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's signature
+    async def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Ask the server to cancel the running statement.
 
         Args:

@@ -1,7 +1,7 @@
 """The only place of trioorm with `shield=True`: finishing work after a cancellation has arrived, within a bound.
 
-Two things make cleanup after a cancellation hard. Trio and AnyIO cancel by level: every unshielded wait on the way out raises again, so cleanup
-must be shielded, and a shield without a bound turns a frozen server into a frozen program. And asyncio's own cancels (`Task.cancel`,
+Two things make cleanup after a cancellation hard. Trio and AnyIO cancel by level: every unshielded wait on the way out raises again, so
+cleanup must be shielded, and a shield without a bound turns a frozen server into a frozen program. And asyncio's own cancels (`Task.cancel`,
 `asyncio.timeout`, Ctrl-C) go through an AnyIO shield; they come once, so they are held during cleanup and delivered again afterwards.
 
 `Shield` does both. It is entered only when a cancellation has arrived or when a rollback must run, never on the way of a healthy statement.
@@ -22,7 +22,8 @@ T = TypeVar("T")
 class Shield:
     """A block whose waits cannot be cancelled from outside and end by a deadline.
 
-    Every wait inside goes through `wait`. The block itself never raises a cancellation; one of asyncio's own that came meanwhile is in `held`.
+    Every wait inside goes through `wait`. The block itself never raises a cancellation; one of asyncio's own that came
+    meanwhile is in `held`.
 
     Args:
         seconds: how long the waits inside may take in all, in seconds.

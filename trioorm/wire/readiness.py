@@ -5,8 +5,8 @@ else; `close()` must be called before the socket is closed. Waiting is the only 
 the socket only by libpq.
 
 On Trio every wait arms epoll once (`trio.lowlevel.wait_readable`). On asyncio one reader stays registered for the connection's life, since
-registering it anew for each wait costs more than the query; when bytes come while nobody waits (a paused stream, a closing server), the reader
-takes itself out until the next wait, or it would be called again and again.
+registering it anew for each wait costs more than the query; when bytes come while nobody waits (a paused stream, a closing server), the
+reader takes itself out until the next wait, or it would be called again and again.
 
 Source: psycopg's `waiting` module (https://github.com/psycopg/psycopg), whose `Wait` and `Ready` are used here.
 """

@@ -90,7 +90,8 @@ def connect_error(error: OperationalError, *, attempts: str = "") -> ConnectFail
     text = f"no connection could be made{attempts}: {message}"
     if refused:
         return AuthenticationFailed(
-            f"{text}\nTo fix it: check the user, the password and the database name in the address; retrying will not help.", sqlstate=sqlstate
+            f"{text}\nTo fix it: check the user, the password and the database name in the address; retrying will not help.",
+            sqlstate=sqlstate,
         )
     return ConnectFailed(
         f"{text}\nTo fix it: check that the server runs and listens there, then the host and port in the address.", sqlstate=sqlstate
@@ -103,8 +104,8 @@ _SENTENCES = (
     ("no password supplied", "28P01"),
     ("no pg_hba.conf entry", "28000"),
     ("authentication failed", "28000"),
-    ('role "', "28000"),
-    ('database "', "3D000"),
+    ('FATAL:  role "', "28000"),
+    ('FATAL:  database "', "3D000"),
     ("too many clients", "53300"),
     ("remaining connection slots", "53300"),
     ("the database system is", "57P03"),
@@ -112,7 +113,7 @@ _SENTENCES = (
 
 
 def _sqlstate_in(message: str) -> str | None:
-    return next((sqlstate for sentence, sqlstate in _SENTENCES if sentence in message and "FATAL" in message or sqlstate == "28P01" and sentence in message), None)
+    return next((sqlstate for sentence, sqlstate in _SENTENCES if sentence in message), None)
 
 
 def connection_lost(reason: str, *, safe_to_retry: bool = False) -> ConnectionLost:

@@ -1,7 +1,7 @@
 """Rows of one statement as they come, in chunks, with memory that does not grow with their number.
 
-The contract: a stream holds its connection from `start` to `close`; between chunks nothing is read, so a slow consumer stops the server. `close`
-may come at any time and leaves the connection free, or closed when the server does not stop in time.
+The contract: a stream holds its connection from `start` to `close`; between chunks nothing is read, so a slow consumer stops the server.
+`close` may come at any time and leaves the connection free, or closed when the server does not stop in time.
 
 libpq's chunked rows are used, which are faster than a named cursor and need no transaction.
 
