@@ -8,6 +8,7 @@ Source: PostgreSQL manual, appendix A (SQLSTATE codes).
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 
 class TrioormError(Exception):
@@ -33,6 +34,10 @@ class ModelError(UsageError):
 
 class QueryError(UsageError):
     """A statement cannot be built as asked."""
+
+
+class UnknownColumn(QueryError, AttributeError):
+    """A model was asked for a column that it does not have. It is an `AttributeError` too, so that `hasattr` on the class works."""
 
 
 class BindError(UsageError):
@@ -309,8 +314,7 @@ def error_class_for(sqlstate: str) -> type[DatabaseError]:
 def leaves_of(error: BaseException) -> Iterator[BaseException]:
     """All errors inside nested exception groups, left to right; the error itself when it is no group."""
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
-        for inner in group.exceptions:
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             yield from leaves_of(inner)
     else:
         yield error
