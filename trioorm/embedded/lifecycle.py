@@ -252,7 +252,10 @@ class Membership:
 
     def kill(self) -> None:
         """SIGKILL the postmaster and all its children, and wait (milliseconds) until they are gone."""
+        deadline = time.monotonic() + 10
         while pids := watchdog.processes_of(self.data):
+            if time.monotonic() > deadline:
+                raise EmbeddedServerError(f"The processes {pids} of the server in {self.folder.path} did not end within 10 s of SIGKILL.")
             watchdog.send_signal(pids, signal.SIGKILL)
             time.sleep(0.001)
 

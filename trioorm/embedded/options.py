@@ -66,6 +66,9 @@ class ServerOptions:
         chosen: dict[str, str | int | float | bool] = {"max_connections": self.max_connections, "fsync": fsync}
         if not fsync:
             chosen["full_page_writes"] = False  # protects against torn pages, which only a crash of the machine makes
+        if temporary:
+            # In files of the data folder rather than in /dev/shm, where a killed server would leave a megabyte that nobody removes.
+            chosen["dynamic_shared_memory_type"] = "mmap"
         chosen |= self.settings
         arguments: list[str] = []
         for name, value in chosen.items():

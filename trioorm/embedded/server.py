@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import psycopg
 from psycopg import sql
@@ -152,6 +153,7 @@ class AsyncServer(_ServerHandle):
 
         Checkpoint: always.
         """
+        await anyio.lowlevel.checkpoint()
         await _drive_async(self._membership.start_steps())
 
     async def stop(self, mode: StopMode = "fast") -> None:
@@ -163,6 +165,7 @@ class AsyncServer(_ServerHandle):
 
         Checkpoint: always.
         """
+        await anyio.lowlevel.checkpoint()
         await _drive_async(self._membership.stop_steps(mode))
 
     async def restart(self, mode: StopMode = "fast") -> None:
@@ -226,8 +229,9 @@ async def open_server(path: str | Path | None = None, options: ServerOptions | N
     Raises:
         EmbeddedServerError: no PostgreSQL programs, or it did not start; the text holds the end of its log.
 
-    Checkpoint: always on entry and on exit.
+    Checkpoint: always on entry; on exit only if it waits, which it does when it is the server's last owner.
     """
+    await anyio.lowlevel.checkpoint()  # here and not later: a cancellation that waits already finds nothing to clean up
     membership = _membership(path, options)
     await _drive_async(membership.join_steps())
     try:
@@ -258,7 +262,6 @@ def _drive_to_end(steps: Steps) -> None:
 
 async def _drive_async(steps: Steps, *, close: bool = True) -> None:
     try:
-        await anyio.lowlevel.checkpoint()
         for seconds in steps:
             await anyio.sleep(seconds)
     finally:

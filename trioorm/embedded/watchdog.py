@@ -32,6 +32,7 @@ from typing import TypedDict
 EXIT_INITDB_FAILED = 3
 EXIT_SERVER_FAILED = 4
 
+_IPC_RMID = 0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_SECONDS = 0.005
@@ -146,7 +147,21 @@ def tidy_up(folder: str, *, temporary: bool) -> None:
     """Remove what must not outlive the server: everything of a temporary one, the outer socket folder of one that stays."""
     remove_outer_socket_folder(folder)
     if temporary:
+        _remove_shared_memory(os.path.join(folder, "data"))
         remove_tree(folder)
+
+
+def _remove_shared_memory(data: str) -> None:
+    # A server that was killed leaves a System V segment, which only its next start would remove. Its lock file names it by key and number.
+    lines = _lock_file_lines(data)
+    words = lines[6].split() if len(lines) > 6 else []
+    if len(words) != 2:
+        return
+    with contextlib.suppress(OSError), open("/proc/sysvipc/shm", encoding="ascii") as segments:
+        for line in segments:
+            found = line.split()
+            if found[:2] == words and found[6] == "0":  # nobody is attached
+                ctypes.CDLL(None).shmctl(int(words[1]), _IPC_RMID, None)
 
 
 def _lock_file_lines(data: str) -> list[str]:
@@ -201,6 +216,7 @@ class _Watchdog:
             self._serve_until_the_end(server)
         except _NobodyLeft:
             self._end()
+            self._reap_orphans()
             tidy_up(self.job["folder"], temporary=self.job["temporary"])
         finally:
             for path in self.job["rubbish"]:
@@ -247,6 +263,8 @@ class _Watchdog:
             if self._is_nobody_left():
                 os.killpg(initdb.pid, signal.SIGKILL)
                 initdb.wait()
+                self._reap_orphans()
+                _remove_shared_memory(self.fresh)
                 remove_tree(self.fresh)
                 raise _NobodyLeft
             time.sleep(_POLL_SECONDS)
@@ -264,9 +282,11 @@ class _Watchdog:
             if time.monotonic() > deadline:
                 break
             time.sleep(_POLL_SECONDS)
-        if running_postmaster(self.data) is None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.data, "postmaster.pid"))
+        stale = _pid_in_lock_file(self.data)
+        if stale is not None and os.path.exists(f"/proc/{stale}"):
+            # The number belongs to another program by now, which the server would take for a server. Otherwise the file stays: from it the
+            # server learns which shared memory the crash has left.
+            os.unlink(os.path.join(self.data, "postmaster.pid"))
 
     def _spawn(self, command: list[str], data: str, preexec: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
         uid, gid = self.job["uid"], self.job["gid"]
