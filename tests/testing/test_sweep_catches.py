@@ -105,7 +105,7 @@ def test_a_native_cancellation_that_is_lost(kind: Cancellation, use_uvloop: bool
 
 
 def test_the_cancellation_that_wait_for_loses_on_python_311() -> None:
-    """CPython issue 81839, mended in 3.12: cancelled when its task has just ended, wait_for returns the result and forgets the cancel."""
+    """CPython issue 86296, mended in 3.12: cancelled when its task has just ended, wait_for returns the result and forgets the cancel."""
 
     async def main() -> None:
         if sys.version_info >= (3, 12):
