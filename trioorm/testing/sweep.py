@@ -5,7 +5,8 @@ other exception, no task left running, nothing left over for the caller; and the
 that breaks this fails the sweep, with k, the kind of cancellation and the place of the suspension.
 
 A k that was swept is swept for good only when the operation suspends at the same places in every run. Trio shuffles the tasks that are
-ready, so an operation with children may meet a place under another k; running the sweep several times covers the orders.
+ready, and AnyIO on asyncio cancels siblings in no fixed order, so an operation with children may meet a place under another k; running the
+sweep several times covers the orders.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
