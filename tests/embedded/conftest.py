@@ -19,14 +19,16 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start_owner(tmp_path: Path) -> Iterator[StartOwner]:
-    """Start owners, as `start_owner(*arguments, program=..., temporary=...)`; those that are left are killed after the test."""
+def start_owner() -> Iterator[StartOwner]:
+    """Start owners; those that are left are killed after the test."""
     owners: list[Owner] = []
 
-    def start(*arguments: object, program: str = OWNER_PROGRAM, temporary: Path | None = None) -> Owner:
-        owner = Owner(program, [str(argument) for argument in arguments], {} if temporary is None else {"TMPDIR": str(temporary)})
-        owners.append(owner)
-        return owner
+    def start(
+        *arguments: object, program: str = OWNER_PROGRAM, temporary: Path | None = None, account: tuple[int, int] | None = None
+    ) -> Owner:
+        environment = {} if temporary is None else {"TMPDIR": str(temporary)}
+        owners.append(Owner(program, [str(argument) for argument in arguments], environment, account))
+        return owners[-1]
 
     yield start
     for owner in owners:

@@ -44,9 +44,12 @@ def wait_for_end(pid: int, *, within_seconds: float = 15.0) -> None:
 class Owner:
     """A process of its own that runs a server and keeps it until told to leave."""
 
-    def __init__(self, program: str, arguments: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, program: str, arguments: list[str], environment: dict[str, str], account: tuple[int, int] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
+            user=None if account is None else account[0],
+            group=None if account is None else account[1],
+            extra_groups=None if account is None else [],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -84,7 +87,9 @@ class Owner:
 class StartOwner(Protocol):
     """What the fixture `start_owner` gives."""
 
-    def __call__(self, *arguments: object, program: str = ..., temporary: Path | None = None) -> Owner: ...
+    def __call__(
+        self, *arguments: object, program: str = ..., temporary: Path | None = None, account: tuple[int, int] | None = None
+    ) -> Owner: ...
 
 
 def end_of(pid: int) -> None:

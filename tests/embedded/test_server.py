@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.embedded.owners import wait_until
-from trioorm.embedded import Server, ServerOptions, open_server, running_server
+from trioorm.embedded import AsyncServer, Server, ServerOptions, StopMode, open_server, running_server
 from trioorm.errors import EmbeddedServerError, UsageError
 
 
@@ -30,13 +30,12 @@ async def test_serves_and_leaves_nothing() -> None:
     async with open_server() as server:
         pid = server.pid
         assert pid is not None
-        assert server.is_running
+        ran = server.is_running
         assert ask(server.conninfo(), "SELECT 42") == 42
         assert f"running as process {pid}" in repr(server)
+    assert (ran, server.is_running, server.pid) == (True, False, None)
     assert not Path(f"/proc/{pid}").exists()
     assert not server.directory.exists()
-    assert not server.is_running
-    assert server.pid is None
 
 
 def test_serves_plain_python_and_leaves_nothing() -> None:
@@ -70,20 +69,26 @@ async def test_leaves_nothing_when_cancelled_while_starting(
 
 
 async def test_a_cancelled_block_ends_its_server() -> None:
+    seen: list[AsyncServer] = []
+    pid = None
     with anyio.CancelScope() as scope:
         async with open_server() as server:
+            seen.append(server)
             pid = server.pid
             scope.cancel()
             await anyio.sleep_forever()
+    assert pid is not None
     assert not Path(f"/proc/{pid}").exists()
-    assert not server.directory.exists()
+    assert not seen[0].directory.exists()
 
 
 async def test_an_error_in_the_block_comes_out_as_it_is() -> None:
+    seen: list[AsyncServer] = []
     with pytest.raises(ZeroDivisionError):
         async with open_server() as server:
+            seen.append(server)
             raise ZeroDivisionError
-    assert not server.directory.exists()
+    assert not seen[0].directory.exists()
 
 
 def processes_below(folder: Path) -> list[str]:
@@ -111,8 +116,7 @@ async def test_restart_keeps_data_and_address() -> None:
 
 
 @pytest.mark.parametrize("mode", ["smart", "fast", "immediate"])
-def test_stops_and_starts(own_server: Server, mode: str) -> None:
-    assert mode in ("smart", "fast", "immediate")
+def test_stops_and_starts(own_server: Server, mode: StopMode) -> None:
     run(own_server.conninfo(), "CREATE TABLE kept AS SELECT 7 AS number")
     own_server.stop(mode)
     assert own_server.pid is None
@@ -220,7 +224,16 @@ def test_options_reach_the_server() -> None:
     options = ServerOptions(max_connections=17, settings={"work_mem": "5MB", "jit": False, "random_page_cost": 1.5})
     with running_server(options=options) as server:
         address = server.conninfo()
-        names = ["max_connections", "work_mem", "jit", "random_page_cost", "fsync", "full_page_writes", "listen_addresses", "server_encoding"]
+        names = [
+            "max_connections",
+            "work_mem",
+            "jit",
+            "random_page_cost",
+            "fsync",
+            "full_page_writes",
+            "listen_addresses",
+            "server_encoding",
+        ]
         assert [ask(address, f"SHOW {name}") for name in names] == ["17", "5MB", "off", "1.5", "off", "off", "", "UTF8"]
 
 

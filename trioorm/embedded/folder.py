@@ -166,7 +166,7 @@ def lasting_folder(path: Path) -> Folder:
     """
     path = path.expanduser().resolve()
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         names = {entry.name for entry in path.iterdir()}
     except FileExistsError as error:
         raise EmbeddedServerError(f"{path} is a file, but an embedded server needs a folder.\nTo fix it, name another path.") from error

@@ -284,9 +284,13 @@ class _Watchdog:
             time.sleep(_POLL_SECONDS)
         stale = _pid_in_lock_file(self.data)
         if stale is not None and os.path.exists(f"/proc/{stale}"):
-            # The number belongs to another program by now, which the server would take for a server. Otherwise the file stays: from it the
-            # server learns which shared memory the crash has left.
+            # The number belongs to another program by now, or to a zombie that nobody reaps; the server would take it for a server.
+            # Otherwise the file stays: from it the server learns which shared memory the crash has left.
+            _remove_shared_memory(self.data)
             os.unlink(os.path.join(self.data, "postmaster.pid"))
+        sockets = os.path.join(self.job["folder"], "socket")
+        for name in os.listdir(sockets):
+            os.unlink(os.path.join(sockets, name))
 
     def _spawn(self, command: list[str], data: str, preexec: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
         uid, gid = self.job["uid"], self.job["gid"]
