@@ -4,6 +4,8 @@ The rule: only the body failed, its exception goes on bare, with its own traceba
 error among it, the root cause first, without echoes (`Cancelled`, and "current transaction is aborted" beside the error that aborted it).
 """
 
+from typing import cast
+
 import anyio
 
 from trioorm.errors import TransactionAborted, leaves_of
@@ -32,13 +34,16 @@ def aftermath(body_error: BaseException | None, nursery_error: BaseException, fi
     if roots == [body_error]:
         return roots[0]
     kept = {id(root) for root in roots}
-    group: BaseExceptionGroup[BaseException] = (
-        nursery_error if isinstance(nursery_error, BaseExceptionGroup) else BaseExceptionGroup("", [nursery_error])
-    )
+    members = [nursery_error] if not isinstance(nursery_error, BaseExceptionGroup) else list(_members(nursery_error))
+    group = BaseExceptionGroup("", members)
     _, rest = group.split(lambda error: not isinstance(error, BaseExceptionGroup) and id(error) not in kept)
     assert rest is not None, "at least one root cause is in the group"
-    members = sorted(rest.exceptions, key=lambda member: first_error is None or all(leaf is not first_error for leaf in leaves_of(member)))
-    return BaseExceptionGroup("tasks of the transaction failed", members)
+    by_cause = sorted(rest.exceptions, key=lambda member: first_error is None or all(leaf is not first_error for leaf in leaves_of(member)))
+    return BaseExceptionGroup("tasks of the transaction failed", by_cause)
+
+
+def _members(group: BaseException) -> tuple[BaseException, ...]:
+    return cast("BaseExceptionGroup[BaseException]", group).exceptions
 
 
 def _is_echo(leaf: BaseException, leaves: list[BaseException]) -> bool:

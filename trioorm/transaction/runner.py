@@ -8,16 +8,12 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import trio
-from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import DatabaseError
 from trioorm.pool import Pool
 from trioorm.transaction.inside import enter_block, restore_blocks
-from trioorm.wire import AnyIOConnection, OnCancel, Step, error_from_result
-
-_FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
-_PIPELINE_ABORTED = pq.ExecStatus.PIPELINE_ABORTED
+from trioorm.wire import AnyIOConnection, OnCancel, Step, error_from_result, is_error
 
 Connection = AnyIOConnection[Any]
 
@@ -49,11 +45,12 @@ class Runner(Protocol):
         """
         ...
 
-    def hold(self, what: str) -> Hold:
+    def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """A block with the connection to itself.
 
         Args:
             what: named when somebody inside it asks for the runner: "a stream", "a COPY".
+            guarded: in a transaction, a savepoint lies under the block, so that giving up half-way leaves the transaction usable.
         """
         ...
 
@@ -61,7 +58,7 @@ class Runner(Protocol):
 def failure_among(steps: Sequence[Step], results: Sequence[PGresult]) -> DatabaseError | None:
     """The first error among the results of a flight."""
     for step, result in zip(steps, results, strict=False):
-        if result.status == _FATAL_ERROR:
+        if is_error(result):
             return error_from_result(result, statement=step.statement.text.decode())
     return None
 
@@ -88,7 +85,7 @@ class PoolRunner:
             raise failure
         return results
 
-    def hold(self, what: str) -> Hold:
+    def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """See `Runner.hold`."""
         return _PoolHold(self._pool)
 

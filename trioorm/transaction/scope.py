@@ -8,7 +8,7 @@ asked of libpq, never of a flag of ours.
 from abc import ABC, abstractmethod
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from enum import Enum, auto
+from enum import Enum
 from types import TracebackType
 from typing import Any, Self, TypeVarTuple
 
@@ -23,7 +23,7 @@ from trioorm.transaction.aftermath import aftermath, is_cancellation
 from trioorm.transaction.inside import blocks_within, enter_block, restore_blocks
 from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among
 from trioorm.transaction.turns import Turns
-from trioorm.wire import OnCancel, Step
+from trioorm.wire import OnCancel, Step, command
 from trioorm.wire.interrupt import to_raise
 
 __all__ = ["Scope"]
@@ -34,11 +34,16 @@ _IDLE = pq.TransactionStatus.IDLE
 _INERROR = pq.TransactionStatus.INERROR
 _UNKNOWN = pq.TransactionStatus.UNKNOWN
 
+# One name serves all: a stream or COPY holds the turn, so there is never more than one guard in a block, and an inner one hides an outer's.
+_GUARD = command(b'SAVEPOINT "trioorm_guard"')
+_UNDO_TO_GUARD = command(b'ROLLBACK TO "trioorm_guard"')
+_RELEASE_GUARD = command(b'RELEASE "trioorm_guard"')
+
 
 class _State(Enum):
-    NEW = auto()
-    OPEN = auto()
-    ENDED = auto()
+    NEW = "not entered"
+    OPEN = "open"
+    ENDED = "ended"
 
 
 class Scope(ABC):
@@ -46,12 +51,14 @@ class Scope(ABC):
 
     Attributes:
         name: how it is called in errors.
+        cleanup_timeout_seconds: the bound of its end.
     """
 
     in_transaction = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, cleanup_timeout_seconds: float) -> None:
         self.name = name
+        self.cleanup_timeout_seconds = cleanup_timeout_seconds
         self.turns = Turns()
         self._state = _State.NEW
         self._connection: Connection | None = None
@@ -60,6 +67,11 @@ class Scope(ABC):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def state(self) -> str:
+        """Where the block is: "not entered", "open" or "ended"."""
+        return self._state.value
 
     # Entering.
 
@@ -167,15 +179,19 @@ class Scope(ABC):
         if self.first_error is None and self.connection_status in (_INERROR, _UNKNOWN):
             self.first_error = error
 
-    def hold(self, what: str) -> Hold:
+    def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """See `Runner.hold`."""
         self._check_open()
-        return _ScopeHold(self, what)
+        return _ScopeHold(self, what, guarded=guarded)
 
     @property
     def connection_status(self) -> int:
         """libpq's transaction status."""
         return _UNKNOWN if self._connection is None else self._connection.pgconn.transaction_status
+
+    def connection_or_none(self) -> Connection | None:
+        """The connection, in error or not, unless it is gone."""
+        return None if self.connection_status == _UNKNOWN else self._connection
 
     def usable_connection(self) -> Connection:
         """The connection, if a statement can run on it now.
@@ -207,7 +223,7 @@ class Scope(ABC):
         error = TransactionAborted(
             f"{self.name} was aborted because of {reason}\n"
             "PostgreSQL refuses every further statement until it is rolled back; nothing was sent.\n"
-            "To fix it: let the first error leave the block, or put the statement that may fail or be cancelled into `async with tx.savepoint() as sp`.",
+            "To fix it: let the first error leave the block, or put the statement that may fail into `async with tx.savepoint() as sp`.",
             sqlstate="25P02",
             message_primary="current transaction is aborted",
         )
@@ -217,9 +233,8 @@ class Scope(ABC):
     def _check_open(self) -> None:
         if self._state is not _State.OPEN:
             task = anyio.get_current_task().name
-            state = "its block has ended" if self._state is _State.ENDED else "its block was not entered"
             raise TransactionClosed(
-                f"{self.name} was used by task {task!r}, but {state}. Nothing was sent.\n"
+                f"{self.name} was used by task {task!r}, but its block is {self.state}. Nothing was sent.\n"
                 "To fix it: do the work inside `async with`, in the body or in a task started with `tx.start_soon`."
             )
 
@@ -296,19 +311,21 @@ class Scope(ABC):
 class _ScopeHold:
     """The turn of a scope, taken by a stream or a COPY for its whole length."""
 
-    __slots__ = ("_mark", "_scope")
+    __slots__ = ("_guarded", "_mark", "_scope")
 
-    def __init__(self, scope: Scope, what: str) -> None:
+    def __init__(self, scope: Scope, what: str, *, guarded: bool) -> None:
         self._scope = scope
         self._mark = BlockMark(f"{what} of {scope.name}")
+        self._guarded = guarded
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Connection:
         scope = self._scope
         await scope.turns.take()
         try:
             connection = scope.usable_connection()
-            if scope.opening():
-                await scope.run_in_turn([])
+            if self._guarded or scope.opening():
+                await scope.run_in_turn([_GUARD] if self._guarded else [])
         except BaseException:
             scope.turns.give()
             raise
@@ -316,8 +333,26 @@ class _ScopeHold:
         self._mark.enter()
         return connection
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._mark.leave()
-        if error is not None:
-            self._scope.note_error(error)
-        self._scope.turns.give()
+        held = None
+        try:
+            if self._guarded:
+                held = await self._lift_guard()
+            if error is not None:
+                self._scope.note_error(error)
+        finally:
+            self._scope.turns.give()
+        if held is not None and (error is None or is_cancellation(error)):
+            raise held
+
+    async def _lift_guard(self) -> CancelledError | None:
+        connection = self._scope.connection_or_none()
+        if connection is None:
+            return None
+        if self._scope.connection_status == _INERROR:
+            _, held = await connection.fly_shielded([_UNDO_TO_GUARD, _RELEASE_GUARD], seconds=connection.cleanup_timeout_seconds)
+            return held
+        await connection.fly([_RELEASE_GUARD], on_cancel=OnCancel.FINISH)
+        return None

@@ -64,7 +64,7 @@ class TransactionScope(Scope):
     """
 
     def __init__(self, pool: Pool, begin: bytes = b"BEGIN", *, name: str = "the transaction") -> None:
-        super().__init__(name)
+        super().__init__(name, cleanup_timeout_seconds=pool.settings.cleanup_timeout_seconds)
         self._pool = pool
         self._begin = command(begin)
         self._begun = False
@@ -132,7 +132,7 @@ class TransactionScope(Scope):
         assert connection is not None, "the block is open"
         if connection.is_idle or connection.closed:
             return None
-        _, held = await connection.fly_shielded([_ROLLBACK], seconds=self._pool.settings.cleanup_timeout_seconds)
+        _, held = await connection.fly_shielded([_ROLLBACK], seconds=self.cleanup_timeout_seconds)
         return held
 
 
@@ -141,16 +141,14 @@ class SavepointScope(Scope):
 
     Args:
         outer: the block around it.
-        cleanup_timeout_seconds: the bound of its end.
     """
 
-    def __init__(self, outer: "TransactionScope | SavepointScope", *, cleanup_timeout_seconds: float) -> None:
+    def __init__(self, outer: "TransactionScope | SavepointScope") -> None:
         self._outer = outer
         self._sql_name = outer.next_savepoint_name()
-        super().__init__(f"the savepoint {self._sql_name} of {outer.name}")
+        super().__init__(f"the savepoint {self._sql_name} of {outer.name}", cleanup_timeout_seconds=outer.cleanup_timeout_seconds)
         self._established = False
         self._opening_count = 0
-        self._seconds = cleanup_timeout_seconds
 
     def next_savepoint_name(self) -> str:
         """See `TransactionScope.next_savepoint_name`."""
@@ -195,7 +193,7 @@ class SavepointScope(Scope):
             return None
         release = command(f'RELEASE "{self._sql_name}"'.encode())
         try:
-            results = await connection.fly([release], on_cancel=OnCancel.FINISH, seconds=self._seconds)
+            results = await connection.fly([release], on_cancel=OnCancel.FINISH, seconds=self.cleanup_timeout_seconds)
         except ConnectionLost as lost:
             return lost
         return failure_among([release], results)
@@ -206,5 +204,5 @@ class SavepointScope(Scope):
         if not self._established or connection.closed:
             return None
         steps = [command(f'ROLLBACK TO "{self._sql_name}"'.encode()), command(f'RELEASE "{self._sql_name}"'.encode())]
-        _, held = await connection.fly_shielded(steps, seconds=self._seconds)
+        _, held = await connection.fly_shielded(steps, seconds=self.cleanup_timeout_seconds)
         return held

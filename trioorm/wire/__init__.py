@@ -4,7 +4,9 @@ Knows no models. Useful alone: `AnyIOConnection` is for everybody who wants psyc
 """
 
 from trioorm.wire.connection import AnyIOConnection, OnCancel
-from trioorm.wire.server_errors import error_from_result
+from trioorm.wire.copy import CopyIn
+from trioorm.wire.server_errors import error_from_result, is_error
 from trioorm.wire.statements import Statement, Step, command
+from trioorm.wire.stream import RowStream
 
-__all__ = ["AnyIOConnection", "OnCancel", "Statement", "Step", "command", "error_from_result"]
+__all__ = ["AnyIOConnection", "CopyIn", "OnCancel", "RowStream", "Statement", "Step", "command", "error_from_result", "is_error"]

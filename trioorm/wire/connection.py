@@ -16,6 +16,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
 from functools import partial
+from types import TracebackType
 from typing import Any, Self, cast
 
 import anyio
@@ -131,6 +132,15 @@ class AnyIOConnection(AsyncConnection[Row]):
         return connection
 
     # Closing.
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Commit and close; after an error only close, upon which the server rolls back. Nothing here can be lost to a cancellation."""
+        try:
+            if error is None and not self.closed:
+                await self.commit()
+        finally:
+            self.close_nowait()
 
     async def close(self) -> None:
         """Close the connection.

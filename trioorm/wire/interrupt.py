@@ -1,8 +1,9 @@
 """The only place of trioorm with `shield=True`: finishing work after a cancellation has arrived, within a bound.
 
-Two things make cleanup after a cancellation hard. Trio and AnyIO cancel by level: every unshielded wait on the way out raises again, so
-cleanup must be shielded, and a shield without a bound turns a frozen server into a frozen program. And asyncio's own cancels (`Task.cancel`,
-`asyncio.timeout`, Ctrl-C) go through an AnyIO shield; they come once, so they are held during cleanup and delivered again afterwards.
+Two things make cleanup after a cancellation hard. Trio and AnyIO cancel by level: every unshielded wait on the way out raises again.
+So cleanup must be shielded, and a shield without a bound turns a frozen server into a frozen program. And asyncio's own cancels
+(`Task.cancel`, `asyncio.timeout`, Ctrl-C) go through an AnyIO shield; they come once, so they are held during cleanup and delivered again
+afterwards.
 
 `Shield` does both. It is entered only when a cancellation has arrived or when a rollback must run, never on the way of a healthy statement.
 

@@ -8,7 +8,7 @@ Source: PostgreSQL manual, "Error and Notice Message Fields" (https://www.postgr
 """
 
 from psycopg import OperationalError
-from psycopg.pq import DiagnosticField
+from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import AuthenticationFailed, ConnectFailed, ConnectionLost, DatabaseError, error_class_for
@@ -29,6 +29,11 @@ _FIXES: dict[str, str] = {
 }
 
 _AUTHENTICATION = ("28", "3D")
+
+
+def is_error(result: PGresult) -> bool:
+    """Whether a result is an error of the server."""
+    return result.status == ExecStatus.FATAL_ERROR
 
 
 def error_from_result(result: PGresult, *, statement: str | None = None, encoding: str = "utf-8") -> DatabaseError:

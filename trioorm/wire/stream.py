@@ -1,7 +1,7 @@
 """Rows of one statement as they come, in chunks, with memory that does not grow with their number.
 
-The contract: a stream holds its connection from `start` to `close`; between chunks nothing is read, so a slow consumer stops the server.
-`close` may come at any time and leaves the connection free, or closed when the server does not stop in time.
+The contract: a stream holds its connection from the first `next_chunk` to `close`; between chunks nothing is read, so a slow consumer
+stops the server. `close` may come at any time and leaves the connection free, or closed when the server does not stop in time.
 
 libpq's chunked rows are used, which are faster than a named cursor and need no transaction.
 
@@ -40,8 +40,8 @@ class RowStream:
         self._chunk_rows = chunk_rows
         self._answer: PlainAnswer | None = None
 
-    def start(self) -> None:
-        """Queue the statement. Nothing waits; the first `next_chunk` sends it."""
+    def _start(self) -> PlainAnswer:
+        """Queue the statement."""
         connection, step = self._connection, self._step
         connection.leave_pipeline()
         pgconn = connection.pgconn
@@ -49,10 +49,10 @@ class RowStream:
             step.statement.text, step.values, step.statement.parameter_types or None, step.formats or None, step.statement.result_format
         )
         pgconn.set_chunked_rows_mode(self._chunk_rows)
-        self._answer = PlainAnswer(pgconn, step.statement.text)
+        return PlainAnswer(pgconn, step.statement.text)
 
     async def next_chunk(self) -> PGresult | None:
-        """The next rows, or None at the end.
+        """The next rows, or None at the end. The first call sends the statement.
 
         Raises:
             DatabaseError: the server reported an error, which may come after rows.
@@ -60,11 +60,14 @@ class RowStream:
 
         Checkpoint: only if it waits.
         """
-        answer, connection = self._answer, self._connection
-        if answer is None or answer.complete:
-            return None
+        connection = self._connection
         pgconn = connection.pgconn
         try:
+            answer = self._answer
+            if answer is None:
+                answer = self._answer = self._start()
+            if answer.complete:
+                return None
             while pgconn.flush():
                 await connection.wait_for_socket()
             while pgconn.is_busy():
