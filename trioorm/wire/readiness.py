@@ -137,7 +137,7 @@ class _TrioWait(Protocol):
 class AsyncioReadiness:
     """Readiness on asyncio and uvloop, with one reader for the connection's life."""
 
-    __slots__ = ("_fileno", "_loop", "_pgconn", "_reading", "_waiter", "_wants_result")
+    __slots__ = ("_arrived", "_fileno", "_loop", "_pgconn", "_reading", "_waiter", "_wants_result")
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
@@ -145,6 +145,7 @@ class AsyncioReadiness:
         self._loop = asyncio.get_running_loop()
         self._reading = False
         self._wants_result = False
+        self._arrived = False
         self._waiter: asyncio.Future[None] | None = None
 
     async def wait(self, want: Wait) -> Ready:
@@ -164,11 +165,14 @@ class AsyncioReadiness:
         return _ready_now(self._fileno, want)
 
     async def wait_for_result(self) -> bool:
-        self._wants_result = True
-        try:
-            await self._wait_readable()
-        finally:
-            self._wants_result = False
+        if not self._arrived:
+            self._wants_result = True
+            try:
+                await self._wait_readable()
+            finally:
+                self._wants_result = False
+        # Cleared only now: a cancel that comes in the same turn of the loop as the answer must not make the next wait miss it.
+        self._arrived = False
         try:
             self._pgconn.consume_input()
         except OperationalError:
@@ -213,6 +217,7 @@ class AsyncioReadiness:
             else:
                 if self._pgconn.is_busy():
                     return
+            self._arrived = True
         self._wake()
 
     def _wake(self) -> None:
