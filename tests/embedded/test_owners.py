@@ -268,7 +268,7 @@ def test_starts_though_a_child_of_the_killed_server_lives_on(tmp_path: Path) -> 
 def test_an_initdb_that_was_interrupted_is_begun_again(start_owner: StartOwner, short_folder: Path) -> None:
     folder = short_folder / "database"
     owner = start_owner(folder)
-    wait_until(lambda: (folder / "data.new" / "PG_VERSION").exists(), "initdb is at work")
+    wait_until((folder / "data.new" / "PG_VERSION").exists, "initdb is at work")
     owner.kill()
     with running_server(folder) as server:
         assert ask(server.conninfo(), "SELECT 1") == 1
