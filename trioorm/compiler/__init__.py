@@ -1,0 +1,23 @@
+"""From statements and tables to SQL text.
+
+The contract: text depends on the shape alone, so one compiled text serves all statements of a shape. Importing this room is what lets
+`print(statement)` show SQL.
+"""
+
+from trioorm.compiler.compilation import compile_statement, shape_and_values
+from trioorm.compiler.compiled import Compiled, ModelResult, ResultItem, RowResult, ValueResult
+from trioorm.compiler.printing import readable
+from trioorm.compiler.schema import create_schema_statements, drop_schema_statements
+
+__all__ = [
+    "Compiled",
+    "ModelResult",
+    "ResultItem",
+    "RowResult",
+    "ValueResult",
+    "compile_statement",
+    "create_schema_statements",
+    "drop_schema_statements",
+    "readable",
+    "shape_and_values",
+]

@@ -1,0 +1,211 @@
+"""Rendering expressions: from a shape to SQL text.
+
+The contract: the text depends on the shape alone. Places of values are numbered as they are written, in the order of the shape's
+`Bind` leaves. Parentheses stand where PostgreSQL's precedence needs them, and around all SQL of the user's own.
+
+Source: PostgreSQL manual, section 4.1.6 (operator precedence).
+"""
+
+import re
+from collections.abc import Callable
+
+from trioorm.errors import QueryError
+from trioorm.expression.identifiers import quote_identifier, type_text
+from trioorm.expression.shape import (
+    Between,
+    Binary,
+    Bind,
+    Cast,
+    ColumnReference,
+    Exists,
+    Fragment,
+    Function,
+    InSubquery,
+    Keyword,
+    Labelled,
+    Logical,
+    Ordered,
+    Postfix,
+    Prefix,
+    Quantified,
+    Shape,
+    Source,
+    Subquery,
+)
+from trioorm.expression.types import SqlType
+
+OR, AND, NOT, IS, COMPARISON, LIKE, OTHER, SUM, PRODUCT, SIGN, CAST, ATOM = range(12)
+"""How strongly operators bind, the weakest first."""
+
+_STRENGTH = {
+    "OR": OR, "AND": AND,
+    "=": COMPARISON, "<>": COMPARISON, "<": COMPARISON, "<=": COMPARISON, ">": COMPARISON, ">=": COMPARISON,
+    "IS DISTINCT FROM": IS, "IS NOT DISTINCT FROM": IS,
+    "LIKE": LIKE, "ILIKE": LIKE, "NOT LIKE": LIKE, "NOT ILIKE": LIKE,
+    "||": OTHER, "@>": OTHER, "&&": OTHER,
+    "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "%": PRODUCT,
+}  # fmt: skip
+_ASSOCIATIVE = frozenset({SUM, PRODUCT, OTHER})
+
+
+class Scope:
+    """The names that a statement's columns may be read from, and those of the statements around it."""
+
+    def __init__(
+        self, names: frozenset[str], outer: "Scope | None", *, labels: frozenset[str] = frozenset(), open_ended: bool = False
+    ) -> None:
+        self.names = names
+        self.outer = outer
+        self.labels = labels
+        self.open_ended = open_ended
+
+    def has(self, name: str) -> bool:
+        """Whether a table of this name is in sight."""
+        return self.open_ended or name in self.names or (self.outer is not None and self.outer.has(name))
+
+    def all_names(self) -> list[str]:
+        """All tables in sight, for errors."""
+        return sorted(self.names | set(self.outer.all_names() if self.outer is not None else ()))
+
+
+class ExpressionRenderer:
+    """Writes expressions, and counts their places. One for each statement; `render_statement` writes statements inside."""
+
+    def __init__(self, statement: Callable[["ExpressionRenderer", Shape], str]) -> None:
+        self.bind_types: list[SqlType | None] = []
+        self.scope: Scope | None = None
+        self.repeatable = True
+        self.writes = False
+        self._statement = statement
+
+    def bind(self, place: Bind) -> str:
+        """The text of a value's place."""
+        self.bind_types.append(place.type)
+        text = f"${len(self.bind_types)}"
+        return f"{text}::{type_text(place.type)}" if place.cast and place.type is not None else text
+
+    def column(self, reference: ColumnReference) -> str:
+        """A column with the name of its table."""
+        name = reference.source.visible_name
+        if self.scope is not None and not self.scope.has(name):
+            raise _not_in_sight(reference, self.scope)
+        return f"{quote_identifier(name)}.{quote_identifier(reference.name)}"
+
+    def __call__(self, shape: Shape, strength: int = OR) -> str:
+        """An expression, in parentheses if what stands around it binds more strongly than `strength` allows."""
+        text, own = self._text(shape)
+        return f"({text})" if own < strength else text
+
+    def all_of(self, conditions: tuple[Shape, ...]) -> str:
+        """Conditions that must all hold."""
+        return self(conditions[0]) if len(conditions) == 1 else " AND ".join([self(condition, AND + 1) for condition in conditions])
+
+    def listed(self, shapes: tuple[Shape, ...]) -> str:
+        """Expressions with commas between them."""
+        return ", ".join([self(shape) for shape in shapes])
+
+    def statement(self, shape: Shape) -> str:
+        """A statement inside this one."""
+        return self._statement(self, shape)
+
+    def _text(self, shape: Shape) -> tuple[str, int]:
+        match shape:
+            case ColumnReference():
+                return self.column(shape), ATOM
+            case Bind():
+                return self.bind(shape), CAST if shape.cast else ATOM
+            case Binary(operator, left, right):
+                return self._binary(operator, left, right)
+            case Logical(operator, operands):
+                strength = _STRENGTH[operator]
+                if len(operands) == 1:
+                    return self._text(operands[0])
+                return f" {operator} ".join([self(operand, strength + 1) for operand in operands]), strength
+            case Prefix("NOT", operand):
+                return f"NOT {self(operand, NOT + 1)}", NOT
+            case Prefix(operator, operand):
+                return f"{operator}{self(operand, SIGN + 1)}", SIGN  # a second sign goes in parentheses: "--" begins a comment
+            case Postfix(operand, operator):
+                return f"{self(operand, IS + 1)} {operator}", IS
+            case Between(operand, low, high):
+                return f"{self(operand, LIKE + 1)} BETWEEN {self(low, LIKE + 1)} AND {self(high, LIKE + 1)}", LIKE
+            case Quantified(operand, operator, quantifier, array):
+                return f"{self(operand, COMPARISON + 1)} {operator} {quantifier} ({self(array)})", COMPARISON
+            case InSubquery(operand, negated, statement):
+                return f"{self(operand, LIKE + 1)} {'NOT IN' if negated else 'IN'} ({self.statement(statement)})", LIKE
+            case Exists(statement):
+                return f"EXISTS ({self.statement(statement)})", ATOM
+            case Subquery(statement):
+                return f"({self.statement(statement)})", ATOM
+            case Function():
+                return self._function(shape), ATOM
+            case Cast(operand, kind):
+                return f"{self(operand, CAST)}::{type_text(kind)}", CAST
+            case Labelled(operand, _):
+                return self._text(operand)
+            case Ordered(operand, direction, nulls):
+                return f"{self.term(operand)} {direction}{f' NULLS {nulls}' if nulls else ''}", OR
+            case Keyword(word):
+                return word, ATOM
+            case Source():
+                return self.table(shape), ATOM
+            case Fragment():
+                text = self.fragment(shape)
+                return f"({text}\n)" if "--" in text else f"({text})", ATOM  # a comment would swallow the parenthesis
+            case _:
+                return f"({self.statement(shape)})", ATOM
+
+    def term(self, shape: Shape) -> str:
+        """A term of ORDER BY or GROUP BY: what has a name among the statement's items goes by it."""
+        if isinstance(shape, Labelled) and self.scope is not None and shape.label in self.scope.labels:
+            return quote_identifier(shape.label)
+        if isinstance(shape, Bind):
+            # A bare number there would mean a position in the list of items; a bind value is a constant and orders nothing.
+            raise QueryError("A plain value cannot be ordered or grouped by.\nTo fix it: name a column or an expression.")
+        return self(shape)
+
+    def terms(self, shapes: tuple[Shape, ...]) -> str:
+        """Terms with commas between them."""
+        return ", ".join([self.term(shape) for shape in shapes])
+
+    def table(self, source: Source) -> str:
+        """A table, with its alias where it has one."""
+        if source.alias is None:
+            return quote_identifier(source.table)
+        return f"{quote_identifier(source.table)} AS {quote_identifier(source.alias)}"
+
+    def fragment(self, shape: Fragment) -> str:
+        """SQL of the user's own, its gaps filled."""
+        self.repeatable = self.repeatable and shape.repeatable
+        # Columns named in the gaps may belong to tables that only the text names, so sight is not checked.
+        scope, self.scope = self.scope, Scope(frozenset(), None, open_ended=True)
+        try:
+            return "".join([part if isinstance(part, str) else self(part, ATOM) for part in shape.parts])
+        finally:
+            self.scope = scope
+
+    def _binary(self, operator: str, left: Shape, right: Shape) -> tuple[str, int]:
+        strength = _STRENGTH[operator]
+        left_text = self(left, strength if strength in _ASSOCIATIVE else strength + 1)
+        return f"{left_text} {operator} {self(right, strength + 1)}", strength
+
+    def _function(self, shape: Function) -> str:
+        if not re.fullmatch(r"[a-z_][a-z0-9_]*", shape.name):
+            raise QueryError(f"{shape.name!r} is no name of a function.")
+        self.repeatable = self.repeatable and shape.repeatable
+        text = f"{shape.name}({'DISTINCT ' if shape.distinct else ''}{self.listed(shape.arguments)})"
+        return text if shape.filter is None else f"{text} FILTER (WHERE {self(shape.filter)})"
+
+
+def _not_in_sight(reference: ColumnReference, scope: Scope) -> QueryError:
+    name = reference.source.visible_name
+    table = reference.source.table
+    spelled = f"{name}.{reference.name}"
+    same_table = [other for other in scope.all_names() if other != name]
+    return QueryError(
+        f"The column {spelled} is used, but {name!r} is not among the statement's tables ({', '.join(same_table) or 'none'}).\n"
+        "To fix it, one of:\n"
+        f"  1. join it: .join(<the model of {table}>, <condition>)\n"
+        "  2. if the first table is meant to be this one: .from_(...)\n"
+        "  3. if an alias of it is joined, take the column from the alias"
+    )

@@ -1,0 +1,62 @@
+"""A model's column: the expression that `User.age` is, and the annotation that declares it.
+
+The contract: to type checkers `age: Column[int]` is a descriptor, whose read on the class gives the column and on an object the value.
+At run time the same object lies on the model's own metaclass as a data descriptor, so a read on the class gives the column, while
+objects read their slot and never come here.
+"""
+
+from typing import TypeVar, overload
+
+from trioorm.errors import ModelError
+from trioorm.expression.expression import Expression
+from trioorm.expression.shape import ColumnReference, Source
+from trioorm.expression.types import SqlType
+
+T = TypeVar("T")
+
+
+class Column(Expression[T]):
+    """A column of one table as one statement names it; the annotation of a model's fields.
+
+    Attributes:
+        source: the table, or its alias, that the column is read from.
+        name: in PostgreSQL.
+        attribute: the name in Python.
+        nullable: whether the column may be NULL.
+    """
+
+    __slots__ = ("attribute", "bind_values", "name", "nullable", "shape", "source", "sql_type")
+    shape: ColumnReference
+    bind_values: tuple[object, ...]
+    sql_type: SqlType | None
+
+    def __init__(self, source: Source, name: str, sql_type: SqlType, *, attribute: str, nullable: bool) -> None:
+        self.shape = ColumnReference(source, name)
+        self.bind_values = ()
+        self.sql_type = sql_type
+        self.source = source
+        self.name = name
+        self.attribute = attribute
+        self.nullable = nullable
+
+    @overload
+    def __get__(self, instance: None, owner: object) -> "Column[T]": ...
+    @overload
+    def __get__(self, instance: object, owner: object) -> T: ...
+    def __get__(self, instance: object, owner: object) -> object:
+        return self
+
+    def __set__(self, instance: object, value: T) -> None:
+        raise ModelError(
+            f"The column {self.source.visible_name}.{self.name} cannot be replaced on its class.\n"
+            "To fix it: declare columns in the class's body; values are set on objects."
+        )
+
+    def __delete__(self, instance: object) -> None:
+        # attrs deletes its field definitions from a class; refusing with AttributeError lets it go on.
+        raise AttributeError(f"the column {self.attribute!r} cannot be deleted from its class")
+
+    def of(self, source: Source) -> "Column[T]":
+        """The same column read from another source, such as an alias."""
+        assert self.sql_type is not None
+        return Column(source, self.name, self.sql_type, attribute=self.attribute, nullable=self.nullable)

@@ -1,0 +1,93 @@
+"""Quoting names and values as SQL text: the only place where either becomes text.
+
+The contract: every identifier in a statement went through `quote_identifier`. Values do not become text in statements, they are bound;
+the exception is DDL, where PostgreSQL takes no bind values, and `quote_literal` serves that alone.
+
+Source: PostgreSQL manual, section 4.1 (lexical structure); `standard_conforming_strings` is on since PostgreSQL 9.1.
+"""
+
+import datetime
+import decimal
+import enum
+import json
+import typing
+import uuid
+
+from trioorm.errors import ModelError, QueryError
+from trioorm.expression.types import SqlType, enum_label
+
+MAX_IDENTIFIER_BYTES = 63
+"""PostgreSQL cuts longer names off silently, and two long names may then be one."""
+
+
+def quote_identifier(name: str) -> str:
+    """A name as PostgreSQL takes it literally, whatever its characters.
+
+    Raises:
+        QueryError: the name is empty, holds a NUL character or is longer than 63 bytes.
+    """
+    if not name or "\0" in name or len(name.encode()) > MAX_IDENTIFIER_BYTES:
+        shown = name if len(name) <= 80 else name[:80] + "..."
+        raise QueryError(
+            f"{shown!r} cannot be the name of anything in PostgreSQL.\n"
+            f"A name has 1 to {MAX_IDENTIFIER_BYTES} bytes (this one has {len(name.encode())}) and no NUL character.\n"
+            "To fix it: choose another name."
+        )
+    return '"' + name.replace('"', '""') + '"'
+
+
+def type_text(sql_type: SqlType) -> str:
+    """A type as DDL and casts spell it; enum names are quoted, being identifiers of the user's."""
+    if sql_type.element is not None:
+        return type_text(sql_type.element) + "[]"
+    return quote_identifier(sql_type.name) if sql_type.enum is not None else sql_type.name
+
+
+def quote_literal(value: object, sql_type: SqlType | None) -> str:
+    """A value as a constant in DDL, with its type where the constant alone would leave it open.
+
+    Raises:
+        ModelError: values of this class have no constant, or a string holds a NUL character.
+    """
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int):
+        return str(int(value)) if value >= 0 else f"({int(value)})"
+    text = _literal_text(value)
+    if "\0" in text:
+        raise ModelError("A constant in a table's definition holds a NUL character, which PostgreSQL cannot store.\nTo fix it: leave it out.")
+    quoted = "'" + text.replace("'", "''") + "'"
+    return quoted if sql_type is None else f"{quoted}::{type_text(sql_type)}"
+
+
+def _literal_text(value: object) -> str:
+    match value:
+        case enum.Enum():
+            return enum_label(value)
+        case str():
+            return str(value)
+        case float() | decimal.Decimal() | uuid.UUID():
+            return str(value)
+        case datetime.datetime() | datetime.date() | datetime.time():
+            return value.isoformat()
+        case datetime.timedelta():
+            return f"{value.days} days {value.seconds} seconds {value.microseconds} microseconds"
+        case bytes():
+            return "\\x" + value.hex()
+        case dict():
+            return json.dumps(value)
+        case list() | tuple():
+            items = typing.cast("list[object]", value)
+            return "{" + ",".join("NULL" if item is None else _array_item(item) for item in items) + "}"
+        case _:
+            raise ModelError(
+                f"A value of class {type(value).__qualname__} cannot stand in a table's definition as a constant.\n"
+                "To fix it: write the constant with sql('...')."
+            )
+
+
+def _array_item(item: object) -> str:
+    text = str(item).lower() if isinstance(item, bool) else str(item) if isinstance(item, int) else _literal_text(item)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,153 @@
+"""The shape of an expression: everything about it except its values.
+
+The contract: a shape is a tree of named tuples, compared and hashed as tuples (in C). SQL text is a function of the shape alone, so
+a value can never reach the text, and equal shapes have equal text: that is what makes the cache by shape right, and injection
+impossible, by construction. The values travel beside the shape, in the order in which the shape's `Bind` leaves are rendered, which is
+the order of the fields below. The last field of each, `kind`, keeps tuples of different classes unequal.
+
+Rejected: a tree of nodes that is walked for key and values at each use. Concatenating the children's values when a node is made costs
+less than one visit of a walk would.
+"""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+from trioorm.expression.types import SqlType
+
+Shape: TypeAlias = tuple[object, ...]
+
+
+class Source(NamedTuple):
+    """A table as one statement names it. `alias` is the name in use where it is not the table's own."""
+
+    table: str
+    alias: str | None = None
+    kind: Literal["source"] = "source"
+
+    @property
+    def visible_name(self) -> str:
+        """The name by which the statement's other parts refer to it."""
+        return self.table if self.alias is None else self.alias
+
+
+class Bind(NamedTuple):
+    """The place of one value. `cast` writes the type into the text, for places where the server could not infer it."""
+
+    type: SqlType | None
+    cast: bool = False
+    kind: Literal["bind"] = "bind"
+
+
+class ColumnReference(NamedTuple):
+    source: Source
+    name: str
+    kind: Literal["column"] = "column"
+
+
+class Keyword(NamedTuple):
+    """A word of SQL that stands alone, such as NULL, TRUE or `*`; from this library's own list only."""
+
+    word: str
+    kind: Literal["keyword"] = "keyword"
+
+
+class Prefix(NamedTuple):
+    operator: str
+    operand: Shape
+    kind: Literal["prefix"] = "prefix"
+
+
+class Postfix(NamedTuple):
+    operand: Shape
+    operator: str
+    kind: Literal["postfix"] = "postfix"
+
+
+class Binary(NamedTuple):
+    operator: str
+    left: Shape
+    right: Shape
+    kind: Literal["binary"] = "binary"
+
+
+class Logical(NamedTuple):
+    """AND or OR over one or more operands."""
+
+    operator: str
+    operands: tuple[Shape, ...]
+    kind: Literal["logical"] = "logical"
+
+
+class Between(NamedTuple):
+    operand: Shape
+    low: Shape
+    high: Shape
+    kind: Literal["between"] = "between"
+
+
+class Quantified(NamedTuple):
+    """`operand operator ANY (array)`, or ALL."""
+
+    operand: Shape
+    operator: str
+    quantifier: str
+    array: Shape
+    kind: Literal["quantified"] = "quantified"
+
+
+class InSubquery(NamedTuple):
+    operand: Shape
+    negated: bool
+    statement: Shape
+    kind: Literal["in"] = "in"
+
+
+class Exists(NamedTuple):
+    statement: Shape
+    kind: Literal["exists"] = "exists"
+
+
+class Subquery(NamedTuple):
+    """A statement in parentheses, as a value."""
+
+    statement: Shape
+    kind: Literal["subquery"] = "subquery"
+
+
+class Function(NamedTuple):
+    """A call. `repeatable` is False where calling twice may differ from calling once (`random`, `nextval`, unknown ones)."""
+
+    name: str
+    arguments: tuple[Shape, ...]
+    distinct: bool = False
+    filter: Shape | None = None
+    repeatable: bool = True
+    kind: Literal["function"] = "function"
+
+
+class Cast(NamedTuple):
+    operand: Shape
+    type: SqlType
+    kind: Literal["cast"] = "cast"
+
+
+class Labelled(NamedTuple):
+    operand: Shape
+    label: str
+    kind: Literal["labelled"] = "labelled"
+
+
+class Ordered(NamedTuple):
+    """A term of ORDER BY: `direction` is "", "ASC" or "DESC"; `nulls` is "", "FIRST" or "LAST"."""
+
+    operand: Shape
+    direction: str
+    nulls: str
+    kind: Literal["ordered"] = "ordered"
+
+
+class Fragment(NamedTuple):
+    """SQL text written by the user, with shapes in its gaps. `repeatable` is the user's word that running it twice is harmless."""
+
+    parts: tuple[str | Shape, ...]
+    repeatable: bool = False
+    kind: Literal["fragment"] = "fragment"

@@ -1,0 +1,191 @@
+"""`column(...)`: what a model says about one of its columns.
+
+The contract: to type checkers this is a field specifier (PEP 681). A field may be left out of the constructor when `default` or
+`default_factory` is given; columns that the server fills (`generated`, `generated_as`, `server_default`) are no constructor arguments
+to type checkers, unless `default=UNSET` makes them optional ones. At run time they are always optional ones, so that `attrs.evolve`
+keeps a generated key.
+"""
+
+from collections.abc import Callable
+from typing import Literal, TypeVar, overload
+
+import attrs
+
+from trioorm.errors import ModelError
+from trioorm.expression.column import Column
+from trioorm.expression.expression import Expression
+from trioorm.expression.types import SqlType
+from trioorm.model.unset import UNSET, Unset
+from trioorm.schema.table import OnDelete
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class ColumnDeclaration:
+    """The arguments of one `column(...)`, as given."""
+
+    primary_key: bool = False
+    generated: bool = False
+    generated_as: Callable[[], Expression[object]] | None = None
+    default: object = UNSET
+    default_factory: Callable[[], object] | None = None
+    server_default: object = UNSET
+    unique: bool = False
+    index: bool = False
+    check: Callable[[Expression[object]], Expression[bool]] | None = None
+    references: "Expression[object] | Callable[[], Expression[object]] | str | None" = None
+    on_delete: OnDelete = "no action"
+    on_update: OnDelete = "no action"
+    type: SqlType | None = None
+    name: str | None = None
+
+
+@overload
+def column(
+    *,
+    default: T | Unset,
+    generated: bool = ...,
+    server_default: T | Expression[T] = ...,
+    primary_key: bool = ...,
+    unique: bool = ...,
+    index: bool = ...,
+    check: Callable[[Expression[T]], Expression[bool]] | None = ...,
+    references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
+    on_delete: OnDelete = ...,
+    on_update: OnDelete = ...,
+    type: SqlType | None = ...,
+    name: str | None = ...,
+) -> Column[T]: ...
+@overload
+def column(
+    *,
+    default_factory: Callable[[], T],
+    server_default: T | Expression[T] = ...,
+    primary_key: bool = ...,
+    unique: bool = ...,
+    index: bool = ...,
+    check: Callable[[Expression[T]], Expression[bool]] | None = ...,
+    references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
+    on_delete: OnDelete = ...,
+    on_update: OnDelete = ...,
+    type: SqlType | None = ...,
+    name: str | None = ...,
+) -> Column[T]: ...
+@overload
+def column(
+    *,
+    generated: Literal[True],
+    primary_key: bool = ...,
+    unique: bool = ...,
+    index: bool = ...,
+    check: Callable[[Expression[T]], Expression[bool]] | None = ...,
+    references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
+    on_delete: OnDelete = ...,
+    on_update: OnDelete = ...,
+    type: SqlType | None = ...,
+    name: str | None = ...,
+    init: Literal[False] = ...,
+) -> Column[T]: ...
+@overload
+def column(
+    *,
+    generated_as: Callable[[], Expression[T]],
+    unique: bool = ...,
+    index: bool = ...,
+    check: Callable[[Expression[T]], Expression[bool]] | None = ...,
+    type: SqlType | None = ...,
+    name: str | None = ...,
+    init: Literal[False] = ...,
+) -> Column[T]: ...
+@overload
+def column(
+    *,
+    server_default: T | Expression[T],
+    primary_key: bool = ...,
+    unique: bool = ...,
+    index: bool = ...,
+    check: Callable[[Expression[T]], Expression[bool]] | None = ...,
+    references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
+    on_delete: OnDelete = ...,
+    on_update: OnDelete = ...,
+    type: SqlType | None = ...,
+    name: str | None = ...,
+    init: Literal[False] = ...,
+) -> Column[T]: ...
+@overload
+def column(
+    *,
+    primary_key: bool = ...,
+    unique: bool = ...,
+    index: bool = ...,
+    check: Callable[[Expression[T]], Expression[bool]] | None = ...,
+    references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
+    on_delete: OnDelete = ...,
+    on_update: OnDelete = ...,
+    type: SqlType | None = ...,
+    name: str | None = ...,
+) -> Column[T]: ...
+def column(
+    *,
+    primary_key: bool = False,
+    generated: bool = False,
+    generated_as: Callable[[], Expression[object]] | None = None,
+    default: object = UNSET,
+    default_factory: Callable[[], object] | None = None,
+    server_default: object = UNSET,
+    unique: bool = False,
+    index: bool = False,
+    check: Callable[[Expression[object]], Expression[bool]] | None = None,
+    references: Expression[object] | Callable[[], Expression[object]] | str | None = None,
+    on_delete: OnDelete = "no action",
+    on_update: OnDelete = "no action",
+    type: SqlType | None = None,  # noqa: A002 - the word that users know for it
+    name: str | None = None,
+    init: Literal[False] = False,
+) -> object:
+    """Say more about a column than its annotation does.
+
+    Args:
+        primary_key: part of the primary key; several such columns make it a composite one.
+        generated: the server numbers the rows (an identity column); whole numbers only.
+        generated_as: the server computes the column from others of the row and stores it: `lambda: Item.price * Item.amount`.
+        default: the value when the constructor gets none. `UNSET` leaves it to the server.
+        default_factory: called for each object to make that value.
+        server_default: what the server puts where nothing was given: a value or an expression such as `now()`.
+        unique: no two rows have the same value.
+        index: make an index over this column.
+        check: a condition that every row fulfils, from the column: `lambda age: age >= 0`.
+        references: the column of another table that this one's values must be found in: a column, a lambda that gives one later, or
+            `"table.column"`.
+        on_delete: what happens to this row when the row it refers to is deleted.
+        on_update: the same, when the key it refers to is changed.
+        type: the PostgreSQL type, where the annotation's usual one is not meant: `SMALLINT`, `JSONB`.
+        name: of the column in PostgreSQL, where it is not the attribute's.
+        init: for type checkers only.
+    """
+    if default is not UNSET and default_factory is not None:
+        raise ModelError("column() was given both default and default_factory.\nTo fix it: keep one.")
+    if isinstance(default, (list, dict, set)):
+        raise ModelError(
+            f"column(default=...) was given a {default.__class__.__name__}, which all objects would share and change together.\n"
+            f"To fix it: column(default_factory={default.__class__.__name__})."
+        )
+    if (generated_as is not None) + generated + (server_default is not UNSET) > 1:
+        raise ModelError("column() was given more than one of generated, generated_as and server_default.\nTo fix it: keep one.")
+    return ColumnDeclaration(
+        primary_key=primary_key,
+        generated=generated,
+        generated_as=generated_as,
+        default=default,
+        default_factory=default_factory,
+        server_default=server_default,
+        unique=unique,
+        index=index,
+        check=check,
+        references=references,
+        on_delete=on_delete,
+        on_update=on_update,
+        type=type,
+        name=name,
+    )

@@ -1,0 +1,131 @@
+"""From the body of a model class to its fields: annotations looked up, types found, contradictions refused.
+
+The contract: every mistake that can be seen when the class is made is a `ModelError` naming class and attribute, with the right line.
+"""
+
+import inspect
+import typing
+from collections.abc import Mapping
+
+import attrs
+
+from trioorm.errors import ModelError, QueryError
+from trioorm.expression.binding import accepts
+from trioorm.expression.column import Column
+from trioorm.expression.identifiers import quote_identifier
+from trioorm.expression.shape import Source
+from trioorm.expression.types import BUILT_IN, SqlType, type_of_annotation
+from trioorm.model.declaration import ColumnDeclaration
+from trioorm.model.field import FieldInfo
+from trioorm.model.unset import UNSET
+
+RESERVED = frozenset({"mro", "table_constraints", "table_indexes"})
+"""Names that models and their metaclass have for themselves."""
+
+
+def fields_of(
+    owner: type, model: str, source: Source, declarations: Mapping[str, object], scope: Mapping[str, object]
+) -> dict[str, FieldInfo]:
+    """The fields that one class body declares."""
+    annotations = inspect.get_annotations(owner)
+    fields: dict[str, FieldInfo] = {}
+    for attribute, annotation in annotations.items():
+        declared = declarations.get(attribute)
+        found = _evaluated(annotation, owner, attribute, scope)
+        if typing.get_origin(found) is typing.ClassVar or found is typing.ClassVar:
+            continue
+        if typing.get_origin(found) is not Column:
+            shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", repr(annotation))
+            raise ModelError(
+                f"{owner.__name__}.{attribute} is annotated {shown}, which is no column.\n"
+                "To fix it:\n"
+                f"  wrong: {attribute}: {shown}\n"
+                f"  right: {attribute}: Column[{shown}]        for a column\n"
+                f"  right: {attribute}: ClassVar[{shown}]      for an attribute of the class"
+            )
+        inner = _evaluated(typing.get_args(found)[0], owner, attribute, scope)
+        fields[attribute] = _field(f"{owner.__name__}.{attribute}", attribute, inner, source, declared)
+    for attribute, value in declarations.items():
+        if isinstance(value, ColumnDeclaration) and attribute not in annotations:
+            raise ModelError(
+                f"{owner.__name__}.{attribute} has column(...) and no annotation.\nTo fix it: {attribute}: Column[...] = column(...)."
+            )
+    return fields
+
+
+def _evaluated(annotation: object, owner: type, attribute: str, scope: Mapping[str, object]) -> object:
+    """An annotation as an object; text is looked up in the module, then in the scope of the class statement."""
+    text = annotation.__forward_arg__ if isinstance(annotation, typing.ForwardRef) else annotation
+    if not isinstance(text, str):
+        return annotation
+    names = dict(vars(inspect.getmodule(owner) or typing)) | dict(scope)
+    try:
+        return typing.cast("object", eval(text, names))  # noqa: S307 - the class's own annotation, as typing.get_type_hints does it
+    except Exception as error:
+        raise ModelError(
+            f"{owner.__name__}.{attribute} is annotated {text!r}, which cannot be looked up: {error}.\n"
+            "To fix it: import the name at run time, not only under TYPE_CHECKING."
+        ) from error
+
+
+def _field(where: str, attribute: str, annotation: object, source: Source, declared: object) -> FieldInfo:
+    if attribute.startswith("_") or attribute in RESERVED:
+        raise ModelError(
+            f"{where}: {attribute!r} is reserved.\nTo fix it: choose another attribute, and keep the column's name with column(name={attribute!r})."
+        )
+    if declared is None:
+        said = ColumnDeclaration()
+    elif isinstance(declared, ColumnDeclaration):
+        said = declared
+    else:
+        raise ModelError(f"{where} is set to {declared!r}.\nTo fix it: {attribute}: Column[...] = column(default=...).")
+    found = type_of_annotation(annotation)
+    kind = said.type if said.type is not None else found[0] if found is not None else None
+    if kind is None:
+        known = ", ".join(sorted({sql_type.python.__name__ for sql_type in BUILT_IN} - {"object"}))
+        raise ModelError(
+            f"{where} is Column[{getattr(annotation, '__name__', annotation)}], for which no PostgreSQL type is known.\n"
+            f"Known are {known}, dict, Json, enums, lists of these, and T | None.\n"
+            "To fix it: use one of these, or say the type: column(type=JSONB)."
+        )
+    nullable = found[1] if found is not None else type(None) in typing.get_args(annotation)
+    _check_field(where, said, found[0] if found is not None else None, kind, nullable)
+    name = said.name if said.name is not None else attribute
+    try:
+        quote_identifier(name)
+    except QueryError as error:
+        raise ModelError(f"{where}: {error}") from error
+    made: Column[object] = Column(source, name, kind, attribute=attribute, nullable=nullable)
+    return FieldInfo(attribute, name, made, kind, annotation, nullable, said)
+
+
+def _check_field(where: str, said: ColumnDeclaration, annotated: SqlType | None, kind: SqlType, nullable: bool) -> None:
+    if annotated is not None and annotated is not kind and annotated.python is not kind.python and kind.python is not object:
+        raise ModelError(
+            f"{where} is annotated with a type that is {annotated.name}, and says type={kind.name}, whose values are {kind.python.__name__}.\n"
+            f"To fix it: annotate Column[{kind.python.__name__}], or leave type= out."
+        )
+    if said.generated and (kind.python is not int or nullable):
+        raise ModelError(
+            f"{where} is generated and {kind.name}{' that may be NULL' if nullable else ''}; PostgreSQL numbers rows with whole numbers only.\n"
+            "To fix it: Column[int] = column(primary_key=True, generated=True); for others column(server_default=...)."
+        )
+    if said.primary_key and nullable:
+        raise ModelError(f"{where} is part of the primary key and may be NULL.\nTo fix it: drop `| None`; a key column is never NULL.")
+    if said.default is not UNSET:
+        fits = nullable if said.default is None else accepts(kind, said.default)
+        if not fits:
+            raise ModelError(
+                f"{where} is {kind.name} and its default is {'None' if said.default is None else 'a ' + type(said.default).__qualname__}.\n"
+                + ("To fix it: annotate it with `| None`." if said.default is None else f"To fix it: give a {kind.python.__name__}.")
+            )
+
+
+def attrs_field(field: FieldInfo) -> object:
+    said = field.declaration
+    kind = typing.cast("type[object]", field.annotation)
+    if said.default_factory is not None:
+        return attrs.field(factory=said.default_factory, type=kind)
+    if said.default is not UNSET or field.filled_by_server:
+        return attrs.field(default=said.default, type=kind)
+    return attrs.field(type=kind)

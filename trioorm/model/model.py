@@ -1,0 +1,51 @@
+"""`Model`, the class that models inherit from, and `model_of`, which gives the record of one."""
+
+from collections.abc import Iterable
+
+from trioorm.errors import ModelError
+from trioorm.model.info import ModelInfo
+from trioorm.model.metaclass import ModelMeta
+from trioorm.schema.constraint import TableConstraint, TableIndex
+
+
+class Model(metaclass=ModelMeta):
+    """The base of all models.
+
+    Write `class User(Model, table="users")` with fields annotated `Column[T]`; `abstract=True` instead of a table shares columns
+    between models; `frozen=True` makes objects immutable and hashable.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, *, table: str | None = None, abstract: bool = False, frozen: bool = False) -> None:
+        super().__init_subclass__()
+
+    @classmethod
+    def table_constraints(cls) -> Iterable[TableConstraint]:
+        """Constraints over several columns: `unique(...)`, `check(...)`, `foreign_key(...)`. To be overridden.
+
+        Called once, when the table is first needed, so that other models may be named in it.
+        """
+        return ()
+
+    @classmethod
+    def table_indexes(cls) -> Iterable[TableIndex]:
+        """Indexes beyond `column(index=True)`: `index(...)`. To be overridden; called as `table_constraints` is."""
+        return ()
+
+
+def model_of(model: type) -> ModelInfo:
+    """The record of a model class.
+
+    Raises:
+        ModelError: it is no model, or an abstract one.
+    """
+    info = type(model).__trioorm__ if isinstance(model, ModelMeta) else None
+    if info is None:
+        shown = model.__qualname__ if isinstance(model, type) else repr(model)  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        raise ModelError(
+            f"{shown} is no model with a table.\nTo fix it: class {shown}(Model, table=...)."
+            if not isinstance(model, ModelMeta)
+            else f"{shown} is abstract and has no table.\nTo fix it: use a model that inherits from it."
+        )
+    return info

@@ -1,0 +1,25 @@
+"""UNSET: the value of a field that the server fills in.
+
+It is no None: None is NULL, a value like others. An object that holds UNSET in a field has not been stored, or its column is the
+server's to fill; inserting leaves such columns out.
+"""
+
+import enum
+from typing import Literal, TypeAlias
+
+
+class UnsetType(enum.Enum):
+    """The class of `UNSET`. An enum, so that copies and pickles of it stay the one object."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UNSET = UnsetType.UNSET
+Unset: TypeAlias = Literal[UnsetType.UNSET]
+"""The type of `UNSET`."""

@@ -1,0 +1,67 @@
+"""`column = value`, as inserts and updates write it."""
+
+import typing
+
+from trioorm.errors import QueryError
+from trioorm.expression.binding import bind, same_family
+from trioorm.expression.column import Column
+from trioorm.expression.expression import Expression
+from trioorm.expression.shape import Bind, Shape
+from trioorm.expression.types import JSONB
+from trioorm.model.field import FieldInfo
+from trioorm.model.info import ModelInfo
+from trioorm.model.metaclass import unknown_column
+from trioorm.model.unset import UNSET
+
+
+def field_named(info: ModelInfo, column: object, place: str) -> FieldInfo:
+    """The field that a column expression or an attribute's name stands for.
+
+    Raises:
+        QueryError: it stands for none of this model's, or for one that the server computes.
+    """
+    if isinstance(column, Column):
+        found = typing.cast("Column[object]", column)
+        field = info.by_attribute.get(found.attribute)
+        if field is None or found.source.table != info.table_name:
+            raise QueryError(f"{place} names {found}, a column of another table.\nTo fix it: use a column of {info.model.__name__}.")
+    elif isinstance(column, str):
+        field = info.by_attribute.get(column)
+        if field is None:
+            raise unknown_column(info, column)
+    else:
+        raise QueryError(f"{place} takes columns, and got {column!r}.\nTo fix it: name the column through its class, as in {info.model.__name__}.name.")
+    if field.computed:
+        raise QueryError(
+            f"{info.model.__name__}.{field.attribute} is computed by the server (generated_as) and cannot be written.\nTo fix it: leave it out."
+        )
+    return field
+
+
+def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...]]:
+    """The shape and bind values of what is to be stored in a field.
+
+    Raises:
+        QueryError: the value's class does not fit.
+        BindError: a moment without a time zone.
+    """
+    of = field.column
+    if isinstance(value, Expression):
+        expression = typing.cast("Expression[object]", value)
+        if expression.sql_type is not field.type and not same_family(expression.sql_type, field.type):
+            kind = expression.sql_type.name if expression.sql_type is not None else "unknown"
+            raise QueryError(f"{of} is {field.type.name} and would be set to {expression}, which is {kind}.\nTo fix it: cast() it.")
+        return expression.operand(), expression.bind_values
+    if value is None:
+        if not field.nullable:
+            raise QueryError(
+                f"{of} would be set to None, but it is never NULL.\nTo fix it: give a value, or declare the column as "
+                f"{field.attribute}: Column[{getattr(field.annotation, '__name__', field.annotation)} | None]."
+            )
+        return Bind(field.type), (None,)
+    if value is UNSET:
+        raise QueryError(f"{of} would be set to UNSET, which is no value.\nTo fix it: leave the column out, or use default() for the server's default.")
+    if type(value) is field.type.python and field.type is not JSONB:
+        place, _ = bind(value, field.type, of=of)
+        return place, (value,)
+    return bind(value, field.type, of=of)[0], (value,)

@@ -1,0 +1,286 @@
+"""`insert(Model).values(...)`: new rows.
+
+The contract: rows are objects of the model or mappings. Columns that hold UNSET are left to the server. One row is sent as VALUES; several
+as one array for each column (`unnest`), so that the shape, and with it the prepared statement, is the same for any number of rows and
+PostgreSQL's limit of 65,535 bind values does not matter. Where that cannot be (expressions, array columns, rows that leave different
+columns out), several rows are VALUES too.
+"""
+
+import functools
+import operator
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, TypeVar
+
+from trioorm.errors import QueryError
+from trioorm.expression.binding import accepts, check_aware, wrong_class
+from trioorm.expression.column import Column
+from trioorm.expression.expression import Expression
+from trioorm.expression.shape import Bind, Keyword, Shape
+from trioorm.expression.types import TIMESTAMPTZ
+from trioorm.model.field import FieldInfo
+from trioorm.model.info import ModelInfo
+from trioorm.model.model import Model, model_of
+from trioorm.model.unset import UNSET, UnsetType
+from trioorm.query.assignment import field_named, value_for
+from trioorm.query.shape import Assignment, Conflict, InsertShape, RowValues, UnnestedColumns
+from trioorm.query.statement import Clause
+from trioorm.query.write import Write
+
+M = TypeVar("M", bound=Model)
+
+MOST_BIND_VALUES = 65_535
+"""PostgreSQL counts them in sixteen bits."""
+
+_DEFAULT = Keyword("DEFAULT")
+
+
+class Insert(Write, Generic[M]):
+    """New rows of one model. Made by `insert`."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self._info = info
+        self._fields: tuple[FieldInfo, ...] | None = None
+        self._content: RowValues | UnnestedColumns = RowValues(())
+        self._content_values: tuple[object, ...] = ()
+        self._conflict: Conflict | None = None
+        self._conflict_values: tuple[object, ...] = ()
+
+    def _with(self, **changes: object) -> "Insert[M]":
+        made: Insert[M] = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made.__dict__.pop("shape", None)
+        made.__dict__.pop("bind_values", None)
+        made.__dict__.update(changes)
+        return made
+
+    def values(self, *rows: M | Mapping[str, object] | Mapping[Column[object], object]) -> "Insert[M]":
+        """The rows to insert: objects, or mappings from attribute names (or columns) to values or expressions.
+
+        Raises:
+            QueryError: no rows, an object of another class, an unknown column, or a value whose class does not fit.
+            BindError: a moment without a time zone.
+        """
+        return self.values_from(rows)
+
+    def values_from(self, rows: Iterable[M | Mapping[str, object] | Mapping[Column[object], object]]) -> "Insert[M]":
+        """As `values`, from anything that can be looped over."""
+        given = rows if isinstance(rows, (list, tuple)) else list(rows)
+        if self._fields is not None:
+            raise QueryError("values() was called twice on one insert.\nTo fix it: give all rows at once.")
+        if not given:
+            raise QueryError("insert() was given no rows.\nTo fix it: leave the statement out when there is nothing to insert.")
+        if not any(isinstance(row, Mapping) for row in given):
+            fields, content, values = _from_objects(self._info, typing.cast("list[Model]", given))
+        else:
+            fields, content, values = _from_mappings(self._info, given)
+        return self._with(_fields=fields, _content=content, _content_values=values)
+
+    def on_conflict(self, *columns: Expression[object], constraint: str | None = None) -> "OnConflict[M]":
+        """What to do with a row that exists already by these columns (which need a unique constraint) or this constraint.
+
+        With neither, any conflict counts; then only `do_nothing` is possible.
+        """
+        if columns and constraint is not None:
+            raise QueryError("on_conflict() was given columns and a constraint.\nTo fix it: keep one.")
+        names = tuple(field_named(self._info, column, "on_conflict()").name for column in columns)
+        return OnConflict(self, names, constraint)
+
+    def with_conflict(self, conflict: Conflict, values: tuple[object, ...]) -> "Insert[M]":
+        """The insert with its ON CONFLICT; called by `OnConflict`."""
+        return self._with(_conflict=conflict, _conflict_values=values)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model's record."""
+        return self._info
+
+    @property
+    def inserted_fields(self) -> tuple[FieldInfo, ...]:
+        """The fields that the rows give."""
+        if self._fields is None:
+            raise QueryError(f"insert({self._info.model.__name__}) has no rows.\nTo fix it: insert({self._info.model.__name__}).values(...).")
+        return self._fields
+
+    def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
+        columns = tuple([field.name for field in self.inserted_fields])
+        return InsertShape(self._info.source, columns, self._content, self._conflict, returning)
+
+    @property
+    def own_values(self) -> tuple[object, ...]:
+        return self._content_values + self._conflict_values if self._conflict_values else self._content_values
+
+
+class OnConflict(Generic[M]):
+    """The first half of ON CONFLICT; choose `do_nothing` or `do_update`."""
+
+    def __init__(self, insert: Insert[M], columns: tuple[str, ...], constraint: str | None) -> None:
+        self._insert = insert
+        self._columns = columns
+        self._constraint = constraint
+
+    def do_nothing(self) -> Insert[M]:
+        """Leave the row that exists as it is. It is not among the rows returned."""
+        return self._insert.with_conflict(Conflict(self._columns, self._constraint, (), ()), ())
+
+    def do_update(
+        self,
+        *columns: Expression[object],
+        set: "Mapping[Column[object], object] | Mapping[str, object] | None" = None,  # noqa: A002 - SQL's word
+        where: Expression[bool | None] | None = None,
+    ) -> Insert[M]:
+        """Change the row that exists.
+
+        Args:
+            columns: set these to the values that were to be inserted; if neither these nor `set` are given, all inserted columns but
+                the key.
+            set: further columns with values or expressions; `excluded(Model).column` is the value that was to be inserted.
+            where: only if this holds for the row that exists.
+
+        Raises:
+            QueryError: no target was named, or there is nothing to set.
+        """
+        info = self._insert.info
+        if not self._columns and self._constraint is None:
+            raise QueryError("do_update() needs to know which conflict is meant.\nTo fix it: on_conflict(User.email).do_update(...).")
+        fields = [field_named(info, column, "do_update()") for column in columns]
+        if not columns and not set:
+            fields = [field for field in self._insert.inserted_fields if field.name not in self._columns and not field.primary_key]
+        excluded = info.source._replace(alias="excluded")
+        assignments = [Assignment(field.name, field.column.of(excluded).shape) for field in fields]
+        values: tuple[object, ...] = ()
+        for column, value in (set or {}).items():
+            field = field_named(info, column, "do_update(set=...)")
+            shape, more = value_for(field, value)
+            assignments.append(Assignment(field.name, shape))
+            values += more
+        if not assignments:
+            raise QueryError("do_update() has nothing to set besides the key.\nTo fix it: use do_nothing(), or name the columns.")
+        condition = Clause() if where is None else Clause().with_conditions((where,), "do_update(where=...)")
+        conflict = Conflict(self._columns, self._constraint, tuple(assignments), condition.shapes)
+        return self._insert.with_conflict(conflict, values + condition.bind_values)
+
+
+def insert(model: type[M]) -> Insert[M]:
+    """New rows of a model: `insert(User).values(User(name="Ada", age=36)).returning(User.id)`."""
+    return Insert(model_of(model))
+
+
+@functools.lru_cache(maxsize=1024)
+def _reader(info: ModelInfo) -> Callable[[object], tuple[object, ...]]:
+    names = [field.attribute for field in info.writable]
+    if len(names) == 1:
+        only = names[0]
+        return lambda row: (getattr(row, only),)
+    return operator.attrgetter(*names)
+
+
+@functools.lru_cache(maxsize=4096)
+def _layout(info: ModelInfo, unset: frozenset[int]) -> tuple[tuple[FieldInfo, ...], RowValues, UnnestedColumns | None]:
+    """For rows that leave these fields out: the fields, the shape of one row, and that of many."""
+    fields = tuple(field for position, field in enumerate(info.writable) if position not in unset)
+    nestable = bool(fields) and all(field.type.element is None for field in fields)
+    many = UnnestedColumns(tuple(field.type for field in fields)) if nestable else None
+    return fields, RowValues((tuple(Bind(field.type) for field in fields),)), many
+
+
+_NONE_UNSET: frozenset[int] = frozenset()
+_Content = tuple[tuple[FieldInfo, ...], RowValues | UnnestedColumns, tuple[object, ...]]
+
+
+def _from_objects(info: ModelInfo, objects: list[Model]) -> _Content:
+    read = _reader(info)
+    rows: list[tuple[object, ...]] = []
+    for row in objects:
+        if type(row) is not info.model:
+            raise QueryError(
+                f"insert({info.model.__name__}) was given an object of {type(row).__qualname__}.\nTo fix it: one insert for each model."
+            )
+        rows.append(read(row))
+    if len(rows) == 1:
+        cells = rows[0]
+        unset = frozenset([place for place, cell in enumerate(cells) if cell is UNSET])
+        fields, one, _ = _layout(info, unset)
+        if unset:
+            cells = tuple([cell for cell in cells if cell is not UNSET])
+        for field, cell in zip(fields, cells, strict=True):
+            if type(cell) is not field.type.python or field.type is TIMESTAMPTZ or field.type.element is not None:
+                _check_cell(field, cell)
+        return fields, one, cells
+    columns = list(zip(*rows, strict=True))
+    kept = [place for place, column in enumerate(columns) if not all(cell is UNSET for cell in column)]
+    unset = _NONE_UNSET if len(kept) == len(columns) else frozenset(range(len(columns))).difference(kept)
+    fields, one, many = _layout(info, unset)
+    ragged = any(UnsetType in set(map(type, columns[place])) for place in kept)
+    for field, place in zip(fields, kept, strict=True):
+        _check_column(field, columns[place])
+    if many is not None and not ragged:
+        return fields, many, tuple([list(columns[place]) for place in kept])
+    shapes: list[tuple[Shape, ...]] = []
+    values: list[object] = []
+    for row in rows:
+        cells = tuple([row[place] for place in kept])
+        shapes.append(tuple([_DEFAULT if cell is UNSET else Bind(field.type) for field, cell in zip(fields, cells, strict=True)]))
+        values.extend(cell for cell in cells if cell is not UNSET)
+    return fields, _checked_size(RowValues(tuple(shapes)), values), tuple(values)
+
+
+def _check_column(field: FieldInfo, column: tuple[object, ...]) -> None:
+    """Check the classes of a column's cells; the usual case, all of the right class, at the speed of C."""
+    kinds = set(map(type, column))
+    if kinds == {field.type.python} and field.type is not TIMESTAMPTZ and field.type.element is None:
+        return
+    for cell in column:
+        if cell is not UNSET:
+            _check_cell(field, cell)
+
+
+def _check_cell(field: FieldInfo, cell: object) -> None:
+    if cell is None:
+        value_for(field, None)
+    elif not accepts(field.type, cell):
+        raise wrong_class(cell, field.type, of=field.column)
+    else:
+        check_aware(cell, of=field.column)
+
+
+def _from_mappings(info: ModelInfo, rows: "list[object] | tuple[object, ...]") -> _Content:
+    named: list[dict[FieldInfo, object]] = []
+    for row in rows:
+        if isinstance(row, Mapping):
+            mapping = typing.cast("Mapping[object, object]", row)
+            named.append({field_named(info, column, "values()"): value for column, value in mapping.items()})
+        elif type(row) is info.model:
+            named.append({field: value for field in info.writable if (value := typing.cast("object", getattr(row, field.attribute))) is not UNSET})
+        else:
+            raise QueryError(f"insert({info.model.__name__}) was given {type(row).__qualname__}.\nTo fix it: give objects of the model or mappings.")
+    fields = tuple(field for field in info.writable if any(field in row for row in named))
+    shapes: list[tuple[Shape, ...]] = []
+    values: list[object] = []
+    plain = len(named) > 1 and all(field.type.element is None for field in fields)
+    for row in named:
+        cells: list[Shape] = []
+        for field in fields:
+            if field not in row:
+                cells.append(_DEFAULT)
+                continue
+            shape, more = value_for(field, row[field])
+            plain = plain and isinstance(shape, Bind) and not isinstance(row[field], Expression)
+            cells.append(shape)
+            values.extend(more)
+        plain = plain and len(cells) == len(row)
+        shapes.append(tuple(cells))
+    if plain and fields:
+        return fields, UnnestedColumns(tuple(field.type for field in fields)), tuple([[row[field] for row in named] for field in fields])
+    return fields, _checked_size(RowValues(tuple(shapes)), values), tuple(values)
+
+
+def _checked_size(content: RowValues, values: list[object]) -> RowValues:
+    if len(values) > MOST_BIND_VALUES:
+        raise QueryError(
+            f"This insert of {len(content.rows)} rows would need {len(values)} bind values; PostgreSQL takes {MOST_BIND_VALUES}.\n"
+            "These rows cannot travel as one array for each column, because a column is itself an array, a value is an expression, or the rows "
+            "leave out different columns.\n"
+            "To fix it, one of:\n  1. give all rows the same columns\n  2. insert in parts\n  3. copy_in()"
+        )
+    return content

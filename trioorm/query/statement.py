@@ -1,0 +1,61 @@
+"""What all statements have in common."""
+
+from typing import Generic, TypeVar
+
+from trioorm.expression.expression import Expression, condition_operand
+from trioorm.expression.printing import text_of
+from trioorm.expression.shape import Shape
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Statement(Generic[R_co]):
+    """Something to send to the server, whose rows become objects of class `R_co`; None where it returns no rows.
+
+    An immutable value: each method gives a new one. `print(statement)` shows its SQL; values never show.
+    """
+
+    __slots__ = ()
+
+    @property
+    def shape(self) -> Shape:
+        """All of the statement except its values.
+
+        Raises:
+            QueryError: the statement is not complete.
+        """
+        raise NotImplementedError
+
+    @property
+    def bind_values(self) -> tuple[object, ...]:
+        """The bind values, in the order of their places in the shape."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return text_of(self.shape)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {text_of(self.shape)}>"
+
+
+class Clause:
+    """Conditions or terms gathered for a clause: shapes with their values."""
+
+    __slots__ = ("bind_values", "shapes")
+
+    def __init__(self, shapes: tuple[Shape, ...] = (), bind_values: tuple[object, ...] = ()) -> None:
+        self.shapes = shapes
+        self.bind_values = bind_values
+
+    def with_(self, shape: Shape, values: tuple[object, ...]) -> "Clause":
+        """The clause with one more term."""
+        return Clause((*self.shapes, shape), self.bind_values + values)
+
+    def with_conditions(self, conditions: tuple[Expression[bool | None], ...], place: str) -> "Clause":
+        """The clause with more conditions, all of which must hold."""
+        shapes = self.shapes
+        values = self.bind_values
+        for condition in conditions:
+            shapes = (*shapes, condition_operand(condition, place))
+            values = values + condition.bind_values
+        return Clause(shapes, values)
