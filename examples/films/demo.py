@@ -1,0 +1,119 @@
+"""The example from beginning to end, on the event loop that it is called under."""
+
+import time
+
+import attrs
+
+from examples.films.console import Report
+from examples.films.load import load
+from examples.films.models import MODELS, Film
+from examples.films.own_schema import open_in_own_schema
+from examples.films.questions import co_actors, films_by_year, films_of, top_directors
+from examples.films.rates import TASKS, read_by_key
+from examples.films.source import Catalogue
+from examples.films.transactions import (
+    DECADES,
+    FIRST_EVENING,
+    SECOND_EVENING,
+    plan_evening,
+    plan_evening_with_a_stuck_child,
+    programme,
+    queries_still_running,
+)
+from trioorm import Database, count, select
+
+ACTOR = "Bill Murray"
+TIMEOUT_SECONDS = 0.5
+
+
+@attrs.frozen
+class Rates:
+    """What one run achieved, on one event loop."""
+
+    loop: str
+    rows_loaded_a_second: float
+    reads_a_second: float
+    seconds: float
+
+
+async def run_demo(address: str, loop: str, catalogue: Catalogue, report: Report) -> Rates:
+    """Everything, in a schema of its own.
+
+    Args:
+        address: of the server.
+        loop: what the event loop is called, for the headings.
+        catalogue: what is loaded.
+        report: where the results go.
+
+    Raises:
+        TrioormError: the server cannot be reached, or refuses something.
+
+    Checkpoint: always.
+    """
+    started_at = time.perf_counter()
+    report.heading(f"Films under {loop}")
+    async with open_in_own_schema(address) as db:
+        await db.create_schema(*MODELS)
+        report.line(f"1. A server and {len(MODELS)} tables: {time.perf_counter() - started_at:.2f} s")
+        rows_a_second = await _load(db, catalogue, report)
+        await _ask(db, report)
+        await _commit(db, report)
+        await _time_out(db, report)
+        reads = await read_by_key(db, catalogue.films)
+        report.line(
+            f"\n6. Rates: {rows_a_second:,.0f} rows loaded a second; {reads.a_second:,.0f} films read by key a second, by {TASKS} tasks"
+        )
+        report.check(f"{reads.unchanged:,} of {reads.count:,} films read were as written", reads.unchanged == reads.count)
+    return Rates(loop, rows_a_second, reads.a_second, time.perf_counter() - started_at)
+
+
+async def _load(db: Database, catalogue: Catalogue, report: Report) -> float:
+    report.line(f"\n2. Loading {catalogue.row_count:,} rows by COPY")
+    loaded = await load(db, catalogue, report)
+    report.table("Loaded", ["Model", "Rows"], [[name, f"{rows:,}"] for name, rows in loaded.rows.items()])
+    stored = await db.fetch_value(select(count()).from_(Film))
+    report.check(f"{stored:,} films are there", stored == len(catalogue.films))
+    return loaded.rows_a_second
+
+
+async def _ask(db: Database, report: Report) -> None:
+    report.line("\n3. Questions")
+    directors = await top_directors(db)
+    rows = [[name, str(films), f"${takings:,.0f}"] for name, films, takings in directors]
+    report.table("Directors by box office", ["Director", "Films", "Box office"], rows)
+
+    films = await films_of(db, ACTOR)
+    rows = [[str(film.year), film.title, ", ".join(sorted(genres))] for film, genres in films]
+    report.table(f"The latest films of {ACTOR}", ["Year", "Title", "Genres"], rows)
+
+    others = await co_actors(db, ACTOR)
+    report.table(f"Who played with {ACTOR} most often", ["Actor", "Films together"], [[name, str(films)] for name, films in others])
+
+    report.histogram("Films by year", await films_by_year(db))
+
+
+async def _commit(db: Database, report: Report) -> None:
+    report.line(f"\n4. A transaction whose nursery writes from {len(DECADES)} tasks")
+    await plan_evening(db, FIRST_EVENING)
+    rows = [[str(screening.hall), str(film.year), film.title, f"{film.review_meter_percent} %"] for screening, film in await programme(db)]
+    report.table(f"The programme of {FIRST_EVENING:%d %B %Y}, {FIRST_EVENING:%H:%M}", ["Hall", "Year", "Title", "Reviews"], rows)
+    report.check(f"all {len(DECADES)} screenings are committed", len(rows) == len(DECADES))
+
+
+async def _time_out(db: Database, report: Report) -> None:
+    report.line(f"\n5. A transaction that times out after {TIMEOUT_SECONDS} s, while a child waits in pg_sleep(60)")
+    before = await programme(db)
+    ended = await plan_evening_with_a_stuck_child(db, SECOND_EVENING, timeout_seconds=TIMEOUT_SECONDS)
+    after = await programme(db)
+    pool = db.statistics()
+    running = await queries_still_running(db)
+    report.check(f"the timeout ended it after {ended.seconds:.2f} s", ended.was_cancelled and ended.seconds < TIMEOUT_SECONDS + 2)
+    report.check(
+        f"nothing was written: {ended.rows_inside} screenings seen inside, {len(after)} afterwards, as before",
+        ended.rows_inside == len(before) + len(DECADES) and after == before,
+    )
+    report.check(
+        f"the pool is whole: {pool.pool_size} open, {pool.idle} idle, {pool.on_loan} on loan, {pool.waiting} waiting",
+        pool.on_loan == 0 and pool.waiting == 0 and pool.idle == pool.pool_size,
+    )
+    report.check(f"the server runs no leftover query: {running}", running == 0)

@@ -1,0 +1,41 @@
+"""A schema of the example's own, on whatever server it is pointed at, so that tables that are there already are never touched."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import LiteralString, cast
+
+import anyio
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from trioorm import Database, open_database, sql
+
+_DROP_SECONDS = 10
+
+
+@asynccontextmanager
+async def open_in_own_schema(address: str) -> AsyncIterator[Database]:
+    """Open a database whose sessions work in a new, empty schema; it is dropped at the end with all that is in it.
+
+    Args:
+        address: of the server; "embedded:" starts one for the length of the block.
+
+    Raises:
+        ConnectFailed: the server cannot be reached.
+        InsufficientPrivilege: the role may not create schemas in this database.
+
+    Checkpoint: always.
+    """
+    # A name cannot be bound as values are, so it becomes part of the text: harmless here, since nobody else had a word in it.
+    schema = cast("LiteralString", f"trioorm_films_{secrets.token_hex(4)}")
+    async with open_database(address, max_size=1) as owner:
+        options = conninfo_to_dict(owner.address).get("options") or ""
+        inside = make_conninfo(owner.address, options=f"{options} -c search_path={schema}".strip(), application_name=schema)
+        await owner.execute(sql(f"CREATE SCHEMA {schema}"))
+        try:
+            async with open_database(inside, max_size=10) as db:
+                yield db
+        finally:
+            # Also when this task is cancelled, but not for ever.
+            with anyio.move_on_after(_DROP_SECONDS, shield=True):
+                await owner.execute(sql(f"DROP SCHEMA {schema} CASCADE"))
