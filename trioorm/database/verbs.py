@@ -1,0 +1,331 @@
+"""The verbs that a database, a transaction and a savepoint share.
+
+Each verb is compile, bind, run, hydrate: the statement's plan comes from the cache by shape, its values are packed, one flight runs it,
+its rows become objects. Outside a transaction a single write that is cancelled either took effect, and the verb returns, or did not, and
+it raises.
+"""
+
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+from psycopg.pq.abc import PGresult
+
+from trioorm.compiler import create_schema_statements, drop_schema_statements
+from trioorm.database.copying import copy_objects
+from trioorm.database.objects import delete_object, insert_objects, select_by_key, update_object, upsert_object
+from trioorm.database.plan import Plan, PlanCache
+from trioorm.database.streaming import RowsBlock
+from trioorm.errors import NoRowFound, QueryError, TooManyRows
+from trioorm.expression import Column
+from trioorm.model import Model
+from trioorm.query import Statement
+from trioorm.transaction import Runner
+from trioorm.wire import command
+
+__all__ = ["Verbs"]
+
+R = TypeVar("R")
+M = TypeVar("M", bound=Model)
+
+
+class Verbs:
+    """Statements and objects, run by whatever `runner` is."""
+
+    def __init__(self, runner: Runner, plans: PlanCache) -> None:
+        self._runner = runner
+        self._plans = plans
+
+    # Statements.
+
+    async def fetch_all(self, statement: Statement[R]) -> list[R]:
+        """Run a statement and return all its rows.
+
+        Returns:
+            One entry for each row: a model's object, a value, or a tuple, as the statement's type says.
+
+        Raises:
+            QueryError: the statement gives no rows or cannot be compiled. Nothing was sent.
+            BindError: a value does not fit its type. Nothing was sent.
+            DatabaseError: the server reported an error; the class says which.
+            ConnectionLost: the connection broke. Safe to retry if the attribute says so.
+            CommitOutcomeUnknown: the same under a write outside a transaction. Not safe to retry.
+            PoolTimeout: no connection came free in time. Safe to retry.
+
+        Checkpoint: always.
+        """
+        plan, values = self._plans.plan(statement)
+        result = await self._run_for_rows(plan, values)
+        return cast("list[R]", plan.rows(result))
+
+    async def fetch_one(self, statement: Statement[R]) -> R:
+        """Run a statement that must give exactly one row, and return it.
+
+        Raises:
+            NoRowFound: there is none.
+            TooManyRows: there are several. A write among them has taken effect, unless a transaction around it rolls back.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        plan, values = self._plans.plan(statement)
+        result = await self._run_for_rows(plan, values)
+        if result.ntuples != 1:
+            raise _not_one(result.ntuples, statement)
+        return cast("R", plan.rows(result)[0])
+
+    async def fetch_optional(self, statement: Statement[R]) -> R | None:
+        """Run a statement that gives at most one row, and return it or None.
+
+        Raises:
+            TooManyRows: there are several.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        plan, values = self._plans.plan(statement)
+        result = await self._run_for_rows(plan, values)
+        if result.ntuples > 1:
+            raise _not_one(result.ntuples, statement)
+        return cast("R", plan.rows(result)[0]) if result.ntuples else None
+
+    async def fetch_value(self, statement: Statement[R]) -> R:
+        """Run a statement that must give exactly one row of one column, and return the value.
+
+        Raises:
+            QueryError: the statement gives several columns, or an object. Nothing was sent.
+            NoRowFound, TooManyRows: as `fetch_one`.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        plan, values = self._plans.plan(statement)
+        if plan.width != 1 or not plan.compiled.scalar:
+            gives = "columns of unknown types" if plan.width is None else f"{plan.width} columns"
+            raise QueryError(
+                f"fetch_value wants one column, and this statement gives {gives}:\n{statement}\n"
+                "To fix it: select one column, say what a sql() text gives with `.returns(int)`, or use fetch_one for the whole row."
+            )
+        result = await self._run_for_rows(plan, values)
+        if result.ntuples != 1:
+            raise _not_one(result.ntuples, statement)
+        return cast("R", plan.rows(result)[0])
+
+    async def execute(self, statement: Statement[Any]) -> int:
+        """Run a statement for its effect.
+
+        Returns:
+            The number of rows that it inserted, changed, deleted or selected.
+
+        Raises:
+            As `fetch_all`, except that rows are not asked for.
+
+        Checkpoint: always.
+        """
+        plan, values = self._plans.plan(statement)
+        result = await self._run_one(plan, values)
+        return result.command_tuples or 0
+
+    def stream(self, statement: Statement[R], *, batch_rows: int = 500) -> RowsBlock[R]:
+        """Read rows as they come, with memory that does not grow with their number.
+
+            async with db.stream(select(User)) as users:
+                async for user in users: ...
+
+        The block holds a connection, or its transaction's turn, until it ends; leaving it early stops the statement on the server. Between
+        batches nothing is read, so a slow consumer slows the server down. In a transaction a savepoint lies under the stream, so that
+        leaving early leaves the transaction as it was.
+
+        Args:
+            statement: what to read.
+            batch_rows: how many rows come at a time.
+
+        Raises:
+            As `fetch_all`; the server's errors may come after rows.
+            TransactionBusy: the transaction was used inside the block by the same code.
+
+        Checkpoint: entering always; the iteration once a batch.
+        """
+        plan, values = self._plans.plan(statement)
+        self._must_give_rows(plan, statement)
+        return RowsBlock(self._runner, plan, plan.step(values), batch_rows=batch_rows)
+
+    # Objects.
+
+    async def get(self, model: type[M], *key: object) -> M:
+        """The object with a primary key.
+
+        Args:
+            model: its class.
+            key: the key's values, in the order of its columns.
+
+        Raises:
+            NoRowFound: there is no such row.
+            QueryError: another number of values than the key has columns. Nothing was sent.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        return await self.fetch_one(select_by_key(model, key))
+
+    async def insert(self, made: M) -> M:
+        """Insert one object.
+
+        Returns:
+            The row as the server has it, with generated and default values. The object given is left as it was.
+
+        Raises:
+            IntegrityError: a constraint was violated; the subclass says which kind.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        (statement,) = insert_objects([made])
+        return await self.fetch_one(statement)
+
+    async def insert_many(self, objects: Iterable[M]) -> list[M]:
+        """Insert objects of one class, all or none.
+
+        Returns:
+            The rows as the server has them, in the order given.
+
+        Raises:
+            As `insert`.
+
+        Checkpoint: always, except for no objects at all.
+        """
+        batch = list(objects)
+        if not batch:
+            return []
+        statements = insert_objects(batch)
+        prepared = [self._plans.plan(statement) for statement in statements]
+        steps = [plan.step(values) for plan, values in prepared]
+        results = await self._runner.run(steps, is_write=True)
+        return [row for (plan, _), result in zip(prepared, results, strict=True) for row in plan.rows(result)]
+
+    async def update(self, changed: M) -> M:
+        """Write every column of an object to the row with its primary key.
+
+        Returns:
+            The row as the server has it now. The object given is left as it was.
+
+        Raises:
+            NoRowFound: there is no row with this key.
+            QueryError: the key is not set. Nothing was sent.
+            Others: as `insert`.
+
+        Checkpoint: always.
+        """
+        return await self.fetch_one(update_object(changed))
+
+    async def delete(self, gone: Model) -> None:
+        """Delete the row with an object's primary key.
+
+        Raises:
+            NoRowFound: there is no row with this key.
+            QueryError: the key is not set. Nothing was sent.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        statement = delete_object(gone)
+        if not await self.execute(statement):
+            raise _not_one(0, statement)
+
+    async def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> M:
+        """Insert an object, or, if a row with the same key exists, write its columns to that row.
+
+        Args:
+            made: the object.
+            on: the columns whose unique constraint decides; the primary key when none are given.
+
+        Returns:
+            The row as the server has it now.
+
+        Raises:
+            As `insert`.
+
+        Checkpoint: always.
+        """
+        columns = (on,) if isinstance(on, Column) else tuple(on)
+        return await self.fetch_one(upsert_object(made, columns))
+
+    # Bulk and schema.
+
+    async def copy_in(
+        self,
+        model: type[M],
+        objects: Iterable[M] | AsyncIterable[M],
+        *,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Load objects by COPY, the fastest way in; all or none.
+
+        Args:
+            model: their class.
+            objects: an iterable of either kind; it is read as the server takes the rows.
+            on_progress: called now and then with the number of rows sent so far.
+
+        Returns:
+            The number of rows written.
+
+        Raises:
+            As `insert`; and whatever `objects` raises. Then nothing was written.
+
+        Checkpoint: always; at least once every 64 KiB.
+        """
+        return await copy_objects(self._runner, model, objects, on_progress)
+
+    async def create_schema(self, *models: type[Model]) -> None:
+        """Create the tables of models, with their enum types, constraints and indexes, in the order in which they depend on each other.
+
+        All or nothing, in one trip.
+
+        Raises:
+            DatabaseError: something of that name exists, or may not be made.
+            ModelError: the models refer to one that is not among them and is no table yet known.
+
+        Checkpoint: always.
+        """
+        await self._run_commands(create_schema_statements(models))
+
+    async def drop_schema(self, *models: type[Model]) -> None:
+        """Drop the tables and enum types of models, where they exist. All or nothing, in one trip.
+
+        Raises:
+            DatabaseError: something else depends on them.
+
+        Checkpoint: always.
+        """
+        await self._run_commands(drop_schema_statements(models))
+
+    async def _run_commands(self, texts: Sequence[str]) -> None:
+        if texts:
+            await self._runner.run([command(text.encode()) for text in texts], is_write=True)
+
+    # Running.
+
+    async def _run_for_rows(self, plan: Plan, values: list[object]) -> PGresult:
+        self._must_give_rows(plan, None)
+        return await self._run_one(plan, values)
+
+    async def _run_one(self, plan: Plan, values: list[object]) -> PGresult:
+        results = await self._runner.run((plan.step(values),), is_write=plan.compiled.is_write)
+        return results[0]
+
+    def _must_give_rows(self, plan: Plan, statement: Statement[Any] | None) -> None:
+        if not plan.gives_rows:
+            shown = f":\n{statement}" if statement is not None else f":\n{plan.compiled.text}"
+            raise QueryError(
+                f"this statement gives no rows{shown}\n"
+                "To fix it: add `.returning(...)`, or run it with `execute`, which returns the number of rows."
+            )
+
+
+def _not_one(count: int, statement: Statement[Any]) -> NoRowFound | TooManyRows:
+    if count == 0:
+        return NoRowFound(
+            f"no row was found by:\n{statement}\nTo fix it: check the condition, or use `fetch_optional` if there may be none."
+        )
+    return TooManyRows(
+        f"{count} rows were found where one was asked for, by:\n{statement}\nTo fix it: narrow the condition, or use `fetch_all`."
+    )
