@@ -71,8 +71,10 @@ class Scope:
 class ExpressionRenderer:
     """Writes expressions, and counts their places. One for each statement; `render_statement` writes statements inside."""
 
+    bind_types: list[SqlType | None]
+
     def __init__(self, statement: Callable[["ExpressionRenderer", Shape], str]) -> None:
-        self.bind_types: list[SqlType | None] = []
+        self.bind_types = []
         self.scope: Scope | None = None
         self.repeatable = True
         self.writes = False

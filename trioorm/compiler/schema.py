@@ -10,7 +10,7 @@ from trioorm.compiler.expressions import ExpressionRenderer
 from trioorm.compiler.statements import render_inner
 from trioorm.errors import ModelError
 from trioorm.expression.identifiers import quote_identifier, quote_literal, type_text
-from trioorm.expression.shape import Bind, ColumnReference
+from trioorm.expression.shape import Bind, ColumnReference, Ordered
 from trioorm.expression.types import SqlType
 from trioorm.model.model import model_of
 from trioorm.schema.order import creation_order
@@ -54,7 +54,8 @@ def _tables(models: Sequence[type]) -> list[Table]:
         other = found.setdefault(info.table_name, model)
         if other is not model:
             raise ModelError(
-                f"{other.__qualname__} and {model.__qualname__} both have the table {info.table_name!r}.\nTo fix it: rename one, or leave one out."
+                f"{other.__qualname__} and {model.__qualname__} both have the table {info.table_name!r}.\n"
+                f"To fix it: rename one, or leave one out."
             )
         if info.table not in tables:
             tables.append(info.table)
@@ -143,11 +144,9 @@ def _term(formula: Formula) -> str:
     shape = formula.shape
     if isinstance(shape, ColumnReference):
         return quote_identifier(shape.name)
-    if shape[-1] == "ordered":
-        operand, direction, nulls = shape[0], shape[1], shape[2]
-        assert isinstance(operand, tuple)
-        inner = _term(Formula(operand, formula.constants))
-        return f"{inner} {direction}{f' NULLS {nulls}' if nulls else ''}"
+    if isinstance(shape, Ordered):
+        inner = _term(Formula(shape.operand, formula.constants))
+        return f"{inner} {shape.direction}{f' NULLS {shape.nulls}' if shape.nulls else ''}"
     return f"({_formula(formula)})"
 
 

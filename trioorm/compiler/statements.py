@@ -39,13 +39,12 @@ def compile_shape(shape: Shape) -> Compiled:
     render = ExpressionRenderer(render_inner)
     text = _fragment_statement(render, shape) if isinstance(shape, (Fragment, TypedFragment)) else render_inner(render, shape)
     results = _results(shape)
-    is_select = isinstance(shape, SelectShape)
     return Compiled(
         text=text,
         bind_types=tuple(render.bind_types),
         results=results,
         scalar=len(results) == 1,
-        is_write=render.writes or (is_select and typing.cast("SelectShape", shape).lock is not None),
+        is_write=render.writes or (isinstance(shape, SelectShape) and shape.lock is not None),
         may_repeat=render.repeatable and not render.writes,
     )
 
@@ -106,7 +105,9 @@ def _select(render: ExpressionRenderer, shape: SelectShape) -> str:
     if source is None and shape.joins:
         raise QueryError("A select with joins does not say its first table.\nTo fix it: select(...).from_(Model).join(...).")
     outer = render.scope
-    labels = frozenset(item.expression.label for item in shape.items if isinstance(item, ValueItem) and isinstance(item.expression, Labelled))
+    labels = frozenset(
+        item.expression.label for item in shape.items if isinstance(item, ValueItem) and isinstance(item.expression, Labelled)
+    )
     render.scope = Scope(frozenset(found.visible_name for found in sources), outer, labels=labels)
     try:
         distinct = "DISTINCT " if shape.distinct else ""
@@ -185,7 +186,9 @@ def _content(render: ExpressionRenderer, shape: InsertShape) -> str:
         return f"SELECT * FROM unnest({arrays})"
     if not shape.columns:
         if len(shape.content.rows) > 1:
-            raise QueryError("Several rows without any value cannot be inserted at once.\nTo fix it: insert them one by one, or give a column.")
+            raise QueryError(
+                "Several rows without any value cannot be inserted at once.\nTo fix it: insert them one by one, or give a column."
+            )
         return "DEFAULT VALUES"
     return "VALUES " + ", ".join([f"({render.listed(row)})" for row in shape.content.rows])
 

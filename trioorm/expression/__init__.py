@@ -4,7 +4,7 @@ The contract: an expression is a shape and its bind values; the shape says every
 statements or servers.
 """
 
-from trioorm.expression.column import Column
+from trioorm.expression.column import Column, ColumnExpression
 from trioorm.expression.expression import Expression, Operation, Ordering, Selectable
 from trioorm.expression.functions import (
     FunctionCall,
@@ -70,6 +70,7 @@ __all__ = [
     "TIMESTAMPTZ",
     "UUID",
     "Column",
+    "ColumnExpression",
     "Expression",
     "FunctionCall",
     "FunctionNamespace",

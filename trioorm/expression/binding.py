@@ -10,7 +10,7 @@ import enum
 import typing
 
 from trioorm.errors import BindError, QueryError
-from trioorm.expression.shape import Bind, Shape
+from trioorm.expression.shape import Bind
 from trioorm.expression.types import BIGINT, DATE, DOUBLE, JSONB, NUMERIC, TIMESTAMPTZ, SqlType, type_of_value
 
 _NEEDS_LOOK = (TIMESTAMPTZ, JSONB)
@@ -119,7 +119,7 @@ def wrong_class(value: object, expected: SqlType, *, of: object) -> QueryError:
         ("str", "uuid"): "UUID(value)",
     }.get((type(value).__name__, python), f"a {python}")
     if expected.enum is not None:
-        hint = f"a member, such as {expected.enum.__name__}.{next(iter(expected.enum)).name}"
+        hint = f"a member, such as {expected.enum.__name__}.{next(iter(expected.labels.values())).name}"
     return QueryError(
         f"A value of class {type(value).__qualname__} was given for {of}, which is {expected.name} ({python} in Python).\n"
         f"To fix it: give {hint}; or cast() the other side if you mean it."
@@ -131,11 +131,12 @@ def same_family(left: SqlType | None, right: SqlType | None) -> bool:
     return left is None or right is None or left is right or left.family == right.family
 
 
-def wider(left: SqlType | None, right: SqlType | None) -> SqlType | None:
-    """The type of the result of arithmetic between two numbers."""
-    if left is None or right is None:
-        return None
-    return left if left.rank >= right.rank else right
+def limit_bind(count: int, what: str) -> tuple[Bind, int]:
+    """The bind of LIMIT or OFFSET.
 
-
-ShapeAndValues: typing.TypeAlias = tuple[Shape, tuple[object, ...]]
+    Raises:
+        QueryError: `count` is no whole number from 0.
+    """
+    if type(count) is not int or count < 0:  # a bool is no number of rows
+        raise QueryError(f"{what} takes a whole number from 0, not {count!r}.")
+    return Bind(BIGINT), count

@@ -15,8 +15,10 @@ from trioorm.expression.types import SqlType
 T = TypeVar("T")
 
 
-class Column(Expression[T]):
-    """A column of one table as one statement names it; the annotation of a model's fields.
+class ColumnExpression(Expression[T]):
+    """A column of one table as one statement names it.
+
+    Apart from `Column` because that is a descriptor to type checkers, so an attribute annotated with it would not be read as a column.
 
     Attributes:
         source: the table, or its alias, that the column is read from.
@@ -31,13 +33,24 @@ class Column(Expression[T]):
     sql_type: SqlType | None
 
     def __init__(self, source: Source, name: str, sql_type: SqlType, *, attribute: str, nullable: bool) -> None:
-        self.shape = ColumnReference(source, name)
-        self.bind_values = ()
-        self.sql_type = sql_type
+        self.shape = ColumnReference(source, name)  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
+        self.bind_values = ()  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
+        self.sql_type = sql_type  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
         self.source = source
         self.name = name
         self.attribute = attribute
         self.nullable = nullable
+
+    def of(self, source: Source) -> "ColumnExpression[T]":
+        """The same column read from another source, such as an alias."""
+        assert self.sql_type is not None
+        return Column(source, self.name, self.sql_type, attribute=self.attribute, nullable=self.nullable)
+
+
+class Column(ColumnExpression[T]):
+    """The annotation of a model's fields, and what reading one on the class gives."""
+
+    __slots__ = ()
 
     @overload
     def __get__(self, instance: None, owner: object) -> "Column[T]": ...
@@ -55,8 +68,3 @@ class Column(Expression[T]):
     def __delete__(self, instance: object) -> None:
         # attrs deletes its field definitions from a class; refusing with AttributeError lets it go on.
         raise AttributeError(f"the column {self.attribute!r} cannot be deleted from its class")
-
-    def of(self, source: Source) -> "Column[T]":
-        """The same column read from another source, such as an alias."""
-        assert self.sql_type is not None
-        return Column(source, self.name, self.sql_type, attribute=self.attribute, nullable=self.nullable)

@@ -16,10 +16,11 @@ from typing import Generic, Literal, Never, NoReturn, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression import types
-from trioorm.expression.binding import bind, bind_array, same_family, wider
+from trioorm.expression.arithmetic import arithmetic_result
+from trioorm.expression.binding import bind, bind_array, same_family
 from trioorm.expression.printing import text_of
-from trioorm.expression.shape import Between, Bind, Binary, InSubquery, Labelled, Logical, Ordered, Postfix, Prefix, Quantified, Shape
-from trioorm.expression.types import BIGINT, BOOLEAN, DATE, INTERVAL, JSONB, TEXT, TIMESTAMPTZ, SqlType
+from trioorm.expression.shape import Between, Binary, Bind, InSubquery, Labelled, Logical, Ordered, Postfix, Prefix, Quantified, Shape
+from trioorm.expression.types import BOOLEAN, JSONB, TEXT, TIMESTAMPTZ, SqlType
 
 T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S")
@@ -196,7 +197,9 @@ class Expression(Selectable[T_co]):
     # Arithmetic. PostgreSQL's rules: whole numbers divide to whole numbers, and what is divided by zero is an error.
 
     @overload
-    def __add__(self: "Expression[datetime.datetime]", other: "datetime.timedelta | Expression[datetime.timedelta]") -> "Expression[datetime.datetime]": ...
+    def __add__(
+        self: "Expression[datetime.datetime]", other: "datetime.timedelta | Expression[datetime.timedelta]"
+    ) -> "Expression[datetime.datetime]": ...
     @overload
     def __add__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
     @overload  # a nullable right side makes the result nullable
@@ -205,9 +208,13 @@ class Expression(Selectable[T_co]):
         return _arithmetic(self, "+", other)
 
     @overload
-    def __sub__(self: "Expression[datetime.datetime]", other: "datetime.timedelta | Expression[datetime.timedelta]") -> "Expression[datetime.datetime]": ...
+    def __sub__(
+        self: "Expression[datetime.datetime]", other: "datetime.timedelta | Expression[datetime.timedelta]"
+    ) -> "Expression[datetime.datetime]": ...
     @overload
-    def __sub__(self: "Expression[datetime.datetime]", other: "datetime.datetime | Expression[datetime.datetime]") -> "Expression[datetime.timedelta]": ...
+    def __sub__(
+        self: "Expression[datetime.datetime]", other: "datetime.datetime | Expression[datetime.datetime]"
+    ) -> "Expression[datetime.timedelta]": ...
     @overload
     def __sub__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
     @overload  # as for addition
@@ -273,9 +280,9 @@ class Operation(Expression[T_co]):
     sql_type: SqlType | None
 
     def __init__(self, shape: Shape, bind_values: tuple[object, ...], sql_type: SqlType | None) -> None:
-        self.shape = shape
-        self.bind_values = bind_values
-        self.sql_type = sql_type
+        self.shape = shape  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
+        self.bind_values = bind_values  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
+        self.sql_type = sql_type  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
 
 
 class Ordering:
@@ -408,9 +415,9 @@ def _arithmetic(left: Expression[object], operator: str, other: object, *, refle
         other_shape, other_type = _arithmetic_bind(left, other)
         other_values = (other,)
     if reflected:
-        spelled, result = _result_of(operator, other_type, left.sql_type)
+        spelled, result = arithmetic_result(operator, other_type, left.sql_type)
         return Operation(Binary(spelled, other_shape, left.operand()), other_values + left.bind_values, result)
-    spelled, result = _result_of(operator, left.sql_type, other_type)
+    spelled, result = arithmetic_result(operator, left.sql_type, other_type)
     return Operation(Binary(spelled, left.operand(), other_shape), left.bind_values + other_values, result)
 
 
@@ -419,40 +426,6 @@ def _arithmetic_bind(left: Expression[object], value: object) -> tuple[Shape, Sq
     if (family in ("timestamptz", "date") and isinstance(value, (datetime.timedelta, int))) or family == "interval":
         return bind(value, None, of=left)
     return bind(value, left.sql_type, of=left)
-
-
-_MOMENTS: dict[tuple[str, str, str], SqlType] = {
-    ("+", "timestamptz", "interval"): TIMESTAMPTZ,
-    ("+", "interval", "timestamptz"): TIMESTAMPTZ,
-    ("-", "timestamptz", "interval"): TIMESTAMPTZ,
-    ("-", "timestamptz", "timestamptz"): INTERVAL,
-    ("+", "interval", "interval"): INTERVAL,
-    ("-", "interval", "interval"): INTERVAL,
-    ("*", "interval", "number"): INTERVAL,
-    ("*", "number", "interval"): INTERVAL,
-    ("/", "interval", "number"): INTERVAL,
-    ("+", "date", "number"): DATE,
-    ("-", "date", "number"): DATE,
-    ("-", "date", "date"): types.INTEGER,
-}
-
-
-def _result_of(operator: str, left: SqlType | None, right: SqlType | None) -> tuple[str, SqlType | None]:
-    """How the operator is spelled for these types, and the result's type."""
-    if left is None or right is None:
-        known = left if right is None else right
-        return ("||" if operator == "+" and known is not None and known.family == "text" else operator), known
-    if left.family == right.family == "number":
-        return operator, wider(left, right)
-    if operator == "+" and (left.family == right.family == "text" or left is JSONB is right or (left.element is not None and left is right)):
-        return "||", left
-    found = _MOMENTS.get((operator, left.family, right.family))
-    if found is not None:
-        return operator, found
-    raise QueryError(
-        f"{left.name} {operator} {right.name} has no meaning in PostgreSQL.\n"
-        "To fix it: cast() one side, or write it with sql('...')."
-    )
 
 
 def _require_container(expression: Expression[object], method: str) -> None:
@@ -465,14 +438,3 @@ def _wrong_family(what: str, found: SqlType | None, wanted: str) -> QueryError:
     name = found.name if found is not None else "unknown"
     hint = "\nTo find a text inside a text: column.like('%part%')." if found is TEXT and what == "contains()" else ""
     return QueryError(f"{what} needs {wanted}, and got {name}.{hint}")
-
-
-def limit_bind(count: int, what: str) -> tuple[Bind, int]:
-    """The bind of LIMIT or OFFSET.
-
-    Raises:
-        QueryError: `count` is no whole number from 0.
-    """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-        raise QueryError(f"{what} takes a whole number from 0, not {count!r}.")
-    return Bind(BIGINT), count

@@ -23,14 +23,16 @@ S = TypeVar("S")
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _REPEATABLE = frozenset(
-    """abs age array_agg array_append array_cat array_length array_position array_remove array_to_string avg bit_length bool_and bool_or
-    btrim cardinality ceil ceiling char_length coalesce concat concat_ws count date_bin date_part date_trunc degrees div every exp floor
-    format greatest initcap json_agg jsonb_agg jsonb_array_length jsonb_build_array jsonb_build_object jsonb_extract_path
-    jsonb_extract_path_text jsonb_object_agg jsonb_path_exists jsonb_typeof least left length ln log lower lpad ltrim make_date
-    make_interval max md5 min mod now nullif octet_length percentile_cont percentile_disc pi position power radians regexp_count
-    regexp_like regexp_replace regexp_substr repeat replace reverse right round rpad rtrim scale sign split_part sqrt starts_with stddev
-    string_agg string_to_array strpos substr substring sum to_char to_date to_json to_jsonb to_number to_timestamp translate trim
-    trim_array trunc unnest upper variance""".split()
+    """
+    abs age array_agg array_append array_cat array_length array_position array_remove array_to_string avg bit_length bool_and
+    bool_or btrim cardinality ceil ceiling char_length coalesce concat concat_ws count date_bin date_part date_trunc degrees div
+    every exp floor format greatest initcap json_agg jsonb_agg jsonb_array_length jsonb_build_array jsonb_build_object
+    jsonb_extract_path jsonb_extract_path_text jsonb_object_agg jsonb_path_exists jsonb_typeof least left length ln log lower lpad
+    ltrim make_date make_interval max md5 min mod now nullif octet_length percentile_cont percentile_disc pi position power
+    radians regexp_count regexp_like regexp_replace regexp_substr repeat replace reverse right round rpad rtrim scale sign
+    split_part sqrt starts_with stddev string_agg string_to_array strpos substr substring sum to_char to_date to_json to_jsonb
+    to_number to_timestamp translate trim trim_array trunc unnest upper variance
+    """.split()  # noqa: SIM905 - ninety names read better as a text
 )
 
 
@@ -57,7 +59,7 @@ def exists(statement: Expression[object]) -> Expression[bool]:
     return Operation(Exists(statement.shape), statement.bind_values, BOOLEAN)
 
 
-def literal(value: S, *, type: SqlType | None = None) -> Expression[S]:  # noqa: A002 - the word that column() uses too
+def literal(value: S, *, type: SqlType | None = None) -> Expression[S]:
     """A value as an expression of its own. It is bound, like every value."""
     place, known = bind(value, type if type is not None else type_of_value(value), of="a literal")
     return Operation(Bind(place.type, cast=True), (value,), known)
@@ -87,7 +89,8 @@ def _type_of_class(python: object, place: str) -> SqlType:
     found = type_of_annotation(python)
     if found is None:
         raise QueryError(
-            f"{place} was given {python!r}, for which no PostgreSQL type is known.\nTo fix it: give a class such as int or str, or a type such as JSONB."
+            f"{place} was given {python!r}, for which no PostgreSQL type is known.\n"
+            f"To fix it: give a class such as int or str, or a type such as JSONB."
         )
     return found[0]
 
@@ -95,7 +98,9 @@ def _type_of_class(python: object, place: str) -> SqlType:
 # Aggregates.
 
 
-def count(expression: Expression[object] | None = None, *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[int]:
+def count(
+    expression: Expression[object] | None = None, *, distinct: bool = False, where: Expression[bool] | None = None
+) -> Expression[int]:
     """The number of rows, or of rows in which `expression` is not NULL.
 
     Args:
@@ -104,31 +109,27 @@ def count(expression: Expression[object] | None = None, *, distinct: bool = Fals
     """
     if expression is None:
         if distinct:
-            raise QueryError("count(distinct=True) needs the expression whose different values are counted.\nTo fix it: count(User.city, distinct=True).")
+            raise QueryError(
+                "count(distinct=True) needs the expression whose different values are counted.\nTo fix it: count(User.city, distinct=True)."
+            )
         return _aggregate("count", (Keyword("*"),), (), BIGINT, where=where, distinct=False)
     return _aggregate("count", (expression.operand(),), expression.bind_values, BIGINT, where=where, distinct=distinct)
 
 
-@overload
-def sum_(expression: Expression[int | None], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[int | None]: ...
-@overload
-def sum_(expression: Expression[float | None], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[float | None]: ...
-@overload
-def sum_(expression: Expression[S | None], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[S | None]: ...
-def sum_(expression: Expression[object], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[object]:
+def sum_(expression: Expression[S | None], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[S | None]:
     """The sum of a number or interval; NULL when there are no rows. Whole numbers add up to a bigint, and overflow is an error."""
     kind = expression.sql_type
     _require_number(kind, "sum_()", or_interval=True)
-    made: Expression[object] = _aggregate("sum", (expression.operand(),), expression.bind_values, kind, where=where, distinct=distinct)
+    made = _aggregate("sum", (expression.operand(),), expression.bind_values, kind, where=where, distinct=distinct)
     if kind is not None and kind.python is int:
         return Operation(Cast(made.shape, BIGINT), made.bind_values, BIGINT)
     return made
 
 
 @overload
-def avg(expression: Expression[int | None], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[decimal.Decimal | None]: ...
-@overload
-def avg(expression: Expression[float | None], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[float | None]: ...
+def avg(
+    expression: Expression[int | None], *, distinct: bool = ..., where: Expression[bool] | None = ...
+) -> Expression[decimal.Decimal | None]: ...
 @overload
 def avg(expression: Expression[S | None], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[S | None]: ...
 def avg(expression: Expression[object], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[object]:
@@ -150,11 +151,19 @@ def max_(expression: Expression[S | None], *, where: Expression[bool] | None = N
 
 
 def _aggregate(
-    name: str, arguments: tuple[Shape, ...], values: tuple[object, ...], result: SqlType | None, *, where: Expression[bool] | None, distinct: bool
+    name: str,
+    arguments: tuple[Shape, ...],
+    values: tuple[object, ...],
+    result: SqlType | None,
+    *,
+    where: Expression[bool] | None,
+    distinct: bool,
 ) -> Expression[typing.Never]:
     if where is None:
         return Operation(Function(name, arguments, distinct), values, result)
-    return Operation(Function(name, arguments, distinct, condition_operand(where, f"{name}(where=...)")), values + where.bind_values, result)
+    return Operation(
+        Function(name, arguments, distinct, condition_operand(where, f"{name}(where=...)")), values + where.bind_values, result
+    )
 
 
 def _require_number(kind: SqlType | None, what: str, *, or_interval: bool) -> None:
@@ -165,11 +174,7 @@ def _require_number(kind: SqlType | None, what: str, *, or_interval: bool) -> No
 # Other functions.
 
 
-@overload
-def coalesce(expression: Expression[S | None], /, *others: S | Expression[S]) -> Expression[S]: ...
-@overload
-def coalesce(expression: Expression[S | None], /, *others: Expression[S | None]) -> Expression[S | None]: ...
-def coalesce(expression: Expression[object], /, *others: object) -> Expression[object]:
+def coalesce(expression: Expression[S | None], /, *others: S | Expression[S]) -> Expression[S]:
     """The first of these that is not NULL."""
     kind = expression.sql_type
     shapes: list[Shape] = [expression.operand()]
@@ -218,9 +223,13 @@ class FunctionCall:
         self.name = name
 
     @overload
-    def __call__(self, *arguments: object, returns: type[S], distinct: bool = False, where: Expression[bool] | None = None) -> Expression[S]: ...
+    def __call__(
+        self, *arguments: object, returns: type[S], distinct: bool = False, where: Expression[bool] | None = None
+    ) -> Expression[S]: ...
     @overload
-    def __call__(self, *arguments: object, returns: SqlType | None = None, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[object]: ...
+    def __call__(
+        self, *arguments: object, returns: SqlType | None = None, distinct: bool = False, where: Expression[bool] | None = None
+    ) -> Expression[object]: ...
     def __call__(
         self, *arguments: object, returns: type[S] | SqlType | None = None, distinct: bool = False, where: Expression[bool] | None = None
     ) -> Expression[object]:

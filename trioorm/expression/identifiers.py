@@ -57,7 +57,9 @@ def quote_literal(value: object, sql_type: SqlType | None) -> str:
         return str(int(value)) if value >= 0 else f"({int(value)})"
     text = _literal_text(value)
     if "\0" in text:
-        raise ModelError("A constant in a table's definition holds a NUL character, which PostgreSQL cannot store.\nTo fix it: leave it out.")
+        raise ModelError(
+            "A constant in a table's definition holds a NUL character, which PostgreSQL cannot store.\nTo fix it: leave it out."
+        )
     quoted = "'" + text.replace("'", "''") + "'"
     return quoted if sql_type is None else f"{quoted}::{type_text(sql_type)}"
 

@@ -9,19 +9,16 @@ Source: PostgreSQL manual, chapter 8 (data types).
 
 import datetime
 import decimal
-from enum import Enum, Flag
 import re
 import types
 import typing
 import uuid
 from collections.abc import Mapping
+from enum import Enum, Flag
 
 import attrs
 
 from trioorm.errors import ModelError, QueryError
-
-type_ = type
-"""The builtin, under a name that stays free where an attribute is called `type`."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -40,9 +37,9 @@ class SqlType:
     """
 
     name: str
-    python: type_
+    python: type
     element: "SqlType | None" = None
-    enum: type_[Enum] | None = None
+    enum: type[Enum] | None = None
     family: str = ""
     rank: int = 0
     labels: Mapping[str, Enum] = attrs.field(factory=lambda: types.MappingProxyType({}))
@@ -172,7 +169,7 @@ def type_of_annotation(annotation: object) -> tuple[SqlType, bool] | None:
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return enum_type(annotation), False
     try:
-        plain = _BY_PYTHON.get(annotation)
+        plain = _BY_PYTHON.get(annotation)  # pyright: ignore[reportUnknownArgumentType] - isinstance narrowed it to type[Unknown]
     except TypeError:  # an annotation that cannot be hashed is none of ours
         return None
     return (plain, False) if plain is not None else None
@@ -196,8 +193,9 @@ def type_of_value(value: object) -> SqlType:
         kinds = {type_of_value(item) for item in typing.cast("list[object]", value) if item is not None}
         if len(kinds) == 1:
             return array_of(kinds.pop())
+    class_name = type(typing.cast("object", value)).__qualname__  # type: ignore[redundant-cast]  # pyright has it partly unknown here
     raise QueryError(
-        f"No PostgreSQL type is known for a value of class {type(value).__qualname__}.\n"
+        f"No PostgreSQL type is known for a value of class {class_name}.\n"
         "To fix it, one of:\n"
         "  1. compare it with a column, which has a type\n"
         "  2. say the type: literal(value, type=JSONB)"

@@ -7,7 +7,7 @@ keeps a generated key.
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeVar, overload
+from typing import Literal, Never, TypeVar, overload
 
 import attrs
 
@@ -33,7 +33,7 @@ class ColumnDeclaration:
     server_default: object = UNSET
     unique: bool = False
     index: bool = False
-    check: Callable[[Expression[object]], Expression[bool]] | None = None
+    check: Callable[[Expression[Never]], Expression[bool]] | None = None
     references: "Expression[object] | Callable[[], Expression[object]] | str | None" = None
     on_delete: OnDelete = "no action"
     on_update: OnDelete = "no action"
@@ -79,7 +79,7 @@ def column(
     primary_key: bool = ...,
     unique: bool = ...,
     index: bool = ...,
-    check: Callable[[Expression[T]], Expression[bool]] | None = ...,
+    check: Callable[[Expression[T]], Expression[bool]] | None = ...,  # pyright: ignore[reportInvalidTypeVarUse] - the annotation solves it
     references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
     on_delete: OnDelete = ...,
     on_update: OnDelete = ...,
@@ -119,7 +119,7 @@ def column(
     primary_key: bool = ...,
     unique: bool = ...,
     index: bool = ...,
-    check: Callable[[Expression[T]], Expression[bool]] | None = ...,
+    check: Callable[[Expression[T]], Expression[bool]] | None = ...,  # pyright: ignore[reportInvalidTypeVarUse] - the annotation solves it
     references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
     on_delete: OnDelete = ...,
     on_update: OnDelete = ...,
@@ -136,11 +136,11 @@ def column(
     server_default: object = UNSET,
     unique: bool = False,
     index: bool = False,
-    check: Callable[[Expression[object]], Expression[bool]] | None = None,
+    check: Callable[[Expression[Never]], Expression[bool]] | None = None,
     references: Expression[object] | Callable[[], Expression[object]] | str | None = None,
     on_delete: OnDelete = "no action",
     on_update: OnDelete = "no action",
-    type: SqlType | None = None,  # noqa: A002 - the word that users know for it
+    type: SqlType | None = None,
     name: str | None = None,
     init: Literal[False] = False,
 ) -> object:
@@ -167,9 +167,10 @@ def column(
     if default is not UNSET and default_factory is not None:
         raise ModelError("column() was given both default and default_factory.\nTo fix it: keep one.")
     if isinstance(default, (list, dict, set)):
+        kind = "list" if isinstance(default, list) else "dict" if isinstance(default, dict) else "set"
         raise ModelError(
-            f"column(default=...) was given a {default.__class__.__name__}, which all objects would share and change together.\n"
-            f"To fix it: column(default_factory={default.__class__.__name__})."
+            f"column(default=...) was given a {kind}, which all objects would share and change together.\n"
+            f"To fix it: column(default_factory={kind})."
         )
     if (generated_as is not None) + generated + (server_default is not UNSET) > 1:
         raise ModelError("column() was given more than one of generated, generated_as and server_default.\nTo fix it: keep one.")

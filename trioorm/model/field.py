@@ -2,7 +2,7 @@
 
 import attrs
 
-from trioorm.expression.column import Column
+from trioorm.expression.column import ColumnExpression
 from trioorm.expression.types import SqlType
 from trioorm.model.declaration import ColumnDeclaration
 from trioorm.model.unset import UNSET
@@ -24,7 +24,7 @@ class FieldInfo:
 
     attribute: str
     name: str
-    column: Column[object]
+    column: ColumnExpression[object]
     type: SqlType
     annotation: object
     nullable: bool
@@ -56,4 +56,4 @@ class FieldInfo:
         return self.generated or self.computed or self.has_server_default
 
     def __repr__(self) -> str:
-        return f"<FieldInfo {self.attribute}: {self.sql_type.name}{' | None' if self.nullable else ''}>"
+        return f"<FieldInfo {self.attribute}: {self.type.name}{' | None' if self.nullable else ''}>"

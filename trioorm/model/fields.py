@@ -60,7 +60,7 @@ def _evaluated(annotation: object, owner: type, attribute: str, scope: Mapping[s
         return annotation
     names = dict(vars(inspect.getmodule(owner) or typing)) | dict(scope)
     try:
-        return typing.cast("object", eval(text, names))  # noqa: S307 - the class's own annotation, as typing.get_type_hints does it
+        return typing.cast("object", eval(text, names))
     except Exception as error:
         raise ModelError(
             f"{owner.__name__}.{attribute} is annotated {text!r}, which cannot be looked up: {error}.\n"
@@ -71,7 +71,8 @@ def _evaluated(annotation: object, owner: type, attribute: str, scope: Mapping[s
 def _field(where: str, attribute: str, annotation: object, source: Source, declared: object) -> FieldInfo:
     if attribute.startswith("_") or attribute in RESERVED:
         raise ModelError(
-            f"{where}: {attribute!r} is reserved.\nTo fix it: choose another attribute, and keep the column's name with column(name={attribute!r})."
+            f"{where}: {attribute!r} is reserved.\n"
+            f"To fix it: choose another attribute, and keep the column's name with column(name={attribute!r})."
         )
     if declared is None:
         said = ColumnDeclaration()
@@ -102,12 +103,14 @@ def _field(where: str, attribute: str, annotation: object, source: Source, decla
 def _check_field(where: str, said: ColumnDeclaration, annotated: SqlType | None, kind: SqlType, nullable: bool) -> None:
     if annotated is not None and annotated is not kind and annotated.python is not kind.python and kind.python is not object:
         raise ModelError(
-            f"{where} is annotated with a type that is {annotated.name}, and says type={kind.name}, whose values are {kind.python.__name__}.\n"
+            f"{where} is annotated with a type that is {annotated.name}, and says type={kind.name}, "
+            f"whose values are {kind.python.__name__}.\n"
             f"To fix it: annotate Column[{kind.python.__name__}], or leave type= out."
         )
     if said.generated and (kind.python is not int or nullable):
         raise ModelError(
-            f"{where} is generated and {kind.name}{' that may be NULL' if nullable else ''}; PostgreSQL numbers rows with whole numbers only.\n"
+            f"{where} is generated and {kind.name}{' that may be NULL' if nullable else ''}.\n"
+            "PostgreSQL numbers rows with whole numbers only.\n"
             "To fix it: Column[int] = column(primary_key=True, generated=True); for others column(server_default=...)."
         )
     if said.primary_key and nullable:

@@ -47,7 +47,9 @@ class ModelMeta(type):
             return super().__new__(mcs, name, bases, namespace)
         if not bases or abstract:
             if table is not None:
-                raise ModelError(f"{name} is abstract and has table={table!r}.\nTo fix it: keep one; an abstract model only lends its columns.")
+                raise ModelError(
+                    f"{name} is abstract and has table={table!r}.\nTo fix it: keep one; an abstract model only lends its columns."
+                )
             return _abstract_class(mcs, name, bases, namespace)
         if table is None:
             raise ModelError(
@@ -170,7 +172,9 @@ def _check_bases(name: str, bases: tuple[type, ...]) -> None:
 
 def _check_whole(name: str, fields: dict[str, FieldInfo], primary_key: tuple[FieldInfo, ...]) -> None:
     if not fields:
-        raise ModelError(f"The model {name} has no columns.\nTo fix it: declare at least one, as in id: Column[int] = column(primary_key=True).")
+        raise ModelError(
+            f"The model {name} has no columns.\nTo fix it: declare at least one, as in id: Column[int] = column(primary_key=True)."
+        )
     if not primary_key:
         raise ModelError(
             f"The model {name} has no primary key, so its rows could not be told apart.\n"
@@ -179,5 +183,7 @@ def _check_whole(name: str, fields: dict[str, FieldInfo], primary_key: tuple[Fie
     seen: dict[str, str] = {}
     for field in fields.values():
         if field.name in seen:
-            raise ModelError(f"{name}.{seen[field.name]} and {name}.{field.attribute} have the same column {field.name!r}.\nTo fix it: rename one.")
+            raise ModelError(
+                f"{name}.{seen[field.name]} and {name}.{field.attribute} have the same column {field.name!r}.\nTo fix it: rename one."
+            )
         seen[field.name] = field.attribute

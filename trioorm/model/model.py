@@ -42,7 +42,7 @@ def model_of(model: type) -> ModelInfo:
     """
     info = type(model).__trioorm__ if isinstance(model, ModelMeta) else None
     if info is None:
-        shown = model.__qualname__ if isinstance(model, type) else repr(model)  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        shown = getattr(model, "__qualname__", repr(model))
         raise ModelError(
             f"{shown} is no model with a table.\nTo fix it: class {shown}(Model, table=...)."
             if not isinstance(model, ModelMeta)

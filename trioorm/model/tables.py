@@ -5,6 +5,7 @@ The contract: all references are resolved and all names given; a reference that 
 
 import typing
 from collections.abc import Sequence
+from typing import Never
 
 from trioorm.errors import ModelError, QueryError
 from trioorm.expression.binding import accepts
@@ -43,7 +44,7 @@ def build_table(
         if said.unique:
             uniques.append(Unique(distinct_name(constraint_name(name, (field.name,), "key"), taken), (field.name,)))
         if said.check is not None:
-            condition = _resolved(said.check(field.column), where, "check")
+            condition = _resolved(said.check(typing.cast("Expression[Never]", field.column)), where, "check")
             checks.append(Check(distinct_name(constraint_name(name, (field.name,), "check"), taken), _condition(condition, where)))
         if said.references is not None:
             table, column = _target(said.references, field, where)
@@ -102,7 +103,11 @@ def _table_column(model: str, field: FieldInfo) -> TableColumn:
     where = f"{model}.{field.attribute}"
     said = field.declaration
     server_default = None if said.server_default is UNSET else _formula(said.server_default, field.type, where, "server_default")
-    generated_as = None if said.generated_as is None else _formula(_resolved(said.generated_as(), where, "generated_as"), field.type, where, "generated_as")
+    generated_as = (
+        None
+        if said.generated_as is None
+        else _formula(_resolved(said.generated_as(), where, "generated_as"), field.type, where, "generated_as")
+    )
     return TableColumn(field.name, field.type, field.nullable, said.generated, server_default, generated_as)
 
 
@@ -111,7 +116,9 @@ def _formula(value: object, kind: SqlType, where: str, option: str) -> Formula:
         expression = typing.cast("Expression[object]", value)
         return Formula(expression.shape, expression.bind_values)
     if value is not None and not accepts(kind, value):
-        raise ModelError(f"{where} is {kind.name}, and its {option} is a {type(value).__qualname__}.\nTo fix it: give a {kind.python.__name__}.")
+        raise ModelError(
+            f"{where} is {kind.name}, and its {option} is a {type(value).__qualname__}.\nTo fix it: give a {kind.python.__name__}."
+        )
     return Formula(Bind(kind), (value,))
 
 
@@ -141,7 +148,8 @@ def _target(references: object, field: FieldInfo, where: str) -> tuple[str, str]
         except NameError as error:
             raise ModelError(
                 f"{where} refers to a model that is not there (yet): {error}.\n"
-                f"To fix it, one of:\n  1. import or declare that model before the schema is used\n  2. name it as text: references='table.column'"
+                f"To fix it, one of:\n  1. import or declare that model before the schema is used\n"
+                f"  2. name it as text: references='table.column'"
             ) from error
     if isinstance(found, str):
         table, dot, name = found.rpartition(".")

@@ -30,10 +30,13 @@ def field_named(info: ModelInfo, column: object, place: str) -> FieldInfo:
         if field is None:
             raise unknown_column(info, column)
     else:
-        raise QueryError(f"{place} takes columns, and got {column!r}.\nTo fix it: name the column through its class, as in {info.model.__name__}.name.")
+        raise QueryError(
+            f"{place} takes columns, and got {column!r}.\nTo fix it: name the column through its class, as in {info.model.__name__}.name."
+        )
     if field.computed:
         raise QueryError(
-            f"{info.model.__name__}.{field.attribute} is computed by the server (generated_as) and cannot be written.\nTo fix it: leave it out."
+            f"{info.model.__name__}.{field.attribute} is computed by the server (generated_as) and cannot be written.\n"
+            f"To fix it: leave it out."
         )
     return field
 
@@ -60,7 +63,9 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
             )
         return Bind(field.type), (None,)
     if value is UNSET:
-        raise QueryError(f"{of} would be set to UNSET, which is no value.\nTo fix it: leave the column out, or use default() for the server's default.")
+        raise QueryError(
+            f"{of} would be set to UNSET, which is no value.\nTo fix it: leave the column out, or use default() for the server's default."
+        )
     if type(value) is field.type.python and field.type is not JSONB:
         place, _ = bind(value, field.type, of=of)
         return place, (value,)

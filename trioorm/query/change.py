@@ -61,7 +61,8 @@ class _Change(Write):
         if not self._where.shapes and not self._everywhere:
             raise QueryError(
                 f"{self._verb}({name}) has no condition and would change every row of {self._info.table_name}.\n"
-                f"To fix it:\n  1. say which rows: .where({name}.{self._info.fields[0].attribute} == ...)\n  2. if all are meant: .everywhere()"
+                f"To fix it:\n  1. say which rows: .where({name}.{self._info.fields[0].attribute} == ...)\n"
+                f"  2. if all are meant: .everywhere()"
             )
         if self._where.shapes and self._everywhere:
             raise QueryError(f"{self._verb}({name}) has where() and everywhere().\nTo fix it: keep one.")
@@ -82,7 +83,7 @@ class Update(_Change, Generic[M]):
     @overload
     def set(self, values: Mapping[str, object], /) -> "Update[M]": ...
     @overload
-    def set(self, values: Mapping[Column[T], object], /) -> "Update[M]": ...
+    def set(self, values: Mapping[Expression[object], object], /) -> "Update[M]": ...
     def set(self, column: object, value: object = ..., /) -> "Update[M]":
         """Set a column to a value or an expression, or several by a mapping; may be called again for further columns.
 

@@ -79,7 +79,7 @@ def optional(item: object, /) -> Selectable[object]:
         raise QueryError("optional() takes a model or a column.\nTo fix it: leave it out; only bare columns and models need it.")
     if isinstance(shape, ModelItem):
         return OptionalItem(shape._replace(optional=True))
-    return OptionalItem(typing.cast("ValueItem", shape)._replace(nullable=True))
+    return OptionalItem(shape._replace(nullable=True))
 
 
 def entity_of(thing: object) -> tuple[ModelInfo, Source]:

@@ -9,12 +9,11 @@ columns out), several rows are VALUES too.
 import functools
 import operator
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from trioorm.errors import QueryError
 from trioorm.expression.binding import accepts, check_aware, wrong_class
-from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
 from trioorm.expression.shape import Bind, Keyword, Shape
 from trioorm.expression.types import TIMESTAMPTZ
@@ -28,6 +27,9 @@ from trioorm.query.statement import Clause
 from trioorm.query.write import Write
 
 M = TypeVar("M", bound=Model)
+
+Row: typing.TypeAlias = M | Mapping[str, object] | Mapping[Expression[object], object]
+"""What can be inserted: an object, or a mapping from attribute names or columns to values or expressions."""
 
 MOST_BIND_VALUES = 65_535
 """PostgreSQL counts them in sixteen bits."""
@@ -54,7 +56,7 @@ class Insert(Write, Generic[M]):
         made.__dict__.update(changes)
         return made
 
-    def values(self, *rows: M | Mapping[str, object] | Mapping[Column[object], object]) -> "Insert[M]":
+    def values(self, *rows: M | Mapping[str, object] | Mapping[Expression[object], object]) -> "Insert[M]":
         """The rows to insert: objects, or mappings from attribute names (or columns) to values or expressions.
 
         Raises:
@@ -63,7 +65,7 @@ class Insert(Write, Generic[M]):
         """
         return self.values_from(rows)
 
-    def values_from(self, rows: Iterable[M | Mapping[str, object] | Mapping[Column[object], object]]) -> "Insert[M]":
+    def values_from(self, rows: Iterable[Row[M]]) -> "Insert[M]":
         """As `values`, from anything that can be looped over."""
         given = rows if isinstance(rows, (list, tuple)) else list(rows)
         if self._fields is not None:
@@ -99,7 +101,9 @@ class Insert(Write, Generic[M]):
     def inserted_fields(self) -> tuple[FieldInfo, ...]:
         """The fields that the rows give."""
         if self._fields is None:
-            raise QueryError(f"insert({self._info.model.__name__}) has no rows.\nTo fix it: insert({self._info.model.__name__}).values(...).")
+            raise QueryError(
+                f"insert({self._info.model.__name__}) has no rows.\nTo fix it: insert({self._info.model.__name__}).values(...)."
+            )
         return self._fields
 
     def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
@@ -126,7 +130,7 @@ class OnConflict(Generic[M]):
     def do_update(
         self,
         *columns: Expression[object],
-        set: "Mapping[Column[object], object] | Mapping[str, object] | None" = None,  # noqa: A002 - SQL's word
+        set: Mapping[Expression[object], object] | Mapping[str, object] | None = None,
         where: Expression[bool | None] | None = None,
     ) -> Insert[M]:
         """Change the row that exists.
@@ -218,8 +222,8 @@ def _from_objects(info: ModelInfo, objects: list[Model]) -> _Content:
         return fields, many, tuple([list(columns[place]) for place in kept])
     shapes: list[tuple[Shape, ...]] = []
     values: list[object] = []
-    for row in rows:
-        cells = tuple([row[place] for place in kept])
+    for whole in rows:
+        cells = tuple([whole[place] for place in kept])
         shapes.append(tuple([_DEFAULT if cell is UNSET else Bind(field.type) for field, cell in zip(fields, cells, strict=True)]))
         values.extend(cell for cell in cells if cell is not UNSET)
     return fields, _checked_size(RowValues(tuple(shapes)), values), tuple(values)
@@ -244,16 +248,20 @@ def _check_cell(field: FieldInfo, cell: object) -> None:
         check_aware(cell, of=field.column)
 
 
-def _from_mappings(info: ModelInfo, rows: "list[object] | tuple[object, ...]") -> _Content:
+def _from_mappings(info: ModelInfo, rows: Sequence[object]) -> _Content:
     named: list[dict[FieldInfo, object]] = []
     for row in rows:
         if isinstance(row, Mapping):
             mapping = typing.cast("Mapping[object, object]", row)
             named.append({field_named(info, column, "values()"): value for column, value in mapping.items()})
         elif type(row) is info.model:
-            named.append({field: value for field in info.writable if (value := typing.cast("object", getattr(row, field.attribute))) is not UNSET})
+            named.append(
+                {field: value for field in info.writable if (value := typing.cast("object", getattr(row, field.attribute))) is not UNSET}
+            )
         else:
-            raise QueryError(f"insert({info.model.__name__}) was given {type(row).__qualname__}.\nTo fix it: give objects of the model or mappings.")
+            raise QueryError(
+                f"insert({info.model.__name__}) was given {type(row).__qualname__}.\nTo fix it: give objects of the model or mappings."
+            )
     fields = tuple(field for field in info.writable if any(field in row for row in named))
     shapes: list[tuple[Shape, ...]] = []
     values: list[object] = []
@@ -279,8 +287,8 @@ def _checked_size(content: RowValues, values: list[object]) -> RowValues:
     if len(values) > MOST_BIND_VALUES:
         raise QueryError(
             f"This insert of {len(content.rows)} rows would need {len(values)} bind values; PostgreSQL takes {MOST_BIND_VALUES}.\n"
-            "These rows cannot travel as one array for each column, because a column is itself an array, a value is an expression, or the rows "
-            "leave out different columns.\n"
+            "These rows cannot travel as one array for each column, because a column is itself an array, a value is an expression, or the "
+            "rows leave out different columns.\n"
             "To fix it, one of:\n  1. give all rows the same columns\n  2. insert in parts\n  3. copy_in()"
         )
     return content

@@ -9,7 +9,8 @@ import typing
 from typing import TypeVar, overload
 
 from trioorm.errors import QueryError
-from trioorm.expression.expression import Expression, Ordering, Selectable, limit_bind
+from trioorm.expression.binding import limit_bind
+from trioorm.expression.expression import Expression, Ordering, Selectable
 from trioorm.expression.shape import Shape, Source, Subquery
 from trioorm.expression.types import SqlType
 from trioorm.query.entity import entity_of, first_source, item_of
@@ -127,7 +128,10 @@ class Select(Statement[R_co], Expression[R_co]):
 
     def _join(self, how: str, model: type, on: Expression[bool | None] | None) -> "Select[R_co]":
         _, source = entity_of(model)
-        before = (*((self._source,) if self._source is not None else ()), *(typing.cast("Join", join).source for join in self._joins.shapes))
+        before = (
+            *((self._source,) if self._source is not None else ()),
+            *(typing.cast("Join", join).source for join in self._joins.shapes),
+        )
         if any(source.visible_name == other.visible_name for other in before):
             raise QueryError(
                 f"The table {source.visible_name!r} is in this select already.\n"
@@ -160,7 +164,7 @@ class Select(Statement[R_co], Expression[R_co]):
             )
 
     @functools.cached_property
-    def shape(self) -> SelectShape:
+    def shape(self) -> SelectShape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return SelectShape(
             self._distinct,
             self._distinct_on.shapes,
@@ -177,7 +181,7 @@ class Select(Statement[R_co], Expression[R_co]):
         )
 
     @functools.cached_property
-    def bind_values(self) -> tuple[object, ...]:
+    def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return (
             self._distinct_on.bind_values
             + self._items.bind_values
@@ -225,7 +229,9 @@ def _with_terms(clause: Clause, terms: tuple[object, ...], place: str) -> Clause
 
 def _lock(strength: str, skip_locked: bool, nowait: bool, of: type | tuple[type, ...]) -> Lock:
     if skip_locked and nowait:
-        raise QueryError("skip_locked and nowait exclude each other.\nTo fix it: keep skip_locked to leave locked rows out, or nowait to fail.")
+        raise QueryError(
+            "skip_locked and nowait exclude each other.\nTo fix it: keep skip_locked to leave locked rows out, or nowait to fail."
+        )
     models = of if isinstance(of, tuple) else (of,)
     wait = "SKIP LOCKED" if skip_locked else "NOWAIT" if nowait else ""
     return Lock(strength, tuple(entity_of(model)[1] for model in models), wait)
@@ -281,18 +287,17 @@ def select(*items: object) -> Select[object]:
     The first table is that of the first item; add others with `join` and its kin, or say it with `from_`.
     """
     if not items:
-        raise QueryError("select() was given nothing to select.\nTo fix it: select(User), select(User.id, User.name) or select(count()).from_(User).")
+        raise QueryError(
+            "select() was given nothing to select.\nTo fix it: select(User), select(User.id, User.name) or select(count()).from_(User)."
+        )
     shapes: list[Shape] = []
     values: tuple[object, ...] = ()
+    source: Source | None = None
     for item in items:
-        shape, more = item_of(item)
-        shapes.append(shape)
+        found, more = item_of(item)
+        shapes.append(found)
         values += more
-    made: Select[object] = object.__new__(Select)
-    source = None
-    for shape in shapes:
-        source = first_source(shape)
-        if source is not None:
-            break
+        source = source if source is not None else first_source(found)
+    made = typing.cast("Select[object]", object.__new__(Select))
     made.__dict__.update(_items=Clause(tuple(shapes), values), _source=source)
     return made

@@ -206,7 +206,9 @@ def _parsed(text: str) -> tuple["str | _Gap", ...]:
         elif match["number"] is not None:
             raise QueryError(f"{found} in a sql() would clash with the numbers given to bind values.\nTo fix it: {{name}}, and name=value.")
         elif match["stray"] is not None:
-            raise QueryError(f"{found} in a sql() has no partner: ...{text[max(0, at - 20) : at]}\nTo fix it: close it; {{{{ and }}}} stand for braces.")
+            raise QueryError(
+                f"{found} in a sql() has no partner: ...{text[max(0, at - 20) : at]}\nTo fix it: close it; {{{{ and }}}} stand for braces."
+            )
         else:
             literal.append(_outside_gaps(found, "a comment" if match["comment"] is not None else "quotes"))
     literal.append(text[at:])

@@ -39,11 +39,11 @@ class Write(Statement[None]):
         raise NotImplementedError
 
     @functools.cached_property
-    def shape(self) -> Shape:
+    def shape(self) -> Shape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return self.shape_with(())
 
     @functools.cached_property
-    def bind_values(self) -> tuple[object, ...]:
+    def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return self.own_values
 
     # fmt: off
@@ -95,7 +95,9 @@ class Write(Statement[None]):
     def returning(self, *items: object) -> "Returning[object]":
         """Give back the rows as they are now (for a delete: were): models, columns, expressions, as in `select`. Comes last."""
         if not items:
-            raise QueryError("returning() was given nothing to return.\nTo fix it: returning(User) for whole objects, returning(User.id) for a value.")
+            raise QueryError(
+                "returning() was given nothing to return.\nTo fix it: returning(User) for whole objects, returning(User.id) for a value."
+            )
         clause = Clause()
         for item in items:
             clause = clause.with_(*item_of(item))
@@ -111,9 +113,9 @@ class Returning(Statement[R_co]):
         self._items = items
 
     @functools.cached_property
-    def shape(self) -> Shape:
+    def shape(self) -> Shape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return self._write.shape_with(self._items.shapes)
 
     @functools.cached_property
-    def bind_values(self) -> tuple[object, ...]:
+    def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return self._write.own_values + self._items.bind_values

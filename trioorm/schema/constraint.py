@@ -11,6 +11,7 @@ import attrs
 from trioorm.errors import ModelError
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression, Ordering, condition_operand
+from trioorm.expression.shape import ColumnReference, Ordered
 from trioorm.schema.table import Formula, IndexMethod, OnDelete
 
 
@@ -82,8 +83,9 @@ def foreign_key(
     own = _columns(columns, "foreign_key()")
     target = _columns((references,) if isinstance(references, Expression) else references, "foreign_key(references=...)")
     if len(own) != len(target) or len({column.source.table for column in target}) != 1:
+        tables = len({column.source.table for column in target})
         raise ModelError(
-            f"foreign_key() was given {len(own)} columns and {len(target)} to refer to, of {len({column.source.table for column in target})} tables.\n"
+            f"foreign_key() was given {len(own)} columns and {len(target)} to refer to, of {tables} tables.\n"
             "Each column refers to one column, all of the same table.\n"
             "To fix it: foreign_key(cls.film_id, cls.person_id, references=(Credit.film_id, Credit.person_id))."
         )
@@ -114,9 +116,8 @@ def index(
 
 def _name_inside(term: Expression[object] | Ordering) -> str:
     """What an expression adds to the index's name: the column of an ordering, else `expr`, as PostgreSQL calls it."""
-    operand = term.shape[0]
-    if isinstance(term, Ordering) and isinstance(operand, tuple) and len(operand) == 3 and operand[-1] == "column":  # pyright: ignore[reportUnknownArgumentType] - a shape of another kind
-        return str(operand[1])  # pyright: ignore[reportUnknownArgumentType] - as above
+    if isinstance(term.shape, Ordered) and isinstance(term.shape.operand, ColumnReference):
+        return term.shape.operand.name
     return "expr"
 
 

@@ -33,9 +33,8 @@ def creation_order(tables: Sequence[Table]) -> CreationOrder:
     circles = _circles(needs)
     late: list[tuple[Table, ForeignKey]] = []
     for name, table in sorted(by_name.items()):
-        for key in table.foreign_keys:
-            if key.target_table in needs[name] and circles[name] == circles[key.target_table]:
-                late.append((table, key))
+        around = {need for need in needs[name] if circles[need] == circles[name]}
+        late.extend((table, key) for key in table.foreign_keys if key.target_table in around)
     kept = {name: {need for need in found if circles[need] != circles[name]} for name, found in needs.items()}
     return CreationOrder(tuple(by_name[name] for name in TopologicalSorter(kept).static_order()), tuple(late))
 
