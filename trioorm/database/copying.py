@@ -16,7 +16,7 @@ from trioorm.errors import QueryError
 from trioorm.expression import quote_identifier
 from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, model_of
 from trioorm.transaction import Runner
-from trioorm.wire import CopyIn, OnCancel, Statement, Step
+from trioorm.wire import CopyIn, OnCancel, Statement, Step, after_cleanup
 
 M = TypeVar("M", bound=Model)
 
@@ -48,9 +48,8 @@ async def copy_objects(
                         await copy.write(chunk)
                 written = await copy.finish(on_cancel=OnCancel.STOP if runner.in_transaction else OnCancel.SETTLE)
             except BaseException as error:
-                held = await copy.abort()
-                if held is not None and not isinstance(error, Exception):
-                    raise held from None
+                if (raised := after_cleanup(error, await copy.abort())) is not None and raised is not error:
+                    raise raised from None
                 raise
     if on_progress is not None:
         on_progress(written)

@@ -109,10 +109,10 @@ def _object_builder(item: ModelResult) -> Build:
         cast("Callable[[Any, Any], None]", vars(_owner_of_slot(model, field.attribute))[field.attribute].__set__) for field in fields
     ]
     conversions = [(number, convert) for number, field in enumerate(fields) if (convert := _converter(field.type)) is not None]
-    new: Callable[[type], object] = object.__new__
+    new = object.__new__
 
     def build(values: Sequence[Any]) -> object:
-        made = new(model)
+        made = cast("object", new(model))
         for set_slot, value in zip(setters, values, strict=True):
             set_slot(made, value)
         return made

@@ -9,7 +9,7 @@ import trio
 from trioorm.database.plan import Plan
 from trioorm.errors import UsageError
 from trioorm.transaction import Hold, Runner
-from trioorm.wire import RowStream, Step
+from trioorm.wire import RowStream, Step, after_cleanup
 
 R = TypeVar("R")
 
@@ -72,5 +72,5 @@ class RowsBlock(Generic[R]):
         assert self._hold is not None and self._stream is not None, "the block was entered"  # noqa: PT018 - one thing: it was entered
         held = await self._stream.close()
         await self._hold.__aexit__(kind, error, traceback)
-        if held is not None and not isinstance(error, Exception):
-            raise held
+        if (raised := after_cleanup(error, held)) is not None and raised is not error:
+            raise raised

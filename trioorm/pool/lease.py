@@ -5,6 +5,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import trio
 
 from trioorm.wire import AnyIOConnection
 
@@ -20,29 +21,34 @@ class Lease:
     Attributes:
         connection: to be used by this holder alone.
         lent_at: when it was lent, on the clock of `anyio.current_time`.
-        holder: the name of the task that took it.
         place: where in the caller's code it was taken, as `file:line`.
     """
 
-    __slots__ = ("_give_back", "_released", "connection", "holder", "lent_at", "place")
+    __slots__ = ("_give_back", "_released", "_task", "connection", "lent_at", "place")
 
     def __init__(self, connection: AnyIOConnection[Any], give_back: "Callable[[Lease], None]") -> None:
         self.connection = connection
         self._give_back = give_back
         self._released = False
         self.lent_at = anyio.current_time()
-        self.holder = ""
+        self._task: object = None
         self.place = ""
 
-    def __repr__(self) -> str:
-        return f"<Lease of {self.connection!r} to {self.holder!r}, taken at {self.place}>"
+    @property
+    def holder(self) -> str:
+        """The name of the task that took it."""
+        if isinstance(self._task, trio.lowlevel.Task):
+            return self._task.name
+        name = getattr(self._task, "get_name", None)  # an asyncio.Task
+        return str(name()) if callable(name) else "?"
 
-    def taken(self) -> None:
-        """Note that the running task has it now."""
+    def taken_by(self, task: object) -> None:
+        """Note that a task has it now."""
         self.lent_at = anyio.current_time()
-        self.holder = anyio.get_current_task().name or "?"
+        self._task = task
         self.place = _place_of_caller()
 
+    @trio.lowlevel.enable_ki_protection
     def release(self) -> None:
         """Give the connection back; a second call does nothing. Never waits."""
         if not self._released:

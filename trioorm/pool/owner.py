@@ -2,30 +2,28 @@
 
 import asyncio
 import os
+from typing import TYPE_CHECKING
 
 import sniffio
 import trio
 
 from trioorm.errors import WrongDatabaseOwner
 
-
-def _running_loop() -> object:
-    """The running event loop's identity; an object of its own when none runs."""
-    try:
-        if sniffio.current_async_library() == "trio":
-            return trio.lowlevel.current_trio_token()
-        return asyncio.get_running_loop()
-    except (sniffio.AsyncLibraryNotFoundError, RuntimeError):
-        return object()
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Owner:
     """The loop and process in which this object was made; a loop belongs to one thread, so the thread need not be asked."""
 
-    __slots__ = ("_loop", "_process")
+    __slots__ = ("_loop", "_process", "_running_loop", "running_task")
 
     def __init__(self) -> None:
-        self._loop = _running_loop()
+        on_trio = sniffio.current_async_library() == "trio"
+        # Asked once and kept: finding out on which library one runs costs more than the question itself.
+        self._running_loop: Callable[[], object] = trio.lowlevel.current_trio_token if on_trio else asyncio.get_running_loop
+        self.running_task: Callable[[], object] = trio.lowlevel.current_task if on_trio else asyncio.current_task
+        self._loop = self._running_loop()
         self._process = os.getpid()
 
     def check(self) -> None:
@@ -39,7 +37,11 @@ class Owner:
                 f"this database was opened in process {self._process} and is used in process {os.getpid()}, after a fork.\n"
                 "Two processes on one connection would mix up their answers. To fix it: open the database in each process, after the fork."
             )
-        if _running_loop() is not self._loop:
+        try:
+            is_ours = self._running_loop() is self._loop
+        except RuntimeError:  # the caller runs on the other library, or in a thread without a loop
+            is_ours = False
+        if not is_ours:
             raise WrongDatabaseOwner(
                 "this database was opened in another event loop or thread.\n"
                 "To fix it: call `open_database` inside the loop that uses it, or come back to that loop (`anyio.from_thread.run`)."

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import anyio
+import trio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import field, frozen, validators
@@ -144,6 +145,7 @@ class Pool:
 
     # Borrowing.
 
+    @trio.lowlevel.enable_ki_protection
     async def acquire(self) -> Lease:
         """Borrow a connection, waiting in line if all are on loan.
 
@@ -164,7 +166,7 @@ class Pool:
         self._owner.check()
         await checkpoint_if_cancelled()
         lease = self._take_nowait() or await self._wait_in_line()
-        lease.taken()
+        lease.taken_by(self._owner.running_task())
         return lease
 
     def _take_nowait(self) -> Lease | None:

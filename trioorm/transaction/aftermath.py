@@ -34,16 +34,15 @@ def aftermath(body_error: BaseException | None, nursery_error: BaseException, fi
     if roots == [body_error]:
         return roots[0]
     kept = {id(root) for root in roots}
-    members = [nursery_error] if not isinstance(nursery_error, BaseExceptionGroup) else list(_members(nursery_error))
-    group = BaseExceptionGroup("", members)
+    group = BaseExceptionGroup("", _members(nursery_error))
     _, rest = group.split(lambda error: not isinstance(error, BaseExceptionGroup) and id(error) not in kept)
     assert rest is not None, "at least one root cause is in the group"
     by_cause = sorted(rest.exceptions, key=lambda member: first_error is None or all(leaf is not first_error for leaf in leaves_of(member)))
     return BaseExceptionGroup("tasks of the transaction failed", by_cause)
 
 
-def _members(group: BaseException) -> tuple[BaseException, ...]:
-    return cast("BaseExceptionGroup[BaseException]", group).exceptions
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions if isinstance(error, BaseExceptionGroup) else (error,)
 
 
 def _is_echo(leaf: BaseException, leaves: list[BaseException]) -> bool:

@@ -6,7 +6,6 @@ asked of libpq, never of a flag of ours.
 """
 
 from abc import ABC, abstractmethod
-from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
 from types import TracebackType
@@ -24,7 +23,7 @@ from trioorm.transaction.inside import blocks_within, enter_block, restore_block
 from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among
 from trioorm.transaction.turns import Turns
 from trioorm.wire import OnCancel, Step, command
-from trioorm.wire.interrupt import to_raise
+from trioorm.wire.interrupt import Held, after_cleanup
 
 __all__ = ["Scope"]
 
@@ -254,8 +253,7 @@ class Scope(ABC):
                 held = await self._roll_back()
         finally:
             self._give_connection_back()
-        if held is not None and (failure is None or is_cancellation(failure)):
-            failure = held if failure is None else to_raise(failure, held)
+        failure = after_cleanup(failure, held)
         if failure is None and cancelled_itself:
             failure = TransactionRolledBack(
                 f"{self.name} was cancelled by its own cancel_scope and rolled back; nothing was written.\n"
@@ -304,8 +302,8 @@ class Scope(ABC):
         """COMMIT or RELEASE; the error that stands for the block if it did not take effect."""
 
     @abstractmethod
-    async def _roll_back(self) -> CancelledError | None:
-        """Undo the block's work, under a shield and within the cleanup budget; asyncio's own cancel that came meanwhile."""
+    async def _roll_back(self) -> Held:
+        """Undo the block's work, under a shield and within the cleanup budget; what came meanwhile and comes only once."""
 
 
 class _ScopeHold:
@@ -344,10 +342,10 @@ class _ScopeHold:
                 self._scope.note_error(error)
         finally:
             self._scope.turns.give()
-        if held is not None and (error is None or is_cancellation(error)):
-            raise held
+        if (raised := after_cleanup(error, held)) is not None and raised is not error:
+            raise raised
 
-    async def _lift_guard(self) -> CancelledError | None:
+    async def _lift_guard(self) -> Held:
         connection = self._scope.connection_or_none()
         if connection is None:
             return None

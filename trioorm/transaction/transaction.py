@@ -7,7 +7,6 @@ an error, when a statement inside had failed.
 Source: https://www.postgresql.org/docs/current/sql-commit.html; TARGETS of the peers: six of six acknowledge such a COMMIT.
 """
 
-from asyncio import CancelledError
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,6 +18,7 @@ from trioorm.pool import Lease, Pool
 from trioorm.transaction.runner import Connection, failure_among
 from trioorm.transaction.scope import Scope
 from trioorm.wire import OnCancel, Step, command
+from trioorm.wire.interrupt import Held
 
 __all__ = ["Isolation", "SavepointScope", "TransactionScope"]
 
@@ -127,7 +127,7 @@ class TransactionScope(Scope):
             )
         return None
 
-    async def _roll_back(self) -> CancelledError | None:
+    async def _roll_back(self) -> Held:
         connection = self._connection
         assert connection is not None, "the block is open"
         if connection.is_idle or connection.closed:
@@ -198,7 +198,7 @@ class SavepointScope(Scope):
             return lost
         return failure_among([release], results)
 
-    async def _roll_back(self) -> CancelledError | None:
+    async def _roll_back(self) -> Held:
         connection = self._connection
         assert connection is not None, "the block is open"
         if not self._established or connection.closed:

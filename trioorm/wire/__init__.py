@@ -5,8 +5,20 @@ Knows no models. Useful alone: `AnyIOConnection` is for everybody who wants psyc
 
 from trioorm.wire.connection import AnyIOConnection, OnCancel
 from trioorm.wire.copy import CopyIn
+from trioorm.wire.interrupt import after_cleanup
 from trioorm.wire.server_errors import error_from_result, is_error
 from trioorm.wire.statements import Statement, Step, command
 from trioorm.wire.stream import RowStream
 
-__all__ = ["AnyIOConnection", "CopyIn", "OnCancel", "RowStream", "Statement", "Step", "command", "error_from_result", "is_error"]
+__all__ = [
+    "AnyIOConnection",
+    "CopyIn",
+    "OnCancel",
+    "RowStream",
+    "Statement",
+    "Step",
+    "after_cleanup",
+    "command",
+    "error_from_result",
+    "is_error",
+]

@@ -12,7 +12,6 @@ Source: psycopg issue 29 (https://github.com/psycopg/psycopg/issues/29) asks for
 """
 
 import logging
-from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
 from functools import partial
@@ -33,9 +32,9 @@ from psycopg.rows import AsyncRowFactory, Row, tuple_row
 from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, TrioormError
 from trioorm.wire.attempts import connection_attempts
 from trioorm.wire.flight import Answer, Flight
-from trioorm.wire.interrupt import Shield, deliver_again, to_raise
+from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.readiness import Ready, Wait, has_unread_input, readiness_for
-from trioorm.wire.server_errors import connect_error, connection_lost, error_from_result
+from trioorm.wire.server_errors import connect_error, connection_lost, error_from_result, malformed_address
 from trioorm.wire.statements import PreparedNames, Step
 
 __all__ = ["AnyIOConnection", "OnCancel"]
@@ -97,15 +96,24 @@ class AnyIOConnection(AsyncConnection[Row]):
         The parameters are psycopg's. `connect_timeout` bounds each attempt, in seconds.
 
         Raises:
-            ConnectFailed: no attempt succeeded; the text has every attempt's reason. Safe to retry.
+            ConnectFailed: no attempt succeeded; the text has every attempt's reason. Safe to retry. Like the next, it is also a
+                `psycopg.OperationalError`.
             AuthenticationFailed: the server refused the user, password or database. Not safe to retry.
+            UsageError: the connection string is malformed; it is also a `psycopg.ProgrammingError`.
 
         Checkpoint: always.
         """
-        parameters = await cls._get_connection_params(conninfo, **kwargs)
+        try:
+            parameters = await cls._get_connection_params(conninfo, **kwargs)
+        except psycopg_errors.ProgrammingError:
+            raise malformed_address() from None
         timeout = timeout_from_conninfo(parameters)
+        try:
+            attempts = await connection_attempts(parameters)
+        except OperationalError as error:
+            raise connect_error(error) from None
         failures: list[tuple[str, OperationalError]] = []
-        for attempt in await connection_attempts(parameters):
+        for attempt in attempts:
             description = ", ".join(f"{key} {attempt[key]}" for key in ("host", "hostaddr", "port") if attempt.get(key))
             try:
                 with anyio.fail_after(timeout):
@@ -203,7 +211,7 @@ class AnyIOConnection(AsyncConnection[Row]):
             if self.pgconn.transaction_status != _ACTIVE:
                 raise
             held = await self.stop(partial(self._drain_generator, gen, want))
-            raise to_raise(interruption, held) from None
+            raise after_cleanup(interruption, held) or interruption from None
 
     async def _drain_generator(self, gen: PQGen[Any], want: Wait, shield: Shield, until: float) -> bool:
         try:
@@ -288,7 +296,7 @@ class AnyIOConnection(AsyncConnection[Row]):
             return await self._end(answer, interruption, on_cancel, seconds or self.cleanup_timeout_seconds)
 
     @trio.lowlevel.enable_ki_protection
-    async def fly_shielded(self, steps: Sequence[Step], *, seconds: float) -> tuple[list[PGresult] | None, CancelledError | None]:
+    async def fly_shielded(self, steps: Sequence[Step], *, seconds: float) -> tuple[list[PGresult] | None, Held]:
         """Send statements as part of a cleanup: nothing can cancel them, and past the bound the connection is closed.
 
         Args:
@@ -296,7 +304,7 @@ class AnyIOConnection(AsyncConnection[Row]):
             seconds: how long it may take in all.
 
         Returns:
-            The results, or None when the connection broke or the time was up; and asyncio's own cancel that came meanwhile, if any.
+            The results, or None when the connection broke or the time was up; and what came meanwhile and comes only once.
 
         Checkpoint: only if it waits, and a cancellation is never raised here.
         """
@@ -360,7 +368,7 @@ class AnyIOConnection(AsyncConnection[Row]):
         else:
             held = await self.stop(partial(self.drain, answer), seconds=seconds)
             if on_cancel is OnCancel.STOP or answer.failure is not None:
-                raise to_raise(interruption, held)
+                raise after_cleanup(interruption, held) or interruption
             if not answer.complete:
                 raise write_outcome_unknown(f"the answer did not come within {seconds:g} s after the cancellation") from interruption
         deliver_again(interruption, held)
@@ -386,7 +394,7 @@ class AnyIOConnection(AsyncConnection[Row]):
 
     # Stopping a statement.
 
-    async def stop(self, drain: Callable[[Shield, float], Awaitable[bool]], *, seconds: float | None = None) -> CancelledError | None:
+    async def stop(self, drain: Callable[[Shield, float], Awaitable[bool]], *, seconds: float | None = None) -> Held:
         """Cancel the running statement on the server and drain its answer, or close the connection.
 
         Args:
@@ -394,7 +402,7 @@ class AnyIOConnection(AsyncConnection[Row]):
             seconds: the bound; `cleanup_timeout_seconds` when None.
 
         Returns:
-            asyncio's own cancel that came meanwhile, if any.
+            what came meanwhile and comes only once.
         """
         with Shield(seconds or self.cleanup_timeout_seconds) as shield:
             stopped = False

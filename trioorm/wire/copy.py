@@ -6,7 +6,6 @@ cancellation in between aborts the COPY cleanly, so that the connection can be u
 Source: https://www.postgresql.org/docs/current/libpq-copy.html
 """
 
-from asyncio import CancelledError
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from psycopg.abc import Buffer
 from trioorm.errors import DatabaseError
 from trioorm.wire.connection import AnyIOConnection, OnCancel
 from trioorm.wire.flight import PlainAnswer
-from trioorm.wire.interrupt import Shield
+from trioorm.wire.interrupt import Held, Shield
 from trioorm.wire.server_errors import connection_lost, error_from_result
 
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
@@ -112,11 +111,11 @@ class CopyIn:
             raise self._refused()
         return sum(outcome.command_tuples or 0 for outcome in outcomes)
 
-    async def abort(self) -> CancelledError | None:
+    async def abort(self) -> Held:
         """Give the COPY up, if it still runs, within the connection's cleanup budget.
 
         Returns:
-            asyncio's own cancel that came meanwhile, for the caller to raise.
+            what came meanwhile and comes only once, for `after_cleanup`.
 
         Checkpoint: only if the COPY still runs; a cancellation is never raised here.
         """

@@ -13,18 +13,21 @@ Source: https://docs.python.org/3/library/asyncio-task.html#asyncio.Task.uncance
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import anyio
 
 T = TypeVar("T")
 
+Held: TypeAlias = asyncio.CancelledError | KeyboardInterrupt | None
+"""What came during a cleanup and comes only once: asyncio's own cancel, or Ctrl-C."""
+
 
 class Shield:
     """A block whose waits cannot be cancelled from outside and end by a deadline.
 
-    Every wait inside goes through `wait`. The block itself never raises a cancellation; one of asyncio's own that came
-    meanwhile is in `held`.
+    Every wait inside goes through `wait`. The block itself never raises a cancellation; what comes only once, asyncio's own cancel
+    or Ctrl-C, is in `held`.
 
     Args:
         seconds: how long the waits inside may take in all, in seconds.
@@ -34,7 +37,7 @@ class Shield:
 
     def __init__(self, seconds: float) -> None:
         self.deadline = anyio.current_time() + seconds
-        self.held: asyncio.CancelledError | None = None
+        self.held: Held = None
         self._scope = anyio.CancelScope(shield=True)
 
     def __enter__(self) -> Self:
@@ -50,7 +53,7 @@ class Shield:
         return anyio.current_time() >= self.deadline
 
     async def wait(self, wait: Callable[[], Awaitable[T]], *, until: float | None = None) -> T | None:
-        """Wait, holding asyncio's own cancels; a wait that was broken off by one is simply started again.
+        """Wait, holding asyncio's own cancels and Ctrl-C; a wait that was broken off by one is simply started again.
 
         Args:
             wait: makes the awaitable; it must be one that can be started again, such as waiting for a socket.
@@ -67,9 +70,9 @@ class Shield:
                 with anyio.CancelScope(deadline=deadline):
                     return await wait()
                 return None
-            except asyncio.CancelledError as cancel:
-                # Inside the shield and past the scope above, only asyncio's own cancel can come here.
-                self.held = cancel
+            except (asyncio.CancelledError, KeyboardInterrupt) as interruption:
+                # Inside the shield and past the scope above, only asyncio's own cancel can come here, and on Trio Ctrl-C.
+                self.held = interruption
                 if anyio.current_time() >= deadline:
                     return None
 
@@ -79,25 +82,50 @@ def is_own_cancel_of_asyncio(interruption: BaseException) -> bool:
     return isinstance(interruption, asyncio.CancelledError) and anyio.current_effective_deadline() != float("-inf")
 
 
-def to_raise(interruption: BaseException, held: asyncio.CancelledError | None) -> BaseException:
-    """Which of two cancellations to raise after cleanup: asyncio's own, since the other comes again by itself."""
-    return interruption if held is None or is_own_cancel_of_asyncio(interruption) else held
+def after_cleanup(error: BaseException | None, held: Held) -> BaseException | None:
+    """What to raise once a cleanup is over, so that nothing that came during it is lost.
+
+    Args:
+        error: what the cleanup was for; None when nothing was wrong.
+        held: what came during the cleanup and comes only once.
+
+    Returns:
+        Ctrl-C before all; of two cancellations asyncio's own, since a scope's comes again by itself; else the error, and then asyncio's own
+        cancel is sent again, for the next checkpoint to raise.
+    """
+    if held is None or isinstance(held, KeyboardInterrupt):
+        return held or error
+    if error is None:
+        return held
+    if isinstance(error, asyncio.CancelledError):
+        return error if is_own_cancel_of_asyncio(error) else held
+    _send_again(held)
+    return error
 
 
-def deliver_again(interruption: BaseException, held: asyncio.CancelledError | None) -> None:
+def deliver_again(interruption: BaseException, held: Held) -> None:
     """See to it that a cancellation which could not stop the work any more is still delivered, at the next checkpoint.
 
-    A cancelled scope of Trio or AnyIO does so by itself. asyncio's own cancel came once and was caught, so it is sent anew, unless whoever
-    cancelled has taken it back by then (`Task.uncancel`, as `asyncio.timeout` does at its end). Ctrl-C is raised here and now.
+    A cancelled scope of Trio or AnyIO does so by itself. asyncio's own cancel came once and was caught, so it is sent anew. Ctrl-C is
+    raised here and now.
 
     Args:
         interruption: what broke the wait off.
-        held: asyncio's own cancel that came during cleanup, if any.
+        held: what came during cleanup and comes only once.
     """
-    if isinstance(interruption, KeyboardInterrupt | SystemExit):
-        raise interruption
-    cancel = held or (interruption if is_own_cancel_of_asyncio(interruption) else None)
-    if cancel is None or (task := asyncio.current_task()) is None or not (requests := task.cancelling()):
+    for each in (held, interruption):
+        if isinstance(each, KeyboardInterrupt | SystemExit):
+            raise each
+    if held is not None:
+        _send_again(held)
+    elif is_own_cancel_of_asyncio(interruption):
+        _send_again(interruption)
+
+
+def _send_again(cancel: BaseException) -> None:
+    """Cancel the running asyncio task anew, unless whoever asked has taken it back by then, as `asyncio.timeout` does at its end."""
+    task = asyncio.current_task()
+    if task is None or not (requests := task.cancelling()):
         return
 
     def cancel_if_still_wanted() -> None:

@@ -7,11 +7,12 @@ error, whose text would hold it, is chained as the cause.
 Source: PostgreSQL manual, "Error and Notice Message Fields" (https://www.postgresql.org/docs/current/protocol-error-fields.html).
 """
 
-from psycopg import OperationalError
+from psycopg import OperationalError, ProgrammingError
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import AuthenticationFailed, ConnectFailed, ConnectionLost, DatabaseError, error_class_for
+from trioorm import errors
+from trioorm.errors import ConnectionLost, DatabaseError, UsageError, error_class_for
 
 _FIXES: dict[str, str] = {
     "42P01": "Create it (`await db.create_schema(...)` with its model), or check the database and the search_path.",
@@ -87,7 +88,31 @@ def _excerpt(statement: str, position: int) -> str:
     return " ".join(text.split())
 
 
-def connect_error(error: OperationalError, *, attempts: str = "") -> ConnectFailed:
+# Whoever uses the connection as psycopg's catches psycopg's errors.
+
+
+class ConnectFailed(errors.ConnectFailed, OperationalError):
+    __doc__ = errors.ConnectFailed.__doc__
+
+
+class AuthenticationFailed(errors.AuthenticationFailed, OperationalError):
+    __doc__ = errors.AuthenticationFailed.__doc__
+
+
+class MalformedAddress(UsageError, ProgrammingError):
+    """The connection string cannot be read."""
+
+
+def malformed_address() -> UsageError:
+    """The error for a connection string that libpq cannot read. libpq's own sentence would quote it, with its password."""
+    return MalformedAddress(
+        "the address of the database cannot be read as a connection string or URI.\n"
+        "It is not shown, since it may hold a password. To fix it: write postgresql://user:password@host/database with special characters "
+        "percent-encoded (urllib.parse.quote), or key=value pairs with values that hold spaces in single quotes."
+    )
+
+
+def connect_error(error: OperationalError, *, attempts: str = "") -> errors.ConnectFailed:
     """The error for a connection that could not be made."""
     message = str(error).strip()
     sqlstate = error.sqlstate or _sqlstate_in(message)
@@ -98,7 +123,7 @@ def connect_error(error: OperationalError, *, attempts: str = "") -> ConnectFail
             f"{text}\nTo fix it: check the user, the password and the database name in the address; retrying will not help.",
             sqlstate=sqlstate,
         )
-    return ConnectFailed(
+    return _ConnectFailed(
         f"{text}\nTo fix it: check that the server runs and listens there, then the host and port in the address.", sqlstate=sqlstate
     )
 

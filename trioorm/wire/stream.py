@@ -8,7 +8,6 @@ libpq's chunked rows are used, which are faster than a named cursor and need no 
 Source: https://www.postgresql.org/docs/current/libpq-single-row-mode.html
 """
 
-from asyncio import CancelledError
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.wire.connection import AnyIOConnection
 from trioorm.wire.flight import PlainAnswer
+from trioorm.wire.interrupt import Held
 from trioorm.wire.server_errors import connection_lost, error_from_result
 from trioorm.wire.statements import Step
 
@@ -84,11 +84,11 @@ class RowStream:
             raise error_from_result(result, statement=self._step.statement.text.decode())
         return result
 
-    async def close(self) -> CancelledError | None:
+    async def close(self) -> Held:
         """Leave the connection free: stop the statement if it still runs, within the connection's cleanup budget.
 
         Returns:
-            asyncio's own cancel that came meanwhile, for the caller to raise.
+            what came meanwhile and comes only once, for `after_cleanup`.
 
         Checkpoint: only if the statement still runs; a cancellation is never raised here.
         """
