@@ -123,7 +123,7 @@ def connect_error(error: OperationalError, *, attempts: str = "") -> errors.Conn
             f"{text}\nTo fix it: check the user, the password and the database name in the address; retrying will not help.",
             sqlstate=sqlstate,
         )
-    return _ConnectFailed(
+    return ConnectFailed(
         f"{text}\nTo fix it: check that the server runs and listens there, then the host and port in the address.", sqlstate=sqlstate
     )
 
