@@ -104,6 +104,7 @@ def _select(render: ExpressionRenderer, shape: SelectShape) -> str:
     sources = [source, *(join.source for join in shape.joins)] if source is not None else [join.source for join in shape.joins]
     if source is None and shape.joins:
         raise QueryError("A select with joins does not say its first table.\nTo fix it: select(...).from_(Model).join(...).")
+    _refuse_twice(sources)
     outer = render.scope
     labels = frozenset(
         item.expression.label for item in shape.items if isinstance(item, ValueItem) and isinstance(item.expression, Labelled)
@@ -137,6 +138,18 @@ def _select(render: ExpressionRenderer, shape: SelectShape) -> str:
         return BREAK.join(clauses)
     finally:
         render.scope = outer
+
+
+def _refuse_twice(sources: list[Source]) -> None:
+    seen: set[str] = set()
+    for source in sources:
+        if source.visible_name in seen:
+            raise QueryError(
+                f"The table {source.visible_name!r} is in one select twice.\n"
+                "Its columns could not be told apart.\n"
+                "To fix it: give one of them another name, as in other = alias(Model, 'other'), and take its columns from there."
+            )
+        seen.add(source.visible_name)
 
 
 def _lock(lock: Lock, sources: list[Source]) -> str:
@@ -208,6 +221,7 @@ def _conflict(render: ExpressionRenderer, conflict: Conflict, table: str, outer:
 
 def _update(render: ExpressionRenderer, shape: UpdateShape) -> str:
     render.writes = True
+    _refuse_twice([shape.source, *shape.others])
     outer = render.scope
     render.scope = Scope(frozenset(source.visible_name for source in (shape.source, *shape.others)), outer)
     try:
@@ -224,6 +238,7 @@ def _update(render: ExpressionRenderer, shape: UpdateShape) -> str:
 
 def _delete(render: ExpressionRenderer, shape: DeleteShape) -> str:
     render.writes = True
+    _refuse_twice([shape.source, *shape.others])
     outer = render.scope
     render.scope = Scope(frozenset(source.visible_name for source in (shape.source, *shape.others)), outer)
     try:

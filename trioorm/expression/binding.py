@@ -10,10 +10,8 @@ import enum
 import typing
 
 from trioorm.errors import BindError, QueryError
-from trioorm.expression.shape import Bind
-from trioorm.expression.types import BIGINT, DATE, DOUBLE, JSONB, NUMERIC, TIMESTAMPTZ, SqlType, type_of_value
-
-_NEEDS_LOOK = (TIMESTAMPTZ, JSONB)
+from trioorm.expression.shape import PLACES, Bind
+from trioorm.expression.types import BIGINT, DATE, DOUBLE, JSONB, NUMERIC, SqlType, type_of_value
 
 
 def accepts(sql_type: SqlType, value: object) -> bool:
@@ -57,11 +55,11 @@ def bind(value: object, preferred: SqlType | None, *, of: object) -> tuple[Bind,
         own = type_of_value(value)
         check_aware(value, of=of)
         return Bind(own, cast=True), own
-    if type(value) is preferred.python and preferred not in _NEEDS_LOOK and preferred.element is None:
-        return Bind(preferred), preferred
+    if type(value) is preferred.python and preferred.plain:
+        return PLACES[preferred], preferred
     if accepts(preferred, value):
         check_aware(value, of=of)
-        return Bind(preferred), preferred
+        return PLACES[preferred], preferred
     if preferred.family == "number" and isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool):
         own = DOUBLE if isinstance(value, float) else NUMERIC if isinstance(value, decimal.Decimal) else BIGINT
         return Bind(own, cast=True), own

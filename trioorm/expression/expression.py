@@ -19,8 +19,21 @@ from trioorm.expression import types
 from trioorm.expression.arithmetic import arithmetic_result
 from trioorm.expression.binding import bind, bind_array, same_family
 from trioorm.expression.printing import text_of
-from trioorm.expression.shape import Between, Binary, Bind, InSubquery, Labelled, Logical, Ordered, Postfix, Prefix, Quantified, Shape
-from trioorm.expression.types import BOOLEAN, JSONB, TEXT, TIMESTAMPTZ, SqlType
+from trioorm.expression.shape import (
+    PLACES,
+    Between,
+    Binary,
+    Bind,
+    InSubquery,
+    Labelled,
+    Logical,
+    Ordered,
+    Postfix,
+    Prefix,
+    Quantified,
+    Shape,
+)
+from trioorm.expression.types import BOOLEAN, JSONB, TEXT, SqlType
 
 T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S")
@@ -313,8 +326,8 @@ def _compare(left: Expression[object], operator: str, other: object) -> "Operati
         return Operation(Binary(operator, left.operand(), right.operand()), left.bind_values + right.bind_values, BOOLEAN)
     left_type = left.sql_type
     # The commonest case by far, a value of exactly the column's class, kept free of calls.
-    if left_type is not None and type(other) is left_type.python and left_type is not TIMESTAMPTZ and left_type.element is None:
-        return Operation(Binary(operator, left.operand(), Bind(left_type)), (*left.bind_values, other), BOOLEAN)
+    if left_type is not None and other.__class__ is left_type.python and left_type.plain:
+        return Operation(Binary(operator, left.operand(), PLACES[left_type]), (*left.bind_values, other), BOOLEAN)
     shape, values = _compared_operand(left, operator, other)
     return Operation(Binary(operator, left.operand(), shape), left.bind_values + values, BOOLEAN)
 

@@ -33,6 +33,7 @@ class SqlType:
         enum: the Python enum of an enum type, None for all others.
         family: types of one family can be compared with each other.
         rank: for numbers, which of two types holds the result of their arithmetic (the higher); 0 for all others.
+        plain: a value whose class is exactly `python` needs no further look before it is bound.
         labels: for an enum type, PostgreSQL's labels with their members, in the order of declaration; else empty.
     """
 
@@ -42,6 +43,7 @@ class SqlType:
     enum: type[Enum] | None = None
     family: str = ""
     rank: int = 0
+    plain: bool = True
     labels: Mapping[str, Enum] = attrs.field(factory=lambda: types.MappingProxyType({}))
 
     def __repr__(self) -> str:
@@ -58,10 +60,10 @@ TEXT = SqlType("text", str, family="text")
 BYTEA = SqlType("bytea", bytes, family="bytea")
 DATE = SqlType("date", datetime.date, family="date")
 TIME = SqlType("time", datetime.time, family="time")
-TIMESTAMPTZ = SqlType("timestamptz", datetime.datetime, family="timestamptz")
+TIMESTAMPTZ = SqlType("timestamptz", datetime.datetime, family="timestamptz", plain=False)
 INTERVAL = SqlType("interval", datetime.timedelta, family="interval")
 UUID = SqlType("uuid", uuid.UUID, family="uuid")
-JSONB = SqlType("jsonb", object, family="jsonb")
+JSONB = SqlType("jsonb", object, family="jsonb", plain=False)
 
 Json: typing.TypeAlias = typing.Union[dict[str, "Json | None"], list["Json | None"], str, int, float, bool]  # noqa: UP007 - `|` takes no forward name
 """The annotation of a jsonb column that may hold any JSON value; `Json | None` may be NULL too."""
@@ -103,7 +105,7 @@ def array_of(element: SqlType) -> SqlType:
             "PostgreSQL's arrays of several dimensions are one type with those of one, and must be rectangular.\n"
             "To fix it: keep the value as jsonb, with column(type=JSONB)."
         )
-    return _ARRAYS.setdefault(element, SqlType(f"{element.name}[]", list, element=element, family=f"{element.family}[]"))
+    return _ARRAYS.setdefault(element, SqlType(f"{element.name}[]", list, element=element, family=f"{element.family}[]", plain=False))
 
 
 def enum_type(members: type[Enum], *, name: str | None = None) -> SqlType:

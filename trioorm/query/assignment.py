@@ -6,8 +6,7 @@ from trioorm.errors import QueryError
 from trioorm.expression.binding import bind, same_family
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
-from trioorm.expression.shape import Bind, Shape
-from trioorm.expression.types import JSONB
+from trioorm.expression.shape import PLACES, Shape
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import unknown_column
@@ -61,12 +60,11 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
                 f"{of} would be set to None, but it is never NULL.\nTo fix it: give a value, or declare the column as "
                 f"{field.attribute}: Column[{getattr(field.annotation, '__name__', field.annotation)} | None]."
             )
-        return Bind(field.type), (None,)
+        return PLACES[field.type], (None,)
     if value is UNSET:
         raise QueryError(
             f"{of} would be set to UNSET, which is no value.\nTo fix it: leave the column out, or use default() for the server's default."
         )
-    if type(value) is field.type.python and field.type is not JSONB:
-        place, _ = bind(value, field.type, of=of)
-        return place, (value,)
+    if type(value) is field.type.python and field.type.plain:
+        return PLACES[field.type], (value,)
     return bind(value, field.type, of=of)[0], (value,)

@@ -15,8 +15,7 @@ from typing import Generic, TypeVar
 from trioorm.errors import QueryError
 from trioorm.expression.binding import accepts, check_aware, wrong_class
 from trioorm.expression.expression import Expression
-from trioorm.expression.shape import Bind, Keyword, Shape
-from trioorm.expression.types import TIMESTAMPTZ
+from trioorm.expression.shape import PLACES, Bind, Keyword, Shape
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model, model_of
@@ -185,7 +184,7 @@ def _layout(info: ModelInfo, unset: frozenset[int]) -> tuple[tuple[FieldInfo, ..
     fields = tuple(field for position, field in enumerate(info.writable) if position not in unset)
     nestable = bool(fields) and all(field.type.element is None for field in fields)
     many = UnnestedColumns(tuple(field.type for field in fields)) if nestable else None
-    return fields, RowValues((tuple(Bind(field.type) for field in fields),)), many
+    return fields, RowValues((tuple(PLACES[field.type] for field in fields),)), many
 
 
 _NONE_UNSET: frozenset[int] = frozenset()
@@ -208,7 +207,7 @@ def _from_objects(info: ModelInfo, objects: list[Model]) -> _Content:
         if unset:
             cells = tuple([cell for cell in cells if cell is not UNSET])
         for field, cell in zip(fields, cells, strict=True):
-            if type(cell) is not field.type.python or field.type is TIMESTAMPTZ or field.type.element is not None:
+            if type(cell) is not field.type.python or not field.type.plain:
                 _check_cell(field, cell)
         return fields, one, cells
     columns = list(zip(*rows, strict=True))
@@ -224,7 +223,7 @@ def _from_objects(info: ModelInfo, objects: list[Model]) -> _Content:
     values: list[object] = []
     for whole in rows:
         cells = tuple([whole[place] for place in kept])
-        shapes.append(tuple([_DEFAULT if cell is UNSET else Bind(field.type) for field, cell in zip(fields, cells, strict=True)]))
+        shapes.append(tuple([_DEFAULT if cell is UNSET else PLACES[field.type] for field, cell in zip(fields, cells, strict=True)]))
         values.extend(cell for cell in cells if cell is not UNSET)
     return fields, _checked_size(RowValues(tuple(shapes)), values), tuple(values)
 
@@ -232,7 +231,7 @@ def _from_objects(info: ModelInfo, objects: list[Model]) -> _Content:
 def _check_column(field: FieldInfo, column: tuple[object, ...]) -> None:
     """Check the classes of a column's cells; the usual case, all of the right class, at the speed of C."""
     kinds = set(map(type, column))
-    if kinds == {field.type.python} and field.type is not TIMESTAMPTZ and field.type.element is None:
+    if kinds == {field.type.python} and field.type.plain:
         return
     for cell in column:
         if cell is not UNSET:

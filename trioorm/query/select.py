@@ -10,7 +10,7 @@ from typing import TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.binding import limit_bind
-from trioorm.expression.expression import Expression, Ordering, Selectable
+from trioorm.expression.expression import Expression, Ordering, Selectable, condition_operand
 from trioorm.expression.shape import Shape, Source, Subquery
 from trioorm.expression.types import SqlType
 from trioorm.query.entity import entity_of, first_source, item_of
@@ -52,10 +52,14 @@ class Select(Statement[R_co], Expression[R_co]):
     def _with(self, **changes: object) -> "Select[R_co]":
         # A copy of the own attributes; those never set stay on the class. attrs.evolve would take 6 µs here, this takes 0.3.
         made: Select[R_co] = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        made.__dict__.pop("shape", None)
-        made.__dict__.pop("bind_values", None)
-        made.__dict__.update(changes)
+        attributes = made.__dict__
+        attributes.update(self.__dict__)
+        attributes.update(changes)
+        if "shape" in attributes:
+            del attributes["shape"]
+            attributes.pop("bind_values", None)
+        elif "bind_values" in attributes:
+            del attributes["bind_values"]
         return made
 
     def where(self, *conditions: Expression[bool | None]) -> "Select[R_co]":
@@ -127,24 +131,23 @@ class Select(Statement[R_co], Expression[R_co]):
         return self._with(_lock=_lock("FOR SHARE", skip_locked, nowait, of))
 
     def _join(self, how: str, model: type, on: Expression[bool | None] | None) -> "Select[R_co]":
-        _, source = entity_of(model)
-        before = (
-            *((self._source,) if self._source is not None else ()),
-            *(typing.cast("Join", join).source for join in self._joins.shapes),
-        )
-        if any(source.visible_name == other.visible_name for other in before):
-            raise QueryError(
-                f"The table {source.visible_name!r} is in this select already.\n"
-                f"To fix it: give it another name: other = alias({source.table.title()}, 'other')."
-            )
+        _, source = entity_of(model)  # that the table is not there twice is seen when the shape is compiled, once
+        if how != "JOIN":
+            self._refuse_unmarked(how, source)
+        if on is None:
+            return self._with(_joins=self._joins.with_(Join(how, source, None), ()))
+        shape = condition_operand(on, "join()")
+        return self._with(_joins=self._joins.with_(Join(how, source, shape), on.bind_values))
+
+    def _refuse_unmarked(self, how: str, source: Source) -> None:
+        """Refuse items that the join may leave without a row, unless they say so."""
+        before = {typing.cast("Join", join).source for join in self._joins.shapes}
+        if self._source is not None:
+            before.add(self._source)
         if how in ("LEFT JOIN", "FULL JOIN"):
             self._require_optional({source}, how, self._items)
         if how in ("RIGHT JOIN", "FULL JOIN"):
-            self._require_optional(set(before), how, self._items)
-        if on is None:
-            return self._with(_joins=self._joins.with_(Join(how, source, None), ()))
-        condition = _NOTHING.with_conditions((on,), f"{how.lower().replace(' ', '_')}()")
-        return self._with(_joins=self._joins.with_(Join(how, source, condition.shapes[0]), condition.bind_values))
+            self._require_optional(before, how, self._items)
 
     def _require_optional(self, missing: set[Source], how: str, items: Clause) -> None:
         for item in items.shapes:

@@ -53,6 +53,8 @@ class Clause:
 
     def with_conditions(self, conditions: tuple[Expression[bool | None], ...], place: str) -> "Clause":
         """The clause with more conditions, all of which must hold."""
+        if len(conditions) == 1:  # the usual case
+            return Clause((*self.shapes, condition_operand(conditions[0], place)), self.bind_values + conditions[0].bind_values)
         shapes = self.shapes
         values = self.bind_values
         for condition in conditions:
