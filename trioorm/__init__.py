@@ -75,7 +75,7 @@ from trioorm.expression import (
 from trioorm.model import UNSET, Model, Unset, column
 from trioorm.pool import PoolClosed, PoolStatistics, PoolTimeout, TooManyRequests
 from trioorm.query import Statement, alias, delete, excluded, insert, optional, select, sql, update
-from trioorm.schema import check, foreign_key, index, unique
+from trioorm.schema import TableConstraint, TableIndex, check, foreign_key, index, unique
 
 __all__ = [
     "BIGINT",
@@ -119,6 +119,8 @@ __all__ = [
     "SerializationFailure",
     "SqlType",
     "Statement",
+    "TableConstraint",
+    "TableIndex",
     "TooManyRequests",
     "TooManyRows",
     "Transaction",

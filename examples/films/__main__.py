@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = open_report()
     try:
         return _run(options.dsn or os.environ.get("DATABASE_URL") or "embedded:", options.loop or ["trio", "asyncio"], report)
-    except TrioormError as error:
+    except (TrioormError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

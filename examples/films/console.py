@@ -3,9 +3,11 @@
 On a terminal it is drawn with rich, which respects NO_COLOR; in a pipe it is plain lines without colours, boxes or moving parts.
 """
 
+import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import attrs
 from rich import box
@@ -29,6 +31,7 @@ class Report:
     def heading(self, text: str) -> None:
         """The title of a part of the run."""
         if self.console.is_terminal:
+            self.line("")
             self.console.print(Rule(Text(text, style="bold cyan"), align="left", style="cyan"))
         else:
             self.line(f"\n== {text} ==")
@@ -49,7 +52,8 @@ class Report:
         if not self.console.is_terminal:
             self._plain_table(title, headings, rows)
             return
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, header_style="dim")
+        self.line("")
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, header_style="dim")
         for place, heading in enumerate(headings):
             table.add_column(heading, justify="right" if _is_numeric(rows, place) else "left")
         for row in rows:
@@ -71,8 +75,8 @@ class Report:
             self.console.print(Text(line, style="cyan"), soft_wrap=True)
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar for as long as the block lasts.
+    def progress(self, label: str, total: int) -> Generator[Callable[[int], None]]:
+        """A bar for as long as the block lasts; nothing in a pipe.
 
         Args:
             total: the number of steps that make it full.
@@ -81,14 +85,13 @@ class Report:
             A function to be called with the number of steps done so far.
         """
         if not self.console.is_terminal:
-            self.line(f"{label} ...")
             yield lambda done: None
             return
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TaskProgressColumn(show_speed=True),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=self.console) as progress:
@@ -102,7 +105,7 @@ def open_report() -> Report:
     if not console.is_terminal:
         console.width = _PIPE_COLUMNS
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # an ASCII pipe shows ? for é; it is no reason to fail
+        cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="replace")  # an ASCII pipe shows ? for é; it is no reason to fail
     return Report(console)
 
 

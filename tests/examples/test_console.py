@@ -2,7 +2,6 @@
 
 import io
 
-import pytest
 from rich.console import Console
 
 from examples.films.console import Report, histogram_lines
@@ -13,9 +12,9 @@ def pipe() -> tuple[Report, io.StringIO]:
     return Report(Console(file=written, width=120, force_terminal=False)), written
 
 
-def terminal(**options: bool) -> tuple[Report, io.StringIO]:
+def terminal(*, no_color: bool = False) -> tuple[Report, io.StringIO]:
     written = io.StringIO()
-    return Report(Console(file=written, width=80, force_terminal=True, color_system="standard", _environ={}, **options)), written
+    return Report(Console(file=written, width=80, force_terminal=True, color_system="standard", no_color=no_color, _environ={})), written
 
 
 def draw_all(report: Report) -> None:
@@ -52,7 +51,7 @@ def test_a_terminal_gets_colours_and_a_moving_bar() -> None:
     assert "\x1b[?25h" in text  # ... and comes back
 
 
-def test_no_color_is_respected_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_console_without_colour_draws_without() -> None:
     report, written = terminal(no_color=True)
     draw_all(report)
     assert "\x1b[32m" not in written.getvalue()
