@@ -31,8 +31,10 @@ def aftermath(body_error: BaseException | None, nursery_error: BaseException, fi
     roots = [leaf for leaf in leaves if not is_cancellation(leaf) and not _is_echo(leaf, leaves)]
     if not roots:
         return body_error if body_error is not None and is_cancellation(body_error) else leaves[0]
-    if roots == [body_error]:
-        return roots[0]
+    # The body may raise a group of its own, from a nursery inside it; that too goes on as it is.
+    own = [] if body_error is None else [leaf for leaf in leaves_of(body_error) if not is_cancellation(leaf)]
+    if body_error is not None and all(any(root is leaf for leaf in own) for root in roots):
+        return body_error
     kept = {id(root) for root in roots}
     group = BaseExceptionGroup("", _members(nursery_error))
     _, rest = group.split(lambda error: not isinstance(error, BaseExceptionGroup) and id(error) not in kept)
