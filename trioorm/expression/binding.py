@@ -136,5 +136,5 @@ def limit_bind(count: int, what: str) -> tuple[Bind, int]:
         QueryError: `count` is no whole number from 0.
     """
     if type(count) is not int or count < 0:  # a bool is no number of rows
-        raise QueryError(f"{what} takes a whole number from 0, not {count!r}.")
+        raise QueryError(f"{what} was given {count!r}.\nTo fix it: give a whole number from 0.")
     return Bind(BIGINT), count

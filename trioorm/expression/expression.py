@@ -313,7 +313,7 @@ class Ordering:
 
 def _ordering(expression: Expression[object], direction: str, nulls: str | None) -> Ordering:
     if nulls not in (None, "first", "last"):
-        raise QueryError(f'nulls is "first" or "last", not {nulls!r}.')
+        raise QueryError(f'nulls={nulls!r} says nothing about NULLs.\nTo fix it: nulls="first" or nulls="last".')
     return Ordering(Ordered(expression.operand(), direction, (nulls or "").upper()), expression.bind_values)
 
 
@@ -424,7 +424,7 @@ def _arithmetic(left: Expression[object], operator: str, other: object, *, refle
         other_shape, other_values, other_type = right.operand(), right.bind_values, right.sql_type
     else:
         if other is None:
-            raise QueryError(f"None cannot be used in arithmetic with {left}: the result would always be NULL.")
+            raise QueryError(f"None cannot be used in arithmetic with {left}: the result would always be NULL.\nTo fix it: leave it out.")
         other_shape, other_type = _arithmetic_bind(left, other)
         other_values = (other,)
     if reflected:
@@ -449,5 +449,7 @@ def _require_container(expression: Expression[object], method: str) -> None:
 
 def _wrong_family(what: str, found: SqlType | None, wanted: str) -> QueryError:
     name = found.name if found is not None else "unknown"
-    hint = "\nTo find a text inside a text: column.like('%part%')." if found is TEXT and what == "contains()" else ""
-    return QueryError(f"{what} needs {wanted}, and got {name}.{hint}")
+    hint = "compare it with something, or cast() it"
+    if found is TEXT and what == "contains()":
+        hint = "to find a text inside a text, column.like('%part%')"
+    return QueryError(f"{what} needs {wanted}, and got {name}.\nTo fix it: {hint}.")

@@ -130,7 +130,7 @@ def sql(text: LiteralString, /, **values: object) -> Sql:
         QueryError: a gap without a value, a value without a gap, or a text that would not do what it seems to do.
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-        raise QueryError(f"sql() takes a text, and got a {type(text).__qualname__}.")
+        raise QueryError(f"sql() takes a text, and got a {type(text).__qualname__}.\nTo fix it: write the text in quotes.")
     parts = _parsed(text)
     shapes: list[str | Shape] = []
     bound: list[object] = []
@@ -190,7 +190,7 @@ def _parsed(text: str) -> tuple["str | _Gap", ...]:
     literal: list[str] = []
     at = 0
     if "\0" in text:
-        raise QueryError("The text of a sql() holds a NUL character, which PostgreSQL does not take.")
+        raise QueryError("The text of a sql() holds a NUL character, which PostgreSQL does not take.\nTo fix it: leave it out.")
     for match in _LEXEME.finditer(text):
         literal.append(text[at : match.start()])
         at = match.end()
