@@ -3,11 +3,9 @@
 On a terminal it is drawn with rich, which respects NO_COLOR; in a pipe it is plain lines without colours, boxes or moving parts.
 """
 
-import io
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import cast
 
 import attrs
 from rich import box
@@ -104,8 +102,9 @@ def open_report() -> Report:
     console = Console(highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = _PIPE_COLUMNS
-    if hasattr(sys.stdout, "reconfigure"):
-        cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="replace")  # an ASCII pipe shows ? for é; it is no reason to fail
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")  # an ASCII pipe shows ? for é; it is no reason to fail
     return Report(console)
 
 

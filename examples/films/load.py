@@ -36,8 +36,7 @@ async def load(db: Database, catalogue: Catalogue, report: Report) -> Sequence[L
     done = 0
     with report.progress("Rows", catalogue.row_count) as show:
         async with db.transaction(name="load") as tx:
-            for objects in catalogue.tables():
-                model = type(objects[0])
+            for model, objects in catalogue.tables():
                 started_at = time.perf_counter()
                 for first in range(0, len(objects), BATCH_ROWS):
                     done += await tx.copy_in(model, objects[first : first + BATCH_ROWS])

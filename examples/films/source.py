@@ -33,14 +33,22 @@ class Catalogue:
     film_genres: Sequence[FilmGenre]
     film_countries: Sequence[FilmCountry]
 
-    def tables(self) -> tuple[Sequence[Model], ...]:
-        """The tables in an order in which each refers only to earlier ones."""
-        return self.films, self.people, self.genres, self.countries, self.credits, self.film_genres, self.film_countries
+    def tables(self) -> tuple[tuple[type[Model], Sequence[Model]], ...]:
+        """The models with their objects, in an order in which each refers only to earlier ones."""
+        return (
+            (Film, self.films),
+            (Person, self.people),
+            (Genre, self.genres),
+            (Country, self.countries),
+            (Credit, self.credits),
+            (FilmGenre, self.film_genres),
+            (FilmCountry, self.film_countries),
+        )
 
     @property
     def row_count(self) -> int:
         """The number of rows in all tables together."""
-        return sum(len(rows) for rows in self.tables())
+        return sum(len(rows) for _, rows in self.tables())
 
 
 def read_catalogue(path: Path = FILMS_CSV) -> Catalogue:
