@@ -2,7 +2,7 @@
 
 import psycopg_pool
 
-from trioorm.errors import DatabaseClosed, DatabaseUnavailable
+from trioorm.errors import DatabaseClosed, DatabaseUnavailable, UsageError
 
 
 class PoolTimeout(DatabaseUnavailable, psycopg_pool.PoolTimeout):
@@ -31,3 +31,10 @@ class TooManyRequests(DatabaseUnavailable, psycopg_pool.TooManyRequests):
     """The line is full: `max_waiting` tasks wait already. Nothing was sent, so it is safe to retry later."""
 
     safe_to_retry = True
+
+
+class PoolDeadlock(UsageError):
+    """A task asked for a second connection while holding one, and every other holder waits as well, so nobody can ever give one back.
+
+    Nothing was sent. Not safe to retry as it is.
+    """

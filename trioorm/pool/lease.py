@@ -1,16 +1,37 @@
-"""A lease: one connection on loan, and who has it since when."""
+"""A connection of a pool, and its lease: who has it since when."""
 
 import sys
-from types import FrameType, TracebackType
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import trio
 
 from trioorm.wire import AnyIOConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType, TracebackType
+
+__all__ = ["Lease", "Member"]
+
+
+class Member:
+    """A connection as its pool knows it.
+
+    Attributes:
+        connection: the connection.
+        expires_at: when it is to be replaced, on the clock of `time.monotonic`.
+        generation: which `Pool.drain` it came after.
+        idle_since: when it was last given back.
+    """
+
+    __slots__ = ("connection", "expires_at", "generation", "idle_since")
+
+    def __init__(self, connection: AnyIOConnection[Any], *, expires_at: float, generation: int) -> None:
+        self.connection = connection
+        self.expires_at = expires_at
+        self.generation = generation
+        self.idle_since = monotonic()
 
 
 class Lease:
@@ -20,32 +41,38 @@ class Lease:
 
     Attributes:
         connection: to be used by this holder alone.
-        lent_at: when it was lent, on the clock of `anyio.current_time`.
+        lent_at: when it was lent, on the clock of `time.monotonic`.
+        task: the task that took it.
         place: where in the caller's code it was taken, as `file:line`.
+        logged: whether it has been logged as a long loan.
     """
 
-    __slots__ = ("_give_back", "_released", "_task", "connection", "lent_at", "place")
+    __slots__ = ("_give_back", "_released", "connection", "lent_at", "logged", "member", "place", "task")
 
-    def __init__(self, connection: AnyIOConnection[Any], give_back: "Callable[[Lease], None]") -> None:
-        self.connection = connection
+    def __init__(self, member: Member, give_back: "Callable[[Lease], None]") -> None:
+        self.member = member
+        self.connection = member.connection
         self._give_back = give_back
         self._released = False
-        self.lent_at = anyio.current_time()
-        self._task: object = None
-        self.place = ""
+        self.lent_at = monotonic()
+        self.task: object = None
+        self.place = "?"
+        self.logged = False
+
+    def __repr__(self) -> str:
+        return f"<Lease of {self.connection!r} to {self.holder!r}, taken at {self.place}>"
 
     @property
     def holder(self) -> str:
         """The name of the task that took it."""
-        if isinstance(self._task, trio.lowlevel.Task):
-            return self._task.name
-        name = getattr(self._task, "get_name", None)  # an asyncio.Task
+        if isinstance(self.task, trio.lowlevel.Task):
+            return self.task.name
+        name = getattr(self.task, "get_name", None)  # an asyncio.Task
         return str(name()) if callable(name) else "?"
 
     def taken_by(self, task: object) -> None:
         """Note that a task has it now."""
-        self.lent_at = anyio.current_time()
-        self._task = task
+        self.task = task
         self.place = _place_of_caller()
 
     @trio.lowlevel.enable_ki_protection
@@ -58,13 +85,13 @@ class Lease:
     def __enter__(self) -> AnyIOConnection[Any]:
         return self.connection
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, kind: "type[BaseException] | None", error: BaseException | None, traceback: "TracebackType | None") -> None:
         self.release()
 
 
 def _place_of_caller() -> str:
     """The nearest line outside trioorm that led here."""
-    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same and slower to import
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("trioorm."):
         frame = frame.f_back
     return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

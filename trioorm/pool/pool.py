@@ -7,262 +7,285 @@ every background task ends with the pool's block. The whole state stands in `Poo
 Ours, because psycopg_pool is bound to asyncio; its words are kept where they mean the same.
 """
 
+import logging
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from types import TracebackType
+from time import monotonic
 from typing import Any
 
 import anyio
 import trio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
-from attrs import field, frozen, validators
 
-from trioorm.errors import ConnectFailed, TrioormError
-from trioorm.pool.errors import PoolClosed, PoolTimeout, TooManyRequests
-from trioorm.pool.lease import Lease
+from trioorm.errors import ConnectFailed, ConnectionLost, TrioormError
+from trioorm.pool.counts import Counts, percentiles
+from trioorm.pool.errors import PoolClosed
+from trioorm.pool.lease import Lease, Member
+from trioorm.pool.line import Line, Shedding, Waiter
 from trioorm.pool.owner import Owner
+from trioorm.pool.refusals import deadlocked, line_is_full, timed_out, turned_away
+from trioorm.pool.settings import Loan, PoolSettings, PoolStatistics
 from trioorm.resilience import Backoff
-from trioorm.wire import AnyIOConnection
+from trioorm.wire import AnyIOConnection, command
 from trioorm.wire.interrupt import Shield
 
-__all__ = ["Pool", "PoolSettings", "PoolStatistics", "open_pool"]
+__all__ = ["Connect", "Connection", "Pool", "Reset"]
+
+logger = logging.getLogger("trioorm.pool")
 
 Connection = AnyIOConnection[Any]
+Connect = Callable[[], Awaitable[Connection]]
+Reset = Callable[[Connection], Awaitable[None]]
 
-
-@frozen(kw_only=True)
-class PoolSettings:
-    """How a pool behaves.
-
-    Attributes:
-        min_size: how many connections are kept open at least; one is opened on entry, so that a wrong address is found at once, unless it
-            is 0. max_size: how many connections are open at most. max_waiting: how many tasks may wait in line; 0 is without limit.
-            timeout_seconds: how long a task waits in line before `PoolTimeout`. cleanup_timeout_seconds: the bound of every cleanup:
-            cancelling a statement, rolling back, waiting for holders at the end. commit_timeout_seconds: how long a COMMIT may go on
-            after a cancellation.
-    """
-
-    min_size: int = field(default=1, validator=validators.ge(0))
-    max_size: int = field(default=10, validator=validators.ge(1))
-    max_waiting: int = field(default=0, validator=validators.ge(0))
-    timeout_seconds: float = field(default=30.0, validator=validators.gt(0))
-    cleanup_timeout_seconds: float = field(default=1.0, validator=validators.gt(0))
-    commit_timeout_seconds: float = field(default=5.0, validator=validators.gt(0))
-
-    def __attrs_post_init__(self) -> None:
-        if self.min_size > self.max_size:
-            raise ValueError(f"min_size ({self.min_size}) is above max_size ({self.max_size}); lower the one or raise the other")
-
-
-@frozen(kw_only=True)
-class PoolStatistics:
-    """A pool's state at one moment.
-
-    Attributes:
-        pool_size: connections open or being opened; never above `pool_max`.
-        idle: connections free to lend.
-        on_loan: connections lent to tasks.
-        connecting: connections being opened.
-        waiting: tasks in line.
-    """
-
-    pool_min: int
-    pool_max: int
-    pool_size: int
-    idle: int
-    on_loan: int
-    connecting: int
-    waiting: int
-
-
-class _Waiter:
-    """One task in line: it gets a lease or an error."""
-
-    __slots__ = ("_event", "error", "gone", "lease")
-
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-        self.lease: Lease | None = None
-        self.error: TrioormError | None = None
-        self.gone = False
-
-    @property
-    def served(self) -> bool:
-        return self.lease is not None or self.error is not None
-
-    def serve(self, lease: Lease | None, error: TrioormError | None = None) -> None:
-        self.lease = lease
-        self.error = error
-        self._event.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
+_SIGN_OF_LIFE = command(b"")
+_LAST_CANCEL_SECONDS = 0.5
 
 
 class Pool:
     """Connections lent to tasks. Made by `open_pool`.
 
     Attributes:
-        settings: as given.
+        settings: as given, or as `resize` left them.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], settings: PoolSettings, nursery: TaskGroup) -> None:
+    def __init__(self, connect: Connect, settings: PoolSettings, nursery: TaskGroup, *, reset: Reset | None = None) -> None:
         self.settings = settings
         self._connect = connect
+        self._reset = reset
         self._nursery = nursery
         self._owner = Owner()
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[Member] = deque()  # the longest idle on the left
         self._leases: set[Lease] = set()
-        self._line: deque[_Waiter] = deque()
-        self._waiting = 0
+        self._line = Line()
         self._connecting = 0
+        self._resetting = 0
+        self._generation = 0
         self._backoff = Backoff()
         self._last_failure: TrioormError | None = None
+        self._counts = Counts()
+        target = settings.queue_target_seconds
+        self._shedding = None if target is None else Shedding(target, settings.queue_interval_seconds)
         self._closed = False
         self._all_returned = anyio.Event()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        counts = f"{len(self._idle)} idle, {len(self._leases)} on loan, {self._waiting} waiting"
+        counts = f"{len(self._idle)} idle, {len(self._leases)} on loan, {len(self._line)} waiting"
         return f"<Pool {state}, {counts}, at most {self.settings.max_size}>"
 
     def statistics(self) -> PoolStatistics:
-        """The pool's state now."""
+        """The pool's state now, and its counts since it was opened."""
+        now, counts = monotonic(), self._counts
         return PoolStatistics(
             pool_min=self.settings.min_size,
             pool_max=self.settings.max_size,
             pool_size=self._size,
-            idle=len(self._idle),
+            pool_available=len(self._idle),
+            requests_waiting=len(self._line),
+            requests_num=counts.requests,
+            requests_queued=counts.queued,
+            requests_wait_ms=round(counts.wait_seconds * 1000),
+            requests_errors=counts.request_errors,
+            usage_ms=round(counts.usage_seconds * 1000),
+            returns_bad=counts.returns_bad,
+            connections_num=counts.connects,
+            connections_ms=round(counts.connect_seconds * 1000),
+            connections_errors=counts.connect_errors,
+            connections_lost=counts.lost,
             on_loan=len(self._leases),
             connecting=self._connecting,
-            waiting=self._waiting,
+            waiting_time=percentiles(counts.waits),
+            usage_time=percentiles(counts.loans),
+            loans=tuple(
+                Loan(holder=lease.holder, place=lease.place, seconds=now - lease.lent_at, backend_pid=lease.connection.info.backend_pid)
+                for lease in sorted(self._leases, key=lambda lease: lease.lent_at)
+                if not lease.connection.closed
+            ),
         )
 
     @property
     def _size(self) -> int:
-        return len(self._idle) + len(self._leases) + self._connecting
+        return len(self._idle) + len(self._leases) + self._connecting + self._resetting
 
     # Borrowing.
 
     @trio.lowlevel.enable_ki_protection
-    async def acquire(self) -> Lease:
+    async def acquire(self, *, reserved: bool = False) -> Lease:
         """Borrow a connection, waiting in line if all are on loan.
 
         The line is fair: first come, first served. Leave early through a cancel scope around the call.
+
+        Args:
+            reserved: may take one of the `reserved_size` connections that nobody else may have, and goes before the others for them.
 
         Returns:
             A lease; leaving its block gives the connection back, or closes it when it is not provably idle.
 
         Raises:
             PoolTimeout: nothing came free in time. Safe to retry.
-            TooManyRequests: `max_waiting` tasks wait already. Safe to retry later.
+            TooManyRequests: the line is full, or slow. Safe to retry later.
+            PoolDeadlock: this task holds a connection, and so do all others that could give one back but wait. Not safe to retry.
             PoolClosed: the pool was closed. Not safe to retry.
             AuthenticationFailed: the server does not let us in. Not safe to retry.
+            ConnectFailed: with `fail_fast`: no connection can be opened. Safe to retry.
             WrongDatabaseOwner: called from another loop or process. Not safe to retry.
 
         Checkpoint: always for a cancellation; the loop gets control only if it waits.
         """
         self._owner.check()
         await checkpoint_if_cancelled()
-        lease = self._take_nowait() or await self._wait_in_line()
-        lease.taken_by(self._owner.running_task())
-        return lease
+        self._counts.requests += 1
+        try:
+            while True:
+                lease = self._take_nowait(reserved)
+                if lease is None:
+                    lease = await self._wait_in_line(reserved)
+                elif (
+                    lease.lent_at - lease.member.idle_since > self.settings.check_after_idle_seconds
+                    and not await self._gives_sign_of_life(lease)
+                ):
+                    continue
+                lease.taken_by(self._owner.running_task())
+                return lease
+        except BaseException:
+            self._counts.request_errors += 1
+            raise
 
-    def _take_nowait(self) -> Lease | None:
+    def _take_nowait(self, reserved: bool) -> Lease | None:
         if self._closed:
             raise PoolClosed("the pool is closed: its `async with` block has ended.\nTo fix it: do the work inside the block.")
-        if self._waiting:
+        if self._line and not (reserved and self._line.reserved_count() == 0):
             return None  # others came first
+        if not reserved and self._only_reserved_left:
+            return None
         while self._idle:
-            connection = self._idle.pop()
-            if connection.is_idle and not connection.has_unread_input():
-                return self._lend(connection)
-            connection.close_nowait()  # the server has closed it, or said something that nobody asked for
+            member = self._idle.pop()
+            if member.connection.is_idle and not member.connection.has_unread_input():
+                self._counts.waits.append(0.0)
+                return self._lend(member)
+            self._counts.lost += 1
+            member.connection.close_nowait()  # the server has closed it, or said something that nobody asked for
         return None
 
-    def _lend(self, connection: Connection) -> Lease:
-        lease = Lease(connection, self._give_back)
+    @property
+    def _only_reserved_left(self) -> bool:
+        return len(self._leases) >= self.settings.max_size - self.settings.reserved_size
+
+    def _lend(self, member: Member) -> Lease:
+        lease = Lease(member, self._give_back)
         self._leases.add(lease)
         return lease
 
-    async def _wait_in_line(self) -> Lease:
-        settings = self.settings
-        if settings.max_waiting and self._waiting >= settings.max_waiting:
-            raise TooManyRequests(
-                f"{self._waiting} tasks wait for a connection already, and max_waiting is {settings.max_waiting}.\n"
-                "To fix it: shed this request, raise max_waiting, or raise max_size."
-            )
-        waiter = _Waiter()
-        self._line.append(waiter)
-        self._waiting += 1
+    async def _gives_sign_of_life(self, lease: Lease) -> bool:
+        """Ask a connection that was idle for long; a dead one is closed and its lease ended."""
+        connection = lease.connection
+        try:
+            with anyio.move_on_after(self.settings.cleanup_timeout_seconds):
+                await connection.fly([_SIGN_OF_LIFE])
+                if connection.is_idle:
+                    return True
+        except ConnectionLost:
+            pass
+        except BaseException:
+            lease.release()
+            raise
+        self._counts.lost += 1
+        connection.close_nowait()
+        lease.release()
+        return False
+
+    async def _wait_in_line(self, reserved: bool) -> Lease:
+        settings, line = self.settings, self._line
+        if settings.max_waiting and len(line) >= settings.max_waiting:
+            raise line_is_full(settings, len(line))
+        task = self._owner.running_task()
+        if self._would_deadlock(task):
+            raise deadlocked(self._leases)
+        waiter = Waiter(task, reserved=reserved)
+        line.join(waiter)
+        self._counts.queued += 1
         self._open_what_is_needed()
-        started_at = anyio.current_time()
         try:
             with anyio.move_on_after(settings.timeout_seconds):
                 await waiter.wait()
         except BaseException:
-            self._leave_line(waiter)
+            if waiter.lease is not None:
+                waiter.lease.release()  # handed over in the very moment of leaving: to the next in line
+            line.quit(waiter)
             raise
+        finally:
+            waited = monotonic() - waiter.since
+            self._counts.waited(waited)
         if waiter.lease is not None:
             return waiter.lease
         if waiter.error is not None:
             raise waiter.error
-        self._leave_line(waiter)
-        raise self._timeout(anyio.current_time() - started_at)
+        line.quit(waiter)
+        raise timed_out(self.settings, self._leases, waiting=len(line), waited_seconds=waited, failure=self._last_failure)
 
-    def _leave_line(self, waiter: _Waiter) -> None:
-        if waiter.lease is not None:
-            waiter.lease.release()  # handed over in the very moment of leaving: to the next in line
-        elif not waiter.served:
-            waiter.gone = True
-            self._waiting -= 1
-
-    def _timeout(self, waited_seconds: float) -> PoolTimeout:
-        now, settings, on_loan = anyio.current_time(), self.settings, len(self._leases)
-        lines = [f"no connection came free within {waited_seconds:.1f} s."]
-        if self._leases:
-            longest = min(self._leases, key=lambda lease: lease.lent_at)
-            lines.append(
-                f"All {on_loan} connections are on loan and {self._waiting} tasks wait; the longest loan has lasted "
-                f"{now - longest.lent_at:.1f} s (task {longest.holder!r}, borrowed at {longest.place})."
-                if on_loan >= settings.max_size
-                else f"{on_loan} of {settings.max_size} connections are on loan and {self._waiting} tasks wait."
-            )
-        if self._last_failure is not None:
-            lines.append(f"Opening another failed: {self._last_failure}")
-        lines += [
-            "To fix it, one of:",
-            "  1. end long transactions sooner; no network calls inside them",
-            f"  2. raise max_size (now {settings.max_size})",
-            f"  3. give callers more time (timeout_seconds, now {settings.timeout_seconds:g})",
-        ]
-        return PoolTimeout("\n".join(lines), waited_seconds=waited_seconds, on_loan=on_loan, waiting=self._waiting)
+    def _would_deadlock(self, task: object) -> bool:
+        """Whether every connection is held by a task that waits for another, this task included."""
+        if len(self._leases) < self.settings.max_size:
+            return False
+        holders = {lease.task for lease in self._leases}
+        return task in holders and holders <= self._line.tasks() | {task}
 
     # Taking back.
 
     def _give_back(self, lease: Lease) -> None:
         self._leases.discard(lease)
-        self._admit(lease.connection)
+        self._counts.used(monotonic() - lease.lent_at)
+        if lease.connection.is_idle and self._reset is not None and not self._closed:
+            self._resetting += 1
+            self._nursery.start_soon(self._reset_one, lease.member, name="trioorm: resetting a connection")
+        else:
+            self._admit(lease.member)
         if not self._leases:
             self._all_returned.set()
 
-    def _admit(self, connection: Connection) -> None:
-        """A connection has come free: to the first in line, else to the idle ones; not if it is not provably idle."""
-        if self._closed or not connection.is_idle:
-            connection.close_nowait()
-            self._open_what_is_needed()
-        elif (waiter := self._first_in_line()) is not None:
-            waiter.serve(self._lend(connection))
-        else:
-            self._idle.append(connection)
+    async def _reset_one(self, member: Member) -> None:
+        assert self._reset is not None, "only then is this started"
+        try:
+            await self._reset(member.connection)
+        except Exception:
+            logger.warning("the reset hook failed; the connection is closed", exc_info=True)
+            member.connection.close_nowait()
+        except BaseException:
+            member.connection.close_nowait()
+            raise
+        finally:
+            self._resetting -= 1
+            self._admit(member)
 
-    def _first_in_line(self) -> _Waiter | None:
-        while self._line:
-            waiter = self._line.popleft()
-            if not waiter.gone:
-                self._waiting -= 1
+    def _admit(self, member: Member) -> None:
+        """A connection has come free: to the first in line, else to the idle ones; closed if it is not provably idle, or not wanted."""
+        connection = member.connection
+        if not connection.is_idle:
+            self._counts.returns_bad += 1
+            connection.close_nowait()
+        elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_size:
+            connection.close_nowait()
+        elif (waiter := self._next_in_line()) is not None:
+            waiter.serve(self._lend(member))
+            return
+        else:
+            member.idle_since = monotonic()
+            self._idle.append(member)
+            return
+        self._open_what_is_needed()
+
+    def _is_outdated(self, member: Member) -> bool:
+        return member.generation != self._generation or monotonic() >= member.expires_at
+
+    def _next_in_line(self) -> Waiter | None:
+        """The first in line who may have a connection; those whom a slow line turns away are told on the way."""
+        while (waiter := self._line.first(reserved_only=self._only_reserved_left)) is not None:
+            now = monotonic()
+            if self._shedding is None or not self._shedding.turns_away(now - waiter.since, now):
                 return waiter
+            waiter.refuse(turned_away(self.settings, now - waiter.since))
         return None
 
     # Opening.
@@ -272,9 +295,17 @@ class Pool:
         if self._closed:
             return
         settings = self.settings
-        while self._size < settings.max_size and (self._connecting < self._waiting or self._size < settings.min_size):
+        while self._size < settings.max_size and (self._connecting < self._wanted() or self._size < settings.min_size):
             self._connecting += 1
             self._nursery.start_soon(self._open_one, name="trioorm: opening a connection")
+
+    def _wanted(self) -> int:
+        """How many in line could have a connection if there were enough."""
+        if not self.settings.reserved_size:
+            return len(self._line)
+        reserved = self._line.reserved_count()
+        for_all = max(0, self.settings.max_size - self.settings.reserved_size - len(self._leases))
+        return reserved + min(len(self._line) - reserved, for_all)
 
     async def _open_one(self) -> None:
         """Open one connection for the pool, again and again until it succeeds or nobody needs it."""
@@ -283,28 +314,43 @@ class Pool:
         finally:
             self._connecting -= 1
         if connection is not None:
-            self._backoff.succeeded()
-            self._last_failure = None
-            self._admit(connection)
+            self._admit(self._new_member(connection))
+
+    def _new_member(self, connection: Connection) -> Member:
+        self._backoff.succeeded()
+        self._last_failure = None
+        lifetime = self.settings.max_lifetime_seconds * random.uniform(0.9, 1.0)
+        return Member(connection, expires_at=monotonic() + lifetime, generation=self._generation)
+
+    async def _connect_counted(self) -> Connection:
+        started_at = monotonic()
+        self._counts.connects += 1
+        try:
+            return await self._connect()
+        except Exception:
+            self._counts.connect_errors += 1
+            raise
+        finally:
+            self._counts.connect_seconds += monotonic() - started_at
 
     async def _connect_while_needed(self) -> Connection | None:
         while True:
             try:
-                return await self._connect()
+                return await self._connect_counted()
             except Exception as error:
                 # Whatever it was, it belongs to those who wait: a background task that raised would end the whole database.
                 failure = error if isinstance(error, TrioormError) else ConnectFailed(f"opening a connection failed: {error!r}")
-                self._last_failure = failure
-                if not failure.safe_to_retry:
-                    self._refuse_all(failure)
-                    return None
-            if self._closed or not (self._waiting or self._size <= self.settings.min_size):
+            self._last_failure = failure
+            none_left = not self._idle and not self._leases
+            if not failure.safe_to_retry or (self.settings.fail_fast and none_left):
+                self._refuse_all(failure)
+            if not failure.safe_to_retry or self._closed or not (self._line or self._size <= self.settings.min_size):
                 return None
             await anyio.sleep(self._backoff.next_delay())
 
     def _refuse_all(self, error: TrioormError) -> None:
-        while (waiter := self._first_in_line()) is not None:
-            waiter.serve(None, error)
+        while (waiter := self._line.first()) is not None:
+            waiter.refuse(error)
 
     async def open_first(self) -> None:
         """Open one connection now, so that a wrong address or password is an error of the block that opens the pool.
@@ -316,16 +362,94 @@ class Pool:
         """
         self._connecting += 1
         try:
-            connection = await self._connect()
+            connection = await self._connect_counted()
         finally:
             self._connecting -= 1
-        self._admit(connection)
+        self._admit(self._new_member(connection))
         self._open_what_is_needed()
+
+    # Keeping.
+
+    def resize(self, min_size: int, max_size: int | None = None) -> None:
+        """Change the sizes. Surplus idle connections are closed at once, surplus ones on loan when they come back.
+
+        Raises:
+            ValueError: the sizes contradict each other.
+        """
+        self.settings = self.settings.resized(min_size, max_size if max_size is not None else max(min_size, self.settings.max_size))
+        while self._idle and self._size > self.settings.max_size:
+            self._idle.popleft().connection.close_nowait()
+        while self._idle and not self._only_reserved_left and (waiter := self._next_in_line()) is not None:
+            waiter.serve(self._lend(self._idle.pop()))
+        self._open_what_is_needed()
+
+    def drain(self) -> None:
+        """Replace every connection: idle ones now, those on loan when they come back. For a changed password, schema or server."""
+        self._generation += 1
+        while self._idle:
+            self._idle.popleft().connection.close_nowait()
+        self._open_what_is_needed()
+
+    async def check(self) -> None:
+        """Ask every idle connection for a sign of life, and replace the dead ones.
+
+        Checkpoint: only if connections are idle.
+        """
+        self._owner.check()
+        for member in list(self._idle):
+            if member in self._idle:
+                self._idle.remove(member)
+                lease = self._lend(member)
+                lease.taken_by(self._owner.running_task())
+                if await self._gives_sign_of_life(lease):
+                    lease.release()
+        self._open_what_is_needed()
+
+    async def keep(self) -> None:
+        """Until cancelled: close connections that are too old or idle for too long, and log loans that last too long.
+
+        Checkpoint: always.
+        """
+        while True:
+            await anyio.sleep(self._seconds_to_next_duty())
+            self._close_surplus()
+            self._log_long_loans()
+            self._open_what_is_needed()
+
+    def _seconds_to_next_duty(self) -> float:
+        settings, now = self.settings, monotonic()
+        moments = [member.expires_at for member in self._idle]
+        if self._idle and self._size > settings.min_size:
+            moments.append(self._idle[0].idle_since + settings.max_idle_seconds)
+        # What begins after this moment falls due after one such length at the earliest.
+        lengths = [settings.max_idle_seconds, settings.max_lifetime_seconds * 0.9]
+        if settings.long_loan_seconds is not None:
+            moments += [lease.lent_at + settings.long_loan_seconds for lease in self._leases if not lease.logged]
+            lengths.append(settings.long_loan_seconds)
+        return max(0.001, min([moment - now for moment in moments] + lengths))
+
+    def _close_surplus(self) -> None:
+        now = monotonic()
+        for member in [member for member in self._idle if now >= member.expires_at]:
+            self._idle.remove(member)
+            member.connection.close_nowait()
+        while self._idle and self._size > self.settings.min_size and now >= self._idle[0].idle_since + self.settings.max_idle_seconds:
+            self._idle.popleft().connection.close_nowait()
+
+    def _log_long_loans(self) -> None:
+        limit, now = self.settings.long_loan_seconds, monotonic()
+        for lease in self._leases:
+            if limit is not None and not lease.logged and now - lease.lent_at >= limit:
+                lease.logged = True
+                logger.warning("task %r has had a connection for %.1f s, borrowed at %s", lease.holder, now - lease.lent_at, lease.place)
 
     # Closing.
 
     async def close(self) -> None:
-        """Admit nobody any more, wait for the holders as long as a cleanup may take, then close every connection.
+        """Admit nobody any more, and close every connection: idle ones now; others when their holders have given them back, then after
+        their statements were cancelled, then by force.
+
+        It ends within `cleanup_timeout_seconds` and one second more, whatever the holders do.
 
         Checkpoint: only if connections are on loan; a cancellation is never raised here.
         """
@@ -334,9 +458,13 @@ class Pool:
         self._closed = True
         self._refuse_all(PoolClosed("the pool was closed while this task waited for a connection."))
         while self._idle:
-            self._idle.pop().close_nowait()
+            self._idle.pop().connection.close_nowait()
         if self._leases:
             with Shield(self.settings.cleanup_timeout_seconds) as shield:
+                await shield.wait(self._wait_all_returned)
+        if self._leases:
+            with Shield(_LAST_CANCEL_SECONDS) as shield:
+                await shield.wait(self._cancel_statements)
                 await shield.wait(self._wait_all_returned)
         for lease in tuple(self._leases):
             lease.connection.close_nowait()
@@ -347,41 +475,14 @@ class Pool:
             await self._all_returned.wait()
         return True
 
+    async def _cancel_statements(self) -> bool:
+        async with anyio.create_task_group() as nursery:
+            for lease in self._leases:
+                nursery.start_soon(self._cancel_statement, lease.connection)
+        return True
 
-class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...) as pool`
-    """Open a pool for the length of a block.
-
-    Args:
-        connect: opens one connection, raising `ConnectFailed` when it cannot.
-        settings: see `PoolSettings`.
-
-    Raises:
-        ConnectFailed: on entry, when `min_size` is not 0. Safe to retry.
-        AuthenticationFailed: the same. Not safe to retry.
-
-    Checkpoint: on entry, only if `min_size` is not 0; on leaving, only if connections are on loan.
-    """
-
-    # A class, so that an error of the body leaves the block bare and not inside the nursery's exception group.
-    __slots__ = ("_connect", "_nursery", "_pool", "_settings")
-
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], settings: PoolSettings) -> None:
-        self._connect = connect
-        self._settings = settings
-
-    async def __aenter__(self) -> Pool:
-        self._nursery = anyio.create_task_group()
-        await self._nursery.__aenter__()
-        self._pool = Pool(self._connect, self._settings, self._nursery)
-        if self._settings.min_size:
-            try:
-                await self._pool.open_first()
-            except BaseException:
-                await self.__aexit__(None, None, None)
-                raise
-        return self._pool
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        await self._pool.close()
-        self._nursery.cancel_scope.cancel()
-        await self._nursery.__aexit__(None, None, None)
+    async def _cancel_statement(self, connection: Connection) -> None:
+        try:
+            await connection.cancel_safe(timeout=_LAST_CANCEL_SECONDS)
+        except Exception as error:
+            logger.debug("a statement could not be cancelled at the pool's end: %s", error)

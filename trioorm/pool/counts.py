@@ -1,0 +1,50 @@
+"""What a pool counts: plain numbers, and samples of the last thousand waits and loans."""
+
+from collections import deque
+
+from attrs import define, field
+
+from trioorm.pool.settings import Percentiles
+
+_SAMPLES = 1000
+
+
+def _samples() -> "deque[float]":
+    return deque(maxlen=_SAMPLES)
+
+
+def percentiles(samples: "deque[float]") -> Percentiles:
+    """The nearest-rank percentiles of samples in seconds."""
+    ranked = sorted(samples)
+    if not ranked:
+        return Percentiles(p50=0.0, p95=0.0, p99=0.0)
+    last = len(ranked) - 1
+    return Percentiles(p50=ranked[last * 50 // 100], p95=ranked[last * 95 // 100], p99=ranked[last * 99 // 100])
+
+
+@define
+class Counts:
+    """Counts since a pool was opened; times in seconds. Their meaning stands with `PoolStatistics`."""
+
+    requests: int = 0
+    queued: int = 0
+    wait_seconds: float = 0.0
+    request_errors: int = 0
+    usage_seconds: float = 0.0
+    returns_bad: int = 0
+    connects: int = 0
+    connect_seconds: float = 0.0
+    connect_errors: int = 0
+    lost: int = 0
+    waits: "deque[float]" = field(factory=_samples)
+    loans: "deque[float]" = field(factory=_samples)
+
+    def waited(self, seconds: float) -> None:
+        """A request has waited in line."""
+        self.wait_seconds += seconds
+        self.waits.append(seconds)
+
+    def used(self, seconds: float) -> None:
+        """A loan has ended."""
+        self.usage_seconds += seconds
+        self.loans.append(seconds)

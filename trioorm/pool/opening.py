@@ -1,0 +1,68 @@
+"""`open_pool`: a pool for the length of a block."""
+
+from types import TracebackType
+from typing import Any
+
+import anyio
+
+from trioorm.pool.pool import Connect, Connection, Pool, Reset
+from trioorm.pool.settings import PoolSettings
+from trioorm.wire import AnyIOConnection
+
+__all__ = ["open_pool"]
+
+
+class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...) as pool`
+    """Open a pool for the length of a block.
+
+        async with open_pool("postgresql:///shop", PoolSettings(max_size=5)) as pool:
+            with await pool.acquire() as connection:
+                await connection.execute("SELECT 1")
+
+    Args:
+        connect: a libpq connection string or URI, for connections in autocommit; or an async function that opens one connection and raises
+            `ConnectFailed` when it cannot.
+        settings: see `PoolSettings`.
+        reset: called with each connection that comes back idle, in the background, before it is lent again; if it fails, the connection is
+            closed.
+
+    Raises:
+        ConnectFailed: on entry, when `min_size` is not 0. Safe to retry.
+        AuthenticationFailed: the same. Not safe to retry.
+
+    Checkpoint: on entry, only if `min_size` is not 0; on leaving, only if connections are on loan.
+    """
+
+    # A class, so that an error of the body leaves the block bare and not inside the nursery's exception group.
+    __slots__ = ("_connect", "_nursery", "_pool", "_reset", "_settings")
+
+    def __init__(self, connect: str | Connect, settings: PoolSettings | None = None, *, reset: Reset | None = None) -> None:
+        self._connect: Connect = _connector(connect) if isinstance(connect, str) else connect
+        self._settings = settings if settings is not None else PoolSettings()
+        self._reset = reset
+
+    async def __aenter__(self) -> Pool:
+        self._nursery = anyio.create_task_group()
+        await self._nursery.__aenter__()
+        self._pool = Pool(self._connect, self._settings, self._nursery, reset=self._reset)
+        self._nursery.start_soon(self._pool.keep, name="trioorm: keeping the pool")
+        if self._settings.min_size:
+            try:
+                await self._pool.open_first()
+            except BaseException:
+                await self.__aexit__(None, None, None)
+                raise
+        return self._pool
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self._pool.close()
+        self._nursery.cancel_scope.cancel()
+        await self._nursery.__aexit__(None, None, None)
+
+
+def _connector(address: str) -> Connect:
+    async def connect() -> Connection:
+        connection: AnyIOConnection[Any] = await AnyIOConnection.connect(address, autocommit=True)
+        return connection
+
+    return connect

@@ -1,0 +1,66 @@
+"""The texts with which a pool refuses: what happened, who has the connections, how to fix it."""
+
+from collections.abc import Collection
+from time import monotonic
+
+from trioorm.pool.errors import PoolDeadlock, PoolTimeout, TooManyRequests
+from trioorm.pool.lease import Lease
+from trioorm.pool.settings import PoolSettings
+
+_MOST_NAMED = 3
+
+
+def holders_text(leases: Collection[Lease]) -> str:
+    """Who has connections on loan, the longest loan first."""
+    now = monotonic()
+    by_length = sorted(leases, key=lambda lease: lease.lent_at)
+    named = [f"task {lease.holder!r} for {now - lease.lent_at:.1f} s, borrowed at {lease.place}" for lease in by_length[:_MOST_NAMED]]
+    more = len(by_length) - _MOST_NAMED
+    return "; ".join(named) + (f"; and {more} more" if more > 0 else "")
+
+
+def timed_out(
+    settings: PoolSettings, leases: Collection[Lease], *, waiting: int, waited_seconds: float, failure: Exception | None
+) -> PoolTimeout:
+    """The error of a task that waited in vain."""
+    lines = [f"no connection came free within {waited_seconds:.1f} s."]
+    count = "All" if len(leases) >= settings.max_size else f"{len(leases)} of"
+    lines.append(f"{count} {settings.max_size} connections are on loan and {waiting} tasks wait.")
+    if leases:
+        lines.append(f"On loan: {holders_text(leases)}.")
+    if failure is not None:
+        lines.append(f"Opening another failed: {failure}")
+    lines += [
+        "To fix it, one of:",
+        "  1. end long transactions sooner; no network calls inside them",
+        f"  2. raise max_size (now {settings.max_size})",
+        f"  3. give callers more time (timeout_seconds, now {settings.timeout_seconds:g})",
+    ]
+    return PoolTimeout("\n".join(lines), waited_seconds=waited_seconds, on_loan=len(leases), waiting=waiting)
+
+
+def line_is_full(settings: PoolSettings, waiting: int) -> TooManyRequests:
+    """The error of a task that finds the line full."""
+    return TooManyRequests(
+        f"{waiting} tasks wait for a connection already, and max_waiting is {settings.max_waiting}.\n"
+        "To fix it: shed this request, raise max_waiting, or raise max_size."
+    )
+
+
+def turned_away(settings: PoolSettings, waited_seconds: float) -> TooManyRequests:
+    """The error of a task that a slow line turns away."""
+    return TooManyRequests(
+        f"the line has been slow for {settings.queue_interval_seconds:g} s: nobody was served within {settings.queue_target_seconds:g} s, "
+        f"and this task has waited {waited_seconds:.2f} s, so it is turned away for the sake of fresher ones.\n"
+        "To fix it: shed load, raise max_size, or raise queue_target_seconds."
+    )
+
+
+def deadlocked(leases: Collection[Lease]) -> PoolDeadlock:
+    """The error of the task that completes a deadlock."""
+    return PoolDeadlock(
+        "this task asks for another connection while it holds one, and every other holder waits for one too, so none can come free.\n"
+        f"On loan: {holders_text(leases)}.\n"
+        "To fix it: pass the transaction (`tx`) on and use it instead of the database inside its block, or raise max_size above the "
+        "number of tasks that do this at a time."
+    )
