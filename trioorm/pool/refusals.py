@@ -25,7 +25,7 @@ def timed_out(
     """The error of a task that waited in vain."""
     lines = [f"no connection came free within {waited_seconds:.1f} s."]
     count = "All" if len(leases) >= settings.max_size else f"{len(leases)} of"
-    lines.append(f"{count} {settings.max_size} connections are on loan and {waiting} tasks wait.")
+    lines.append(f"{count} {settings.max_size} connections are on loan and {waiting} other tasks wait.")
     if leases:
         lines.append(f"On loan: {holders_text(leases)}.")
     if failure is not None:

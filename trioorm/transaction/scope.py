@@ -45,6 +45,9 @@ class _State(Enum):
     ENDED = "ended"
 
 
+_STATES = {_State.NEW: "was not entered", _State.OPEN: "is open", _State.ENDED: "has ended"}
+
+
 class Scope(ABC):
     """A block of statements that takes effect as a whole or not at all; itself a `Runner`.
 
@@ -233,7 +236,7 @@ class Scope(ABC):
         if self._state is not _State.OPEN:
             task = anyio.get_current_task().name
             raise TransactionClosed(
-                f"{self.name} was used by task {task!r}, but its block is {self.state}. Nothing was sent.\n"
+                f"{self.name} was used by task {task!r}, but its block {_STATES[self._state]}. Nothing was sent.\n"
                 "To fix it: do the work inside `async with`, in the body or in a task started with `tx.start_soon`."
             )
 
