@@ -35,7 +35,8 @@ class Turns:
             return
         if self._holder is not None and is_inside(self._holder):
             raise TransactionBusy(
-                f"this transaction is busy: {self._holder} holds it, and this very code is inside of that block, so it would wait for itself.\n"
+                f"this transaction is busy: {self._holder} holds it, and this very code is inside of that block.\n"
+                "It would wait for itself, for ever. "
                 "To fix it: use the inner block's own object (`sp` of `async with tx.savepoint() as sp`); "
                 "finish or leave the stream first, or read it whole with `fetch_all`."
             )
