@@ -48,7 +48,7 @@ $(VENV)/ready-%: pyproject.toml | $(BIN)/python
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		found=$$($(PYTHON) --version 2>/dev/null) || found="not found"; \
+		found=$$($(PYTHON) --version 2>/dev/null) || found="not found, or does not start"; \
 		echo "trioorm needs Python 3.11 or newer, but '$(PYTHON)' is $$found." >&2; \
 		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -281,11 +281,24 @@ def test_a_folder_too_deep_for_a_socket_has_it_elsewhere(tmp_path: Path) -> None
         outside = server.socket_directory
         assert folder not in outside.parents
         assert outside.stat().st_mode & 0o777 == 0o700
+        assert (folder / "outside").readlink() == outside.parent
         server.restart()
         assert server.socket_directory == outside
         assert ask(server.conninfo(), "SELECT 1") == 1
-    assert not outside.exists()
-    assert not (folder / "socket").is_symlink()
+    assert not outside.parent.exists()
+    assert not (folder / "outside").is_symlink()
+
+
+def test_a_link_to_somebody_elses_folder_is_not_followed(tmp_path: Path, short_folder: Path) -> None:
+    folder = tmp_path / ("deep" * 30)
+    folder.mkdir()
+    (short_folder / "precious").touch()
+    (folder / "outside").symlink_to(short_folder)
+    with running_server(folder) as server:
+        assert short_folder not in server.socket_directory.parents
+        (folder / "outside").unlink()
+        (folder / "outside").symlink_to(short_folder)
+    assert (short_folder / "precious").exists()
 
 
 def test_other_options_of_a_running_server_are_refused(tmp_path: Path) -> None:

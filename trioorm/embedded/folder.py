@@ -5,7 +5,9 @@
       server.log    what the server and its watchdog wrote
       password      of the user postgres, for TCP connections
       port          the port of the last start; it names the unix socket too
-      socket/       the unix socket; a link to a short folder elsewhere when this path is too long or closed to the server's account
+      socket/       the unix socket
+      programs/     a copy of PostgreSQL's programs while the server runs, when its account cannot reach their own place
+      outside       a link to a folder elsewhere that holds the last two, when this path is too long for a socket or closed to that account
       owners.lock   held shared by every process that uses the server (`watchdog.py`)
       start.lock    held while the server is being started
 
@@ -15,15 +17,17 @@ else.
 
 import os
 import secrets
-import stat
 from pathlib import Path
 
 from attrs import frozen
 
+from trioorm.embedded import watchdog
 from trioorm.embedded.account import Account, can_reach, fits_socket, server_account, temporary_folder
 from trioorm.errors import EmbeddedServerError
 
-_OURS = frozenset({"data", "data.new", "server.log", "server.log.1", "password", "port", "socket", "owners.lock", "start.lock"})
+_OURS = frozenset(
+    {"data", "data.new", "server.log", "server.log.1", "password", "port", "socket", "programs", "outside", "owners.lock", "start.lock"}
+)
 _LONGEST_LOG_BYTES = 10_000_000
 
 
@@ -94,33 +98,30 @@ class Folder:
             return None
 
     def socket_directory(self) -> Path:
-        """The real folder of the unix socket, made on first use; only the server's account (and root) may pass it."""
-        inner = self.path / "socket"
-        if inner.is_symlink():
-            target = Path(os.readlink(inner))
-            if self._is_safe(target):
-                return target
-            inner.unlink()  # swept away meanwhile, with a cleaning of /tmp for instance
-        elif self._is_safe(inner):
-            return inner
-        if fits_socket(inner) and can_reach(inner, self.account):
-            inner.mkdir(mode=0o700, exist_ok=True)
-            made = inner
-        else:
-            made = temporary_folder(self.account)
-            made.chmod(0o700)
-            inner.symlink_to(made)
+        """The folder of the unix socket, made on first use; only the server's account (and root) may pass it."""
+        directory = self._runtime_directory() / "socket"
+        directory.mkdir(mode=0o700, exist_ok=True)
         if self.account is not None:
-            os.chown(made, self.account.uid, self.account.gid)
-        return made
+            os.chown(directory, self.account.uid, self.account.gid)
+        return directory
 
-    def _is_safe(self, socket_directory: Path) -> bool:
-        try:
-            found = socket_directory.lstat()
-        except FileNotFoundError:
-            return False
-        owner = os.geteuid() if self.account is None else self.account.uid
-        return stat.S_ISDIR(found.st_mode) and found.st_uid == owner and stat.S_IMODE(found.st_mode) == 0o700
+    def programs_directory(self) -> Path:
+        """Where a copy of the programs would go, should the server's account not reach them; it may not exist."""
+        return self._runtime_directory() / "programs"
+
+    def _runtime_directory(self) -> Path:
+        """This folder, or the one that `outside` links to where paths here are too long for a socket or closed to the account."""
+        link = self.path / "outside"
+        if not link.is_symlink() and fits_socket(self.path / "socket") and can_reach(self.path / "socket", self.account):
+            return self.path
+        if link.is_symlink():
+            target = Path(os.readlink(link))
+            if watchdog.is_own_outer_folder(str(target)):
+                return target
+            link.unlink()  # swept away meanwhile, with a cleaning of /tmp for instance, or another user's
+        made = temporary_folder(self.account)
+        link.symlink_to(made)
+        return made
 
     def write_own(self, name: str, text: str) -> None:
         """Write a small file of ours, whole or not at all."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from trioorm.embedded import watchdog
-from trioorm.embedded.account import can_reach, temporary_folder
+from trioorm.embedded.account import can_reach
 from trioorm.embedded.binaries import find_binaries, place_binaries
 from trioorm.embedded.folder import Folder
 from trioorm.embedded.options import ServerOptions
@@ -120,14 +120,9 @@ class Membership:
     def _spawn_watchdog(self, start_lock: int) -> int:
         _reap_all()
         folder, options, account = self.folder, self.options, self.folder.account
-        socket_directory = folder.socket_directory()
+        socket_directory, programs = folder.socket_directory(), folder.programs_directory()
         folder.password()
-        spare = temporary_folder(account)
-        try:
-            placement = place_binaries(find_binaries(), account, spare)
-        finally:
-            if not any(spare.iterdir()):
-                spare.rmdir()  # the watchdog makes it again should a copy be needed
+        placement = place_binaries(find_binaries(), account, programs)
         initdb = [str(placement.directory / "initdb"), "-D", "{data}", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"]
         initdb += ["--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile", "{password}"]
         postgres = [str(placement.directory / "postgres"), "-D", "{data}", "-k", str(socket_directory), "-p", str(self.port)]
@@ -141,7 +136,8 @@ class Membership:
             "gid": None if account is None else account.gid,
             "by_descriptor": not can_reach(folder.data, account),
             "copies": [(str(source), str(target)) for source, target in placement.copies],
-            "rubbish": [str(spare)] if placement.copies else [],
+            "programs": str(programs),
+            "sockets": str(socket_directory),
             "owners_lock": str(folder.path / "owners.lock"),
             "start_lock_descriptor": _START_LOCK_DESCRIPTOR,
             "fast_stop_seconds": options.stop_timeout_seconds,

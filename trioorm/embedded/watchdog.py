@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -53,7 +54,8 @@ class Job(TypedDict):
     gid: int | None
     by_descriptor: bool
     copies: list[tuple[str, str]]
-    rubbish: list[str]
+    programs: str
+    sockets: str
     owners_lock: str
     start_lock_descriptor: int
     fast_stop_seconds: float
@@ -134,21 +136,29 @@ def remove_tree(path: str) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def remove_outer_socket_folder(folder: str) -> None:
-    """Remove the socket folder that lies elsewhere because its path would be too long or closed here; `socket` is then a link to it."""
-    link = os.path.join(folder, "socket")
-    if os.path.islink(link):
-        remove_tree(os.readlink(link))
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(link)
+def is_own_outer_folder(path: str) -> bool:
+    """Whether this is a folder that we made in a public place, so that it may be used and removed; a link to it can be anybody's."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.basename(path).startswith("trioorm-") and stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def tidy_up(folder: str, *, temporary: bool) -> None:
-    """Remove what must not outlive the server: everything of a temporary one, the outer socket folder of one that stays."""
-    remove_outer_socket_folder(folder)
+    """Remove what must not outlive the server: everything of a temporary one, sockets and copied programs of one that stays."""
+    link = os.path.join(folder, "outside")
+    if os.path.islink(link):
+        outer = os.readlink(link)
+        if is_own_outer_folder(outer):
+            remove_tree(outer)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link)
     if temporary:
         _remove_shared_memory(os.path.join(folder, "data"))
         remove_tree(folder)
+    else:
+        remove_tree(os.path.join(folder, "programs"))
 
 
 def _remove_shared_memory(data: str) -> None:
@@ -198,6 +208,7 @@ class _Watchdog:
     def run(self) -> int:
         """Bring the server up, wait for its end or for the last owner's, and leave nothing behind. Returns the exit status."""
         try:
+            remove_tree(self.job["programs"])  # from an earlier release perhaps, if a watchdog was killed
             for source, target in self.job["copies"]:
                 _copy_for_all(source, target)
             if self.job["initdb"] is not None and not os.path.exists(os.path.join(self.data, "PG_VERSION")):
@@ -218,9 +229,6 @@ class _Watchdog:
             self._end()
             self._reap_orphans()
             tidy_up(self.job["folder"], temporary=self.job["temporary"])
-        finally:
-            for path in self.job["rubbish"]:
-                remove_tree(path)
         return 0
 
     def _serve_until_the_end(self, server: subprocess.Popen[bytes]) -> None:
@@ -288,9 +296,8 @@ class _Watchdog:
             # Otherwise the file stays: from it the server learns which shared memory the crash has left.
             _remove_shared_memory(self.data)
             os.unlink(os.path.join(self.data, "postmaster.pid"))
-        sockets = os.path.join(self.job["folder"], "socket")
-        for name in os.listdir(sockets):
-            os.unlink(os.path.join(sockets, name))
+        for name in os.listdir(self.job["sockets"]):
+            os.unlink(os.path.join(self.job["sockets"], name))
 
     def _spawn(self, command: list[str], data: str, preexec: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
         uid, gid = self.job["uid"], self.job["gid"]
