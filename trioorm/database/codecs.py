@@ -26,7 +26,7 @@ from psycopg.types.numeric import DecimalBinaryDumper
 from trioorm.errors import BindError
 from trioorm.expression import SqlType, enum_label
 
-__all__ = ["Packer", "binary_packer_for", "pack_values", "packer_for"]
+__all__ = ["MISFITS", "Packer", "binary_packer_for", "framed", "misfit", "pack_values", "packer_for"]
 
 _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _DECIMAL = DecimalBinaryDumper(decimal.Decimal)
@@ -128,6 +128,11 @@ def _pack_label(value: Enum) -> bytes:
     return enum_label(value).encode()
 
 
+def _label_packer(sql_type: SqlType) -> Callable[[Enum], bytes]:
+    """Packs the members of one enum and refuses those of others."""
+    return {member: label.encode() for label, member in sql_type.labels.items()}.__getitem__
+
+
 def _expect(value: object, kinds: Any) -> None:  # noqa: ANN401 - a class or a union of classes, as isinstance takes it
     if not isinstance(value, kinds):
         raise TypeError(f"a {getattr(kinds, '__name__', kinds)} is expected")
@@ -149,8 +154,6 @@ _BY_NAME: dict[str, Packer] = {
     "uuid": Packer(2950, 2951, Format.BINARY, _pack_uuid),
     "jsonb": Packer(3802, 3807, Format.BINARY, _pack_jsonb),
 }
-_ENUM = Packer(0, 0, Format.TEXT, _pack_label)
-_BINARY_LABEL = Packer(0, 0, Format.BINARY, _pack_label)
 
 
 def packer_for(sql_type: SqlType | None) -> Packer:
@@ -160,7 +163,7 @@ def packer_for(sql_type: SqlType | None) -> Packer:
     if sql_type.element is not None:
         return _array_packer(packer_for(sql_type.element))
     if sql_type.enum is not None:
-        return _ENUM
+        return Packer(0, 0, Format.TEXT, _label_packer(sql_type))
     return _BY_NAME[sql_type.name]
 
 
@@ -172,22 +175,23 @@ def binary_packer_for(sql_type: SqlType, element_oid: int = 0) -> Packer:
         element_oid: the oid of an enum whose array this is; an enum alone needs none, its binary form is its label.
     """
     if sql_type.enum is not None:
-        return _BINARY_LABEL
+        return Packer(0, 0, Format.BINARY, _label_packer(sql_type))
     if sql_type.element is not None and sql_type.element.enum is not None:
-        return _array_packer(Packer(element_oid, 0, Format.BINARY, _pack_label))
+        return _array_packer(Packer(0, element_oid, Format.BINARY, _label_packer(sql_type.element)), element_oid)
     return packer_for(sql_type)
 
 
-def _array_packer(element: Packer) -> Packer:
+def _array_packer(element: Packer, element_oid: int = 0) -> Packer:
+    oid = element.oid or element_oid
     if element.format is Format.BINARY:
-        return Packer(element.array_oid, 0, Format.BINARY, lambda values: _pack_array(element, values))
+        return Packer(element.array_oid, 0, Format.BINARY, lambda values: _pack_array(element.pack, oid, values))
     return Packer(element.array_oid, 0, Format.TEXT, lambda values: _array_literal(element, values))
 
 
-def _pack_array(element: Packer, values: Sequence[object]) -> bytes:
+def _pack_array(pack: Callable[[Any], bytes], oid: int, values: Sequence[object]) -> bytes:
     _expect(values, list | tuple)
     if not values:
-        return struct.pack("!iii", 0, 0, element.oid)
+        return struct.pack("!iii", 0, 0, oid)
     has_null = False
     parts: list[bytes] = []
     for value in values:
@@ -195,10 +199,10 @@ def _pack_array(element: Packer, values: Sequence[object]) -> bytes:
             has_null = True
             parts.append(b"\xff\xff\xff\xff")
         else:
-            packed = element.pack(value)
+            packed = pack(value)
             parts.append(struct.pack("!i", len(packed)))
             parts.append(packed)
-    return struct.pack("!iiiii", 1, has_null, element.oid, len(values), 1) + b"".join(parts)
+    return struct.pack("!iiiii", 1, has_null, oid, len(values), 1) + b"".join(parts)
 
 
 def _array_literal(element: Packer, values: Sequence[object]) -> bytes:
@@ -240,6 +244,21 @@ def _pack_inferred(value: object) -> bytes:
 _INFERRED = Packer(0, 0, Format.TEXT, _pack_inferred)
 
 
+MISFITS = (struct.error, TypeError, ValueError, AttributeError, KeyError, OverflowError)
+"""What packers raise for a value that does not fit."""
+
+
+def framed(packer: Packer) -> Callable[[Any], bytes]:
+    """The packer's bytes with their length before them, as COPY and arrays want them."""
+    pack, length = packer.pack, struct.Struct("!i").pack
+
+    def pack_framed(value: object) -> bytes:
+        packed = pack(value)
+        return length(len(packed)) + packed
+
+    return pack_framed
+
+
 def pack_values(packers: Sequence[Packer], values: Sequence[object], types: Sequence[SqlType | None]) -> list[bytes | None]:
     """The parameters of one execution.
 
@@ -248,11 +267,12 @@ def pack_values(packers: Sequence[Packer], values: Sequence[object], types: Sequ
     """
     try:
         return [None if value is None else packer.pack(value) for packer, value in zip(packers, values, strict=True)]
-    except (struct.error, TypeError, ValueError, AttributeError, OverflowError):
-        raise _misfit(packers, values, types) from None
+    except MISFITS:
+        raise misfit(packers, values, types) from None
 
 
-def _misfit(packers: Sequence[Packer], values: Sequence[object], types: Sequence[SqlType | None]) -> BindError:
+def misfit(packers: Sequence[Packer], values: Sequence[object], types: Sequence[SqlType | None]) -> BindError:
+    """The error for the first of these values that cannot be packed."""
     for number, (packer, value, sql_type) in enumerate(zip(packers, values, types, strict=True), 1):
         if value is None:
             continue
@@ -260,7 +280,7 @@ def _misfit(packers: Sequence[Packer], values: Sequence[object], types: Sequence
             packer.pack(value)
         except struct.error:
             reason = "it is not a number of that type, or out of its range"
-        except AttributeError:
+        except (AttributeError, KeyError):
             reason = "it has another class"
         except (TypeError, ValueError, OverflowError) as error:
             reason = str(error)

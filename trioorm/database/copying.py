@@ -6,12 +6,13 @@ Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 import struct
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from operator import attrgetter
 from typing import TypeVar
 
 from anyio.lowlevel import checkpoint
 from psycopg.pq import Format
 
-from trioorm.database.codecs import Packer, binary_packer_for, pack_values
+from trioorm.database.codecs import MISFITS, Packer, binary_packer_for, framed, misfit
 from trioorm.errors import QueryError
 from trioorm.expression import quote_identifier
 from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, model_of
@@ -22,9 +23,8 @@ M = TypeVar("M", bound=Model)
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _END = struct.pack("!h", -1)
-_LENGTH = struct.Struct("!i")
-_NULL = _LENGTH.pack(-1)
-_CHUNK_BYTES = 65_536
+_NULL = struct.pack("!i", -1)
+_CHUNK_ROWS = 500
 _OID = Statement(b"SELECT $1::regtype::oid::text", (25,), Format.TEXT)
 
 
@@ -59,21 +59,20 @@ async def copy_objects(
 async def _chunks(
     encoder: "_RowEncoder", first: M, rest: AsyncIterator[M], on_progress: Callable[[int], None] | None
 ) -> AsyncGenerator[bytes]:
-    """The rows as bytes, some 64 KiB at a time, with a checkpoint before each, since a fast server never makes us wait."""
-    buffer = bytearray(_HEADER)
-    encoder.append(buffer, first)
+    """The rows as bytes, some hundreds at a time, with a checkpoint before each, since a fast server never makes us wait."""
+    parts = [_HEADER, encoder.encode(first)]
     rows = 1
     async for row in rest:
-        encoder.append(buffer, row)
+        parts.append(encoder.encode(row))
         rows += 1
-        if len(buffer) >= _CHUNK_BYTES:
+        if rows % _CHUNK_ROWS == 0:
             await checkpoint()
-            yield bytes(buffer)
-            buffer.clear()
+            yield b"".join(parts)
+            parts.clear()
             if on_progress is not None:
                 on_progress(rows)
     await checkpoint()
-    yield bytes(buffer + _END)
+    yield b"".join([*parts, _END])
 
 
 async def _iterate(objects: Iterable[M] | AsyncIterable[M]) -> AsyncGenerator[M]:
@@ -110,15 +109,16 @@ class _RowEncoder:
 
     def __init__(self, model: type[Model], fields: Sequence[FieldInfo], packers: Sequence[Packer]) -> None:
         self._model = model
-        self._attributes = [field.attribute for field in fields]
+        self._read = _reader([field.attribute for field in fields])
         self._types = [field.type for field in fields]
         self._packers = packers
+        self._framed = [framed(packer) for packer in packers]
         self._count = struct.pack("!h", len(fields))
         columns = ", ".join(quote_identifier(field.name) for field in fields)
         self.statement = f"COPY {quote_identifier(model_of(model).table_name)} ({columns}) FROM STDIN (FORMAT binary)".encode()
 
-    def append(self, buffer: bytearray, row: Model) -> None:
-        """Append one object.
+    def encode(self, row: Model) -> bytes:
+        """One object as bytes.
 
         Raises:
             QueryError: it is of another class, or leaves out a column that the first one set.
@@ -128,16 +128,20 @@ class _RowEncoder:
             raise QueryError(
                 f"copy_in of {self._model.__qualname__} met a {type(row).__qualname__}.\nTo fix it: one class for each copy_in."
             )
-        values = [getattr(row, attribute) for attribute in self._attributes]
-        if UNSET in values:
-            raise QueryError(
-                "copy_in met an object that leaves a column unset which the first object sets.\n"
-                "A COPY has the same columns in every row. To fix it: set the column in all objects or in none."
-            )
-        buffer += self._count
-        for packed in pack_values(self._packers, values, self._types):
-            if packed is None:
-                buffer += _NULL
-            else:
-                buffer += _LENGTH.pack(len(packed))
-                buffer += packed
+        values = self._read(row)
+        try:
+            cells = [_NULL if value is None else pack(value) for pack, value in zip(self._framed, values, strict=True)]
+        except MISFITS:
+            if UNSET in values:
+                raise QueryError(
+                    "copy_in met an object that leaves a column unset which the first object sets.\n"
+                    "A COPY has the same columns in every row. To fix it: set the column in all objects or in none."
+                ) from None
+            raise misfit(self._packers, values, self._types) from None
+        return self._count + b"".join(cells)
+
+
+def _reader(attributes: Sequence[str]) -> Callable[[object], tuple[object, ...]]:
+    """What reads these attributes of an object, as a tuple also when there is only one."""
+    read = attrgetter(*attributes)
+    return read if len(attributes) > 1 else lambda row: (read(row),)

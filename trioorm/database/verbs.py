@@ -271,7 +271,7 @@ class Verbs:
         Raises:
             As `insert`; and whatever `objects` raises. Then nothing was written.
 
-        Checkpoint: always; at least once every 64 KiB.
+        Checkpoint: always; at least once every 500 rows.
         """
         return await copy_objects(self._runner, model, objects, on_progress)
 
