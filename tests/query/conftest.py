@@ -9,7 +9,7 @@ from tests.query.shop import open_shop
 
 
 @pytest.fixture
-def shop(dsn: str) -> "Iterator[psycopg.Connection[tuple[object, ...]]]":
+def shop(dsn: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """A connection to a fresh database with the shop's empty tables."""
     with open_shop(dsn) as connection:
         yield connection

@@ -214,6 +214,8 @@ class Expression(Selectable[T_co]):
         self: "Expression[datetime.datetime]", other: "datetime.timedelta | Expression[datetime.timedelta]"
     ) -> "Expression[datetime.datetime]": ...
     @overload
+    def __add__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
+    @overload
     def __add__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
     @overload  # a nullable right side makes the result nullable
     def __add__(self: "Expression[S]", other: "Expression[S | None]") -> "Expression[S | None]": ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - S is fixed by self first
@@ -229,6 +231,8 @@ class Expression(Selectable[T_co]):
         self: "Expression[datetime.datetime]", other: "datetime.datetime | Expression[datetime.datetime]"
     ) -> "Expression[datetime.timedelta]": ...
     @overload
+    def __sub__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
+    @overload
     def __sub__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
     @overload  # as for addition
     def __sub__(self: "Expression[S]", other: "Expression[S | None]") -> "Expression[S | None]": ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - as above
@@ -236,12 +240,16 @@ class Expression(Selectable[T_co]):
         return _arithmetic(self, "-", other)
 
     @overload
+    def __mul__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
+    @overload
     def __mul__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
     @overload
     def __mul__(self: "Expression[S]", other: "Expression[S | None]") -> "Expression[S | None]": ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - as above
     def __mul__(self, other: object) -> "Expression[object]":
         return _arithmetic(self, "*", other)
 
+    @overload
+    def __truediv__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
     @overload
     def __truediv__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
     @overload

@@ -11,7 +11,7 @@ import inspect
 import typing
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Protocol, dataclass_transform
+from typing import TYPE_CHECKING, Protocol, dataclass_transform
 
 import attrs
 
@@ -72,16 +72,18 @@ class ModelMeta(type):
     ) -> None:
         super().__init__(name, bases, namespace)
 
-    def __getattr__(cls, name: str) -> object:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        info = cls.__trioorm__
-        if info is None:
-            raise UnknownColumn(
-                f"{cls.__name__} is abstract, so {cls.__name__}.{name} belongs to no table.\n"
-                "To fix it: ask a model that inherits from it and has a table."
-            )
-        raise unknown_column(info, name)
+    if not TYPE_CHECKING:  # type checkers must see misspelt columns as errors, not as whatever this would return
+
+        def __getattr__(cls, name: str) -> object:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            info = cls.__trioorm__
+            if info is None:
+                raise UnknownColumn(
+                    f"{cls.__name__} is abstract, so {cls.__name__}.{name} belongs to no table.\n"
+                    "To fix it: ask a model that inherits from it and has a table."
+                )
+            raise unknown_column(info, name)
 
 
 class _DeclaresTable(Protocol):

@@ -3,10 +3,11 @@
 import typing
 
 from trioorm.errors import QueryError
-from trioorm.expression.binding import bind, same_family
+from trioorm.expression.binding import accepts, check_aware, same_family, wrong_class
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
 from trioorm.expression.shape import PLACES, Shape
+from trioorm.expression.types import SqlType
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import unknown_column
@@ -50,7 +51,7 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
     of = field.column
     if isinstance(value, Expression):
         expression = typing.cast("Expression[object]", value)
-        if expression.sql_type is not field.type and not same_family(expression.sql_type, field.type):
+        if expression.sql_type is not field.type and not _assignable(expression.sql_type, field.type):
             kind = expression.sql_type.name if expression.sql_type is not None else "unknown"
             raise QueryError(f"{of} is {field.type.name} and would be set to {expression}, which is {kind}.\nTo fix it: cast() it.")
         return expression.operand(), expression.bind_values
@@ -67,4 +68,12 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
         )
     if type(value) is field.type.python and field.type.plain:
         return PLACES[field.type], (value,)
-    return bind(value, field.type, of=of)[0], (value,)
+    if not accepts(field.type, value):  # a number of another class would be rounded without a word
+        raise wrong_class(value, field.type, of=of)
+    check_aware(value, of=of)
+    return PLACES[field.type], (value,)
+
+
+def _assignable(given: SqlType | None, wanted: SqlType) -> bool:
+    """Whether an expression of one type may be stored in a column of another; PostgreSQL would round a fraction without a word."""
+    return same_family(given, wanted) and not (given is not None and wanted.python is int and given.python is not int)

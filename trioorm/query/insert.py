@@ -10,7 +10,7 @@ import functools
 import operator
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.binding import accepts, check_aware, wrong_class
@@ -27,9 +27,6 @@ from trioorm.query.write import Write
 
 M = TypeVar("M", bound=Model)
 
-Row: typing.TypeAlias = M | Mapping[str, object] | Mapping[Expression[object], object]
-"""What can be inserted: an object, or a mapping from attribute names or columns to values or expressions."""
-
 MOST_BIND_VALUES = 65_535
 """PostgreSQL counts them in sixteen bits."""
 
@@ -42,6 +39,7 @@ class Insert(Write, Generic[M]):
     def __init__(self, info: ModelInfo) -> None:
         self._info = info
         self._fields: tuple[FieldInfo, ...] | None = None
+        self._given: frozenset[FieldInfo] = frozenset()
         self._content: RowValues | UnnestedColumns = RowValues(())
         self._content_values: tuple[object, ...] = ()
         self._conflict: Conflict | None = None
@@ -55,8 +53,15 @@ class Insert(Write, Generic[M]):
         made.__dict__.update(changes)
         return made
 
+    # Overloads rather than a union: the key of a mapping is invariant, and a union hides from mypy which one is meant.
+    @overload
+    def values(self, *rows: M | Mapping[str, object]) -> "Insert[M]": ...
+    @overload
+    def values(self, *rows: Mapping[Expression[object], object]) -> "Insert[M]": ...
     def values(self, *rows: M | Mapping[str, object] | Mapping[Expression[object], object]) -> "Insert[M]":
         """The rows to insert: objects, or mappings from attribute names (or columns) to values or expressions.
+
+        A column that a mapping leaves out gets its `default` or `default_factory`, as an object would, else what the server puts there.
 
         Raises:
             QueryError: no rows, an object of another class, an unknown column, or a value whose class does not fit.
@@ -64,7 +69,7 @@ class Insert(Write, Generic[M]):
         """
         return self.values_from(rows)
 
-    def values_from(self, rows: Iterable[Row[M]]) -> "Insert[M]":
+    def values_from(self, rows: Iterable[M | Mapping[str, object] | Mapping[Expression[object], object]]) -> "Insert[M]":
         """As `values`, from anything that can be looped over."""
         given = rows if isinstance(rows, (list, tuple)) else list(rows)
         if self._fields is not None:
@@ -73,9 +78,12 @@ class Insert(Write, Generic[M]):
             raise QueryError("insert() was given no rows.\nTo fix it: leave the statement out when there is nothing to insert.")
         if not any(isinstance(row, Mapping) for row in given):
             fields, content, values = _from_objects(self._info, typing.cast("list[Model]", given))
+            said = frozenset(fields)
         else:
-            fields, content, values = _from_mappings(self._info, given)
-        return self._with(_fields=fields, _content=content, _content_values=values)
+            named = _named_rows(self._info, given)
+            said = frozenset([field for row in named for field in row])
+            fields, content, values = _from_named(self._info, [_with_defaults(self._info, row) for row in named])
+        return self._with(_fields=fields, _given=said, _content=content, _content_values=values)
 
     def on_conflict(self, *columns: Expression[object], constraint: str | None = None) -> "OnConflict[M]":
         """What to do with a row that exists already by these columns (which need a unique constraint) or this constraint.
@@ -105,6 +113,11 @@ class Insert(Write, Generic[M]):
             )
         return self._fields
 
+    @property
+    def given_fields(self) -> tuple[FieldInfo, ...]:
+        """Those of the inserted fields that the rows name, not those filled by a default."""
+        return tuple(field for field in self.inserted_fields if field in self._given)
+
     def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
         columns = tuple([field.name for field in self.inserted_fields])
         return InsertShape(self._info.source, columns, self._content, self._conflict, returning)
@@ -126,10 +139,18 @@ class OnConflict(Generic[M]):
         """Leave the row that exists as it is. It is not among the rows returned."""
         return self._insert.with_conflict(Conflict(self._columns, self._constraint, (), ()), ())
 
+    @overload
+    def do_update(
+        self, *columns: Expression[object], set: Mapping[str, object] = ..., where: Expression[bool | None] | None = ...
+    ) -> Insert[M]: ...
+    @overload
+    def do_update(
+        self, *columns: Expression[object], set: Mapping[Expression[object], object], where: Expression[bool | None] | None = ...
+    ) -> Insert[M]: ...
     def do_update(
         self,
         *columns: Expression[object],
-        set: Mapping[Expression[object], object] | Mapping[str, object] | None = None,
+        set: Mapping[str, object] | Mapping[Expression[object], object] | None = None,
         where: Expression[bool | None] | None = None,
     ) -> Insert[M]:
         """Change the row that exists.
@@ -148,7 +169,7 @@ class OnConflict(Generic[M]):
             raise QueryError("do_update() needs to know which conflict is meant.\nTo fix it: on_conflict(User.email).do_update(...).")
         fields = [field_named(info, column, "do_update()") for column in columns]
         if not columns and not set:
-            fields = [field for field in self._insert.inserted_fields if field.name not in self._columns and not field.primary_key]
+            fields = [field for field in self._insert.given_fields if field.name not in self._columns and not field.primary_key]
         excluded = info.source._replace(alias="excluded")
         assignments = [Assignment(field.name, field.column.of(excluded).shape) for field in fields]
         values: tuple[object, ...] = ()
@@ -247,7 +268,7 @@ def _check_cell(field: FieldInfo, cell: object) -> None:
         check_aware(cell, of=field.column)
 
 
-def _from_mappings(info: ModelInfo, rows: Sequence[object]) -> _Content:
+def _named_rows(info: ModelInfo, rows: Sequence[object]) -> list[dict[FieldInfo, object]]:
     named: list[dict[FieldInfo, object]] = []
     for row in rows:
         if isinstance(row, Mapping):
@@ -261,6 +282,33 @@ def _from_mappings(info: ModelInfo, rows: Sequence[object]) -> _Content:
             raise QueryError(
                 f"insert({info.model.__name__}) was given {type(row).__qualname__}.\nTo fix it: give objects of the model or mappings."
             )
+    return named
+
+
+def _with_defaults(info: ModelInfo, row: dict[FieldInfo, object]) -> dict[FieldInfo, object]:
+    """The row with the model's own defaults where it leaves columns out.
+
+    Raises:
+        QueryError: a column that must have a value has none from anywhere.
+    """
+    whole = dict(row)
+    for field in info.writable:
+        if field in row:
+            continue
+        said = field.declaration
+        if said.default_factory is not None:
+            whole[field] = said.default_factory()
+        elif said.default is not UNSET:
+            whole[field] = said.default
+        elif not field.nullable and not field.filled_by_server:
+            raise QueryError(
+                f"A row for {info.model.__name__} has no {field.attribute}, which has no default and is never NULL.\n"
+                f"To fix it, one of:\n  1. give it: values({{..., {field.attribute!r}: ...}})\n  2. declare a default: column(default=...)"
+            )
+    return whole
+
+
+def _from_named(info: ModelInfo, named: list[dict[FieldInfo, object]]) -> _Content:
     fields = tuple(field for field in info.writable if any(field in row for row in named))
     shapes: list[tuple[Shape, ...]] = []
     values: list[object] = []
