@@ -1,6 +1,7 @@
 """A server lives exactly as long as somebody uses it: owners that are killed, that fork, that share a folder."""
 
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -296,6 +297,7 @@ def test_a_link_to_somebody_elses_folder_is_not_followed(tmp_path: Path, short_f
     (folder / "outside").symlink_to(short_folder)
     with running_server(folder) as server:
         assert short_folder not in server.socket_directory.parents
+        shutil.rmtree(server.socket_directory.parent)
         (folder / "outside").unlink()
         (folder / "outside").symlink_to(short_folder)
     assert (short_folder / "precious").exists()

@@ -44,12 +44,14 @@ class Membership:
         folder: the server's folder.
         options: what this user asked for.
         port: the server's port number, which also names its unix socket.
+        socket_directory: where that socket lies.
     """
 
     def __init__(self, folder: Folder, options: ServerOptions) -> None:
         self.folder = folder
         self.options = options
         self.port = 5432
+        self.socket_directory = folder.path / "socket"
         self._watchdogs: list[int] = []
         self._owners_lock: int | None = folder.open_lock("owners.lock")
         self._process = os.getpid()
@@ -183,6 +185,7 @@ class Membership:
         """Take over what another process chose when it started the server, and refuse when this contradicts our own options."""
         lines = (self.folder.data / "postmaster.pid").read_text(encoding="utf-8").split("\n")
         self.port = int(lines[3])
+        self.socket_directory = Path(lines[4])
         listens = bool(lines[5].strip())
         if self.options.tcp and (not listens or self.options.port not in (None, self.port)):
             found = f"on TCP port {self.port}" if listens else "without TCP"

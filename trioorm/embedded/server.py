@@ -43,7 +43,7 @@ class _ServerHandle:
     @property
     def socket_directory(self) -> Path:
         """The folder of the unix socket, as `host=` wants it."""
-        return self._membership.folder.socket_directory()
+        return self._membership.socket_directory
 
     @property
     def port(self) -> int:
