@@ -155,6 +155,16 @@ async def test_two_runs_at_once_do_not_meet(dsn: str) -> None:
         assert await other.fetch_all(select(Genre)) == []
 
 
+async def test_tables_of_the_same_names_are_left_alone(dsn: str) -> None:
+    async with open_database(dsn) as mine:
+        await mine.create_schema(*MODELS)
+        await mine.insert(Genre(id=1, name="Noir"))
+        async with open_in_own_schema(dsn) as db:
+            await loaded(db, small_catalogue())
+        assert [genre.name for genre in await mine.fetch_all(select(Genre))] == ["Noir"]
+        assert await mine.fetch_value(select(count()).from_(Film)) == 0
+
+
 async def test_the_schema_goes_when_the_block_fails(dsn: str) -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_in_own_schema(dsn) as db:
