@@ -23,7 +23,7 @@ from trioorm.transaction.inside import blocks_within, enter_block, restore_block
 from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among
 from trioorm.transaction.turns import Turns
 from trioorm.wire import OnCancel, Step, command
-from trioorm.wire.interrupt import Held, after_cleanup
+from trioorm.wire.interrupt import Held, Shield, after_cleanup
 
 __all__ = ["Scope"]
 
@@ -63,6 +63,7 @@ class Scope(ABC):
         self.cleanup_timeout_seconds = cleanup_timeout_seconds
         self.turns = Turns()
         self._state = _State.NEW
+        self._has_last_turn = False
         self._connection: Connection | None = None
         # The error that put the transaction in error, to be named instead of the server's "current transaction is aborted".
         self.first_error: BaseException | None = None
@@ -253,9 +254,11 @@ class Scope(ABC):
             if failure is None and not cancelled_itself:
                 failure = await self._finish_well()
             if failure is not None or cancelled_itself:
-                held = await self._roll_back()
+                held = await self._undo()
         finally:
             self._give_connection_back()
+            if self._has_last_turn:
+                self.turns.give()  # those in line learn that the block has ended
         failure = after_cleanup(failure, held)
         if failure is None and cancelled_itself:
             failure = TransactionRolledBack(
@@ -279,6 +282,7 @@ class Scope(ABC):
         """Make the block's work take effect; why it could not, and must be rolled back, else None."""
         try:
             await checkpoint_if_cancelled()
+            await self._take_last_turn()
         except BaseException as cancelled:
             return cancelled
         status = self.connection_status
@@ -300,12 +304,39 @@ class Scope(ABC):
             return rolled_back
         return await self._make_effective()
 
+    async def _take_last_turn(self) -> bool:
+        """Wait for the statement of a task that is no child of the block and is still under way; later ones are refused."""
+        await self.turns.take()
+        self._has_last_turn = True
+        return True
+
+    async def _undo(self) -> Held:
+        """Roll back, with the turn, or close the connection if the turn does not come in time."""
+        held: Held = None
+        if not self._has_last_turn:
+            with Shield(self.cleanup_timeout_seconds) as shield:
+                await shield.wait(self._take_last_turn)
+            held = shield.held
+        if self._connection is None or self._connection.closed:
+            return held
+        if not self._has_last_turn:
+            self._connection.close_nowait()
+            return held
+        return await self._roll_back(self._connection) or held
+
+    def ended_by_text(self) -> TransactionClosed:
+        """The error for a COMMIT, ROLLBACK or the like that somebody ran as a statement inside the block."""
+        return TransactionClosed(
+            f"a statement inside {self.name} ended its transaction (COMMIT, ROLLBACK or the like as text).\n"
+            "What came before may be written, and what comes after is not protected.\nTo fix it: let the block end the transaction; to roll back, raise an exception."
+        )
+
     @abstractmethod
     async def _make_effective(self) -> BaseException | None:
         """COMMIT or RELEASE; the error that stands for the block if it did not take effect."""
 
     @abstractmethod
-    async def _roll_back(self) -> Held:
+    async def _roll_back(self, connection: Connection) -> Held:
         """Undo the block's work, under a shield and within the cleanup budget; what came meanwhile and comes only once."""
 
 

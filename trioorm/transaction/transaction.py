@@ -13,7 +13,7 @@ from typing import Literal
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, TransactionClosed, TransactionRolledBack
+from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, TransactionRolledBack
 from trioorm.pool import Lease, Pool
 from trioorm.transaction.runner import Connection, failure_among
 from trioorm.transaction.scope import Scope
@@ -90,7 +90,7 @@ class TransactionScope(Scope):
         if self.connection_status != _IDLE:
             return []
         if self._begun:
-            raise self._ended_by_text()
+            raise self.ended_by_text()
         return [self._begin]
 
     def opened(self, results: Sequence[PGresult]) -> None:
@@ -98,17 +98,11 @@ class TransactionScope(Scope):
         if self.connection_status != _IDLE:
             self._begun = True
 
-    def _ended_by_text(self) -> TransactionClosed:
-        return TransactionClosed(
-            f"a statement inside {self.name} ended it (COMMIT, ROLLBACK or the like as text), so what came before may be written, "
-            "and what comes after is not protected.\nTo fix it: let the block end the transaction; to roll back, raise an exception."
-        )
-
     async def _make_effective(self) -> BaseException | None:
         connection = self._connection
         assert connection is not None, "the block is open"
         if connection.is_idle:
-            return self._ended_by_text() if self._begun else None
+            return self.ended_by_text() if self._begun else None
         seconds = self._pool.settings.commit_timeout_seconds
         try:
             results = await connection.fly([_COMMIT], on_cancel=OnCancel.FINISH, seconds=seconds)
@@ -127,10 +121,8 @@ class TransactionScope(Scope):
             )
         return None
 
-    async def _roll_back(self) -> Held:
-        connection = self._connection
-        assert connection is not None, "the block is open"
-        if connection.is_idle or connection.closed:
+    async def _roll_back(self, connection: Connection) -> Held:
+        if connection.is_idle:
             return None
         _, held = await connection.fly_shielded([_ROLLBACK], seconds=self.cleanup_timeout_seconds)
         return held
@@ -175,6 +167,8 @@ class SavepointScope(Scope):
     def opening(self) -> list[Step]:
         """See `Scope.opening`."""
         if self._established:
+            if self.connection_status == _IDLE:
+                raise self.ended_by_text()
             return []
         steps = [*self._outer.opening(), command(f'SAVEPOINT "{self._sql_name}"'.encode())]
         self._opening_count = len(steps)
@@ -191,6 +185,8 @@ class SavepointScope(Scope):
         assert connection is not None, "the block is open"
         if not self._established:
             return None
+        if connection.is_idle:
+            return self.ended_by_text()
         release = command(f'RELEASE "{self._sql_name}"'.encode())
         try:
             results = await connection.fly([release], on_cancel=OnCancel.FINISH, seconds=self.cleanup_timeout_seconds)
@@ -198,10 +194,8 @@ class SavepointScope(Scope):
             return lost
         return failure_among([release], results)
 
-    async def _roll_back(self) -> Held:
-        connection = self._connection
-        assert connection is not None, "the block is open"
-        if not self._established or connection.closed:
+    async def _roll_back(self, connection: Connection) -> Held:
+        if not self._established or connection.is_idle:
             return None
         steps = [command(f'ROLLBACK TO "{self._sql_name}"'.encode()), command(f'RELEASE "{self._sql_name}"'.encode())]
         _, held = await connection.fly_shielded(steps, seconds=self.cleanup_timeout_seconds)
