@@ -34,14 +34,15 @@ from trioorm.expression.shape import (
 )
 from trioorm.expression.types import SqlType
 
-OR, AND, NOT, IS, COMPARISON, LIKE, OTHER, SUM, PRODUCT, SIGN, CAST, ATOM = range(12)
-"""How strongly operators bind, the weakest first."""
+OR, AND, NOT, COMPARISON, OTHER, SUM, PRODUCT, SIGN, CAST, ATOM = range(10)
+"""How strongly operators bind, the weakest first. PostgreSQL ranks IS, comparisons and LIKE; readers seldom know how, so here one inside
+another always stands in parentheses."""
 
 _STRENGTH = {
     "OR": OR, "AND": AND,
     "=": COMPARISON, "<>": COMPARISON, "<": COMPARISON, "<=": COMPARISON, ">": COMPARISON, ">=": COMPARISON,
-    "IS DISTINCT FROM": IS, "IS NOT DISTINCT FROM": IS,
-    "LIKE": LIKE, "ILIKE": LIKE, "NOT LIKE": LIKE, "NOT ILIKE": LIKE,
+    "IS DISTINCT FROM": COMPARISON, "IS NOT DISTINCT FROM": COMPARISON,
+    "LIKE": COMPARISON, "ILIKE": COMPARISON, "NOT LIKE": COMPARISON, "NOT ILIKE": COMPARISON,
     "||": OTHER, "@>": OTHER, "&&": OTHER,
     "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "%": PRODUCT,
 }  # fmt: skip
@@ -128,13 +129,13 @@ class ExpressionRenderer:
             case Prefix(operator, operand):
                 return f"{operator}{self(operand, SIGN + 1)}", SIGN  # a second sign goes in parentheses: "--" begins a comment
             case Postfix(operand, operator):
-                return f"{self(operand, IS + 1)} {operator}", IS
+                return f"{self(operand, COMPARISON + 1)} {operator}", COMPARISON
             case Between(operand, low, high):
-                return f"{self(operand, LIKE + 1)} BETWEEN {self(low, LIKE + 1)} AND {self(high, LIKE + 1)}", LIKE
+                return f"{self(operand, COMPARISON + 1)} BETWEEN {self(low, COMPARISON + 1)} AND {self(high, COMPARISON + 1)}", COMPARISON
             case Quantified(operand, operator, quantifier, array):
                 return f"{self(operand, COMPARISON + 1)} {operator} {quantifier} ({self(array)})", COMPARISON
             case InSubquery(operand, negated, statement):
-                return f"{self(operand, LIKE + 1)} {'NOT IN' if negated else 'IN'} ({self.statement(statement)})", LIKE
+                return f"{self(operand, COMPARISON + 1)} {'NOT IN' if negated else 'IN'} ({self.statement(statement)})", COMPARISON
             case Exists(statement):
                 return f"EXISTS ({self.statement(statement)})", ATOM
             case Subquery(statement):

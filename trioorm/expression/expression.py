@@ -179,12 +179,12 @@ class Expression(Selectable[T_co]):
         _require_container(self, "contains")
         return _compare(self, "@>", part)
 
-    def overlaps(self: "Expression[list[S]] | Expression[list[S] | None]", other: "list[S] | Expression[list[S]]") -> "Expression[bool]":
+    def overlaps(self: "Expression[list[S] | None]", other: "list[S] | Expression[list[S]]") -> "Expression[bool]":
         """Whether two arrays have an element in common (`&&`)."""
         _require_container(self, "overlaps")
         return _compare(self, "&&", other)
 
-    def has(self: "Expression[list[S]] | Expression[list[S] | None]", element: "S | Expression[S]") -> "Expression[bool]":
+    def has(self: "Expression[list[S] | None]", element: "S | Expression[S]") -> "Expression[bool]":
         """Whether an element is in the array."""
         array = self.sql_type
         if array is None or array.element is None:

@@ -1,0 +1,221 @@
+"""What type checkers say of uses of the library: right ones have the right type, wrong ones are refused, by mypy and by pyright.
+
+Each checker runs once, over a module made of the lines below; the line numbers of its errors say which uses it refused.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import trioorm
+
+ROOT = Path(trioorm.__file__).resolve().parent.parent
+
+HEADER = """\
+import datetime
+import decimal
+import enum
+from typing import assert_type
+from trioorm.expression import *
+from trioorm.model import UNSET, Model, column
+from trioorm.query import *
+
+class Status(enum.Enum):
+    OPEN = "open"
+
+class Base(Model, abstract=True):
+    id: Column[int] = column(primary_key=True, generated=True)
+
+class User(Base, table="users"):
+    name: Column[str]
+    age: Column[int] = column(check=lambda age: age >= 0)
+    email: Column[str | None] = column(default=None, unique=True)
+    created_at: Column[datetime.datetime] = column(server_default=now())
+
+class Order(Model, table="orders"):
+    id: Column[int] = column(primary_key=True, generated=True, default=UNSET)
+    user_id: Column[int | None] = column(default=None, references=lambda: User.id)
+    total: Column[decimal.Decimal] = column(default=decimal.Decimal(0))
+    tags: Column[list[str]] = column(default_factory=list)
+    status: Column[Status] = column(default=Status.OPEN)
+    weight: Column[float] = column(default=1)
+    twice: Column[decimal.Decimal] = column(generated_as=lambda: Order.total + Order.total)
+
+class Point(Model, table="points", frozen=True):
+    x: Column[int] = column(primary_key=True)
+    y: Column[int] = column(primary_key=True)
+
+user = User(name="Ada", age=36)
+"""
+
+RIGHT = """\
+User(name="Ada", age=36, email="ada@x")
+Order(id=5)
+Order()
+hash(Point(x=1, y=2))
+assert_type(user.age, int)
+assert_type(user.email, str | None)
+assert_type(user.id, int)
+assert_type(User.age, Column[int])
+assert_type(User.age > 18, Expression[bool])
+assert_type(User.age == 18, Expression[bool])
+assert_type(User.email == "x", Expression[bool])
+assert_type(User.id == Order.user_id, Expression[bool])
+assert_type(Order.user_id == User.id, Expression[bool])
+assert_type((User.age > 18) & ~(User.name == "x") | User.email.is_null(), Expression[bool])
+assert_type(User.age.in_([1, 2]), Expression[bool])
+assert_type(User.age.in_(select(User.age)), Expression[bool])
+assert_type(User.id.in_(select(Order.user_id)), Expression[bool])
+assert_type(User.age > select(User.age), Expression[bool])
+assert_type(Order.status == Status.OPEN, Expression[bool])
+assert_type(Order.weight > 1, Expression[bool])
+assert_type(Order.tags.has("x"), Expression[bool])
+assert_type(Order.tags.contains(["x"]), Expression[bool])
+assert_type(User.age + 1, Expression[int])
+assert_type(1 + User.age, Expression[int])
+assert_type(Order.user_id + 1, Expression[int | None])
+assert_type(User.age + Order.user_id, Expression[int | None])
+assert_type(Order.total * User.age, Expression[decimal.Decimal])
+assert_type(Order.total * 2, Expression[decimal.Decimal])
+assert_type(now() - datetime.timedelta(days=1), Expression[datetime.datetime])
+assert_type(now() - User.created_at, Expression[datetime.timedelta])
+assert_type(count(), Expression[int])
+assert_type(sum_(User.age), Expression[int | None])
+assert_type(sum_(Order.total), Expression[decimal.Decimal | None])
+assert_type(avg(User.age), Expression[decimal.Decimal | None])
+assert_type(avg(Order.weight), Expression[float | None])
+assert_type(max_(User.name), Expression[str | None])
+assert_type(min_(Order.user_id), Expression[int | None])
+assert_type(coalesce(User.email, "none"), Expression[str])
+assert_type(coalesce(User.email, User.name), Expression[str])
+assert_type(lower(User.email), Expression[str | None])
+assert_type(func.length(User.name, returns=int), Expression[int])
+assert_type(cast(User.age, str), Expression[str])
+assert_type(literal(5), Expression[int])
+assert_type(User.age.as_("years"), Expression[int])
+assert_type(select(User), Select[User])
+assert_type(select(User).where(User.age > 1).order_by(User.age.desc()).limit(1), Select[User])
+assert_type(select(User.id), Select[int])
+assert_type(select(User.id, User.email), Select[tuple[int, str | None]])
+assert_type(select(User, optional(Order)), Select[tuple[User, Order | None]])
+assert_type(select(User.id, optional(Order.total)), Select[tuple[int, decimal.Decimal | None]])
+ten = select(User, Order, User.id, User.name, User.age, User.email, Order.id, Order.tags, count(), now())
+assert_type(ten, Select[tuple[User, Order, int, str, int, str | None, int, list[str], int, datetime.datetime]])
+assert_type(alias(User, "u").age, Column[int])
+assert_type(select(alias(User, "u")), Select[User])
+assert_type(insert(User), Insert[User])
+assert_type(insert(User).values(user).returning(User), Returning[User])
+assert_type(insert(User).values({"name": "x"}).returning(User.id, User.name), Returning[tuple[int, str]])
+assert_type(insert(User).values(user).on_conflict(User.email).do_nothing(), Insert[User])
+insert(User).values(user).on_conflict(User.email).do_update(set={User.age: excluded(User).age})
+assert_type(update(User).set(User.age, User.age + 1).where(User.id == 1), Update[User])
+update(Order).set(Order.user_id, None)
+update(Order).set(Order.user_id, User.id)
+update(User).set(User.created_at, now())
+update(User).set({User.age: 3, User.name: "x"}).set({"email": None})
+assert_type(update(User).set(User.age, 1).everywhere().returning(User.age), Returning[int])
+assert_type(delete(User).where(User.id == 1), Delete[User])
+assert_type(sql("SELECT 1").returns(int), TypedSql[int])
+assert_type(sql("SELECT 1").returns(User), TypedSql[User])
+assert_type(sql("SELECT 1").returns(int, str), TypedSql[tuple[int, str]])
+select(User).where(sql("age > {x}", x=1))
+user.age = 3
+user.email = None
+"""
+
+WRONG = """\
+User(name="Ada", age="x")
+User(name="Ada")
+User("Ada", 36)
+User(name="Ada", age=36, agee=1)
+User(name=None, age=36)
+Point(x=1, y=2).x = 3
+user.age = "x"
+user.name = None
+user.nmae
+User.agee
+alias(User, "u").agee
+User.age > "x"
+select(User).where(User.age == "x")
+select(User).where(User.email == None)
+select(User).where(User.age == None)
+User.id == User.name
+User.age > User.name
+User.age > select(User.name)
+User.age.in_(["x"])
+User.age.in_(select(User.name))
+User.age.between("a", "b")
+User.age.like("x")
+User.age + "x"
+User.age & User.age
+~User.age
+User.name.has("x")
+Order.tags.has(1)
+Order.status == "open" or select(User).where(Order.status == "open")
+select(User).where(User.age)
+select(User).where(True)
+select(User).where(user.age > 3)
+select(User).order_by("age")
+select(user)
+select()
+select(User).limit("x")
+select(User).join(Order)
+select(User).left_join("orders", User.id == 1)
+update(User).set(User.age, "x")
+update(User).set(User.age, None)
+update(User).set(User.age, User.email)
+insert(User).values(Order())
+insert(int)
+alias(Order(), "o")
+sum_("x")
+Status.OPEN > User.age
+default_wrong: Column[int] = column(default="x")
+check_wrong: Column[int] = column(check=lambda age: age > "x")
+"""
+
+
+def _module() -> tuple[str, range, range]:
+    """The module, and the line numbers of its right and of its wrong uses."""
+    first = HEADER.count("\n") + 1
+    middle = first + RIGHT.count("\n")
+    return HEADER + RIGHT + WRONG, range(first, middle), range(middle, middle + WRONG.count("\n"))
+
+
+def _assert_refused(errors: dict[int, str]) -> None:
+    """Errors stand on all wrong lines and on no others."""
+    text, _, wrong = _module()
+    lines = text.split("\n")
+    accepted = [lines[number - 1] for number in wrong if number not in errors]
+    assert not accepted, "wrong uses that were accepted:\n" + "\n".join(accepted)
+    refused = [f"{lines[number - 1]}\n    {message}" for number, message in sorted(errors.items()) if number not in wrong]
+    assert not refused, "right uses that were refused:\n" + "\n".join(refused)
+
+
+def test_mypy_accepts_right_uses_and_refuses_wrong_ones(tmp_path: Path) -> None:
+    path = tmp_path / "uses.py"
+    path.write_text(_module()[0])
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-pretty", "--cache-dir", str(tmp_path / "cache"), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "MYPYPATH": str(ROOT)}, check=False)
+    errors: dict[int, str] = {}
+    for line in done.stdout.splitlines():
+        file, _, rest = line.partition(":")
+        number, _, message = rest.partition(": ")
+        if file == "uses.py" and message.startswith("error:") and number.isdigit():
+            errors.setdefault(int(number), message)
+    assert done.returncode == 1, done.stdout + done.stderr
+    _assert_refused(errors)
+
+
+def test_pyright_accepts_right_uses_and_refuses_wrong_ones(tmp_path: Path) -> None:
+    (tmp_path / "uses.py").write_text(_module()[0])
+    # Expressions whose value is unused, and wildcard imports, are this test's own way of writing.
+    own_way = {"reportUnusedExpression": False, "reportWildcardImportFromLibrary": False, "reportUnusedCoroutine": False}
+    settings = {"include": ["uses.py"], "extraPaths": [str(ROOT)], "typeCheckingMode": "standard", **own_way}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    report = json.loads(done.stdout)
+    found = [item for item in report["generalDiagnostics"] if item["severity"] == "error"]
+    _assert_refused({item["range"]["start"]["line"] + 1: item["message"] for item in found})
