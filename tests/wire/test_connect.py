@@ -12,15 +12,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from tests.wire.witness import Witness, works
-from trioorm.embedded import Server, ServerOptions, running_server
+from trioorm.embedded import Server
 from trioorm.errors import AuthenticationFailed, ConnectFailed, UsageError
 from trioorm.wire import AnyIOConnection
-
-
-@pytest.fixture(scope="module")
-def tcp_server() -> Iterator[Server]:
-    with running_server(options=ServerOptions(tcp=True)) as server:
-        yield server
 
 
 @pytest.fixture
@@ -104,14 +98,14 @@ async def test_takes_the_next_host_when_the_first_is_down(dsn: str, closed_port:
         assert await works(connection)
 
 
-async def test_connects_over_tcp_with_a_password(tcp_server: Server) -> None:
-    async with await AnyIOConnection.connect(tcp_server.conninfo(tcp=True)) as connection:
+async def test_connects_over_tcp_with_a_password(rough_server: Server) -> None:
+    async with await AnyIOConnection.connect(rough_server.conninfo(tcp=True)) as connection:
         assert connection.pgconn.used_password
         assert await works(connection)
 
 
-async def test_a_wrong_password_is_refused_without_being_told(tcp_server: Server) -> None:
-    address = make_conninfo(tcp_server.conninfo(tcp=True), password="swordfish-4711")
+async def test_a_wrong_password_is_refused_without_being_told(rough_server: Server) -> None:
+    address = make_conninfo(rough_server.conninfo(tcp=True), password="swordfish-4711")
     with pytest.raises(AuthenticationFailed, match="To fix it: check the user, the password") as failure:
         await AnyIOConnection.connect(address)
     assert not failure.value.safe_to_retry
@@ -119,10 +113,10 @@ async def test_a_wrong_password_is_refused_without_being_told(tcp_server: Server
     _assert_untold("swordfish", failure.value)
 
 
-async def test_a_missing_password_is_refused(tcp_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_password_is_refused(rough_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSFILE", "/nonexistent")
     with pytest.raises(AuthenticationFailed):
-        await AnyIOConnection.connect(_address(hosts="127.0.0.1", ports=str(tcp_server.port)))
+        await AnyIOConnection.connect(_address(hosts="127.0.0.1", ports=str(rough_server.port)))
 
 
 async def test_a_missing_database_is_named(server_dsn: str) -> None:
@@ -136,7 +130,7 @@ async def test_a_missing_role_is_named(server_dsn: str) -> None:
         await AnyIOConnection.connect(make_conninfo(server_dsn, user="nobody at all"))
 
 
-async def test_a_host_name_is_looked_up_beside_the_event_loop(tcp_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_name_is_looked_up_beside_the_event_loop(rough_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lookup stands still until the event loop has gone on: were it made on the loop, it would stand for ever."""
     loop_went_on = threading.Event()
     look_up = socket.getaddrinfo
@@ -146,7 +140,7 @@ async def test_a_host_name_is_looked_up_beside_the_event_loop(tcp_server: Server
         return look_up(host, port, proto=proto, type=type)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow_look_up)
-    address = make_conninfo(tcp_server.conninfo(tcp=True), host="localhost")
+    address = make_conninfo(rough_server.conninfo(tcp=True), host="localhost")
     connected = False
 
     async def connect() -> None:
@@ -181,10 +175,11 @@ async def test_a_scope_ends_connecting_at_once(black_hole: int) -> None:
         assert scope.cancelled_caught
 
 
-async def test_a_full_server_says_so_and_may_be_asked_again(own_server: Server) -> None:
-    with psycopg.connect(own_server.conninfo(), autocommit=True) as connection:
+async def test_a_full_server_says_so_and_may_be_asked_again(rough_server: Server) -> None:
+    with psycopg.connect(rough_server.conninfo(), autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS guest")
         connection.execute("CREATE ROLE guest LOGIN CONNECTION LIMIT 1")
-    address = make_conninfo(own_server.conninfo(), user="guest")
+    address = make_conninfo(rough_server.conninfo(), user="guest")
     async with await AnyIOConnection.connect(address):
         with pytest.raises(ConnectFailed, match="too many connections") as failure:
             await AnyIOConnection.connect(address)

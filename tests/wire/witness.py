@@ -42,10 +42,10 @@ class Witness:
         """End a session from the server's side, and wait until it is gone."""
         assert self.value("SELECT pg_terminate_backend(%s, 5000)", pid) is True
 
-    def becomes_true(self, question: LiteralString, *, within_seconds: float) -> bool:
+    def becomes_true(self, question: LiteralString, *values: object, within_seconds: float) -> bool:
         """Ask again and again for a bounded time, standing still."""
         deadline = time.monotonic() + within_seconds
-        while not (answer := self.value(question) is True) and time.monotonic() < deadline:
+        while not (answer := self.value(question, *values) is True) and time.monotonic() < deadline:
             time.sleep(0.005)
         return answer
 
