@@ -8,7 +8,7 @@ What is named here is the public face, together with the rooms that are useful a
 `trioorm.embedded` (servers of one's own), `trioorm.testing` and `trioorm.errors`.
 """
 
-from trioorm.database import Database, Savepoint, Transaction, open_database
+from trioorm.database import Database, Savepoint, Transaction, Verbs, open_database
 from trioorm.errors import (
     AuthenticationFailed,
     BindError,
@@ -131,6 +131,7 @@ __all__ = [
     "TrioormError",
     "UniqueViolation",
     "Unset",
+    "Verbs",
     "alias",
     "and_",
     "array_of",

@@ -2,5 +2,6 @@
 
 from trioorm.database.database import Database, open_database
 from trioorm.database.transaction import Savepoint, Transaction
+from trioorm.database.verbs import Verbs
 
-__all__ = ["Database", "Savepoint", "Transaction", "open_database"]
+__all__ = ["Database", "Savepoint", "Transaction", "Verbs", "open_database"]

@@ -15,7 +15,7 @@ from psycopg.pq import Format
 from trioorm.database.codecs import MISFITS, Packer, binary_packer_for, framed, misfit
 from trioorm.errors import QueryError
 from trioorm.expression import quote_identifier
-from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, model_of
+from trioorm.model import UNSET, FieldInfo, Model, model_of
 from trioorm.transaction import Runner
 from trioorm.wire import CopyIn, OnCancel, Statement, Step, after_cleanup
 
@@ -37,7 +37,7 @@ async def copy_objects(
         if first is None:
             await checkpoint()
             return 0
-        fields = _fields_to_send(model_of(model), first)
+        fields = _fields_to_send(model, first)
         encoder = _RowEncoder(model, fields, await _packers(runner, fields))
         async with runner.hold("a COPY") as connection:
             copy = CopyIn(connection, encoder.statement)
@@ -84,9 +84,15 @@ async def _iterate(objects: Iterable[M] | AsyncIterable[M]) -> AsyncGenerator[M]
             yield item
 
 
-def _fields_to_send(info: ModelInfo, example: Model) -> list[FieldInfo]:
+def _fields_to_send(model: type[Model], first: Model) -> list[FieldInfo]:
     """The columns of the COPY: those that the first object sets. What the server is to fill is left out in all rows."""
-    return [field for field in info.writable if getattr(example, field.attribute) is not UNSET]
+    if type(first) is not model:
+        raise _other_class(model, first)
+    return [field for field in model_of(model).writable if getattr(first, field.attribute) is not UNSET]
+
+
+def _other_class(model: type[Model], row: Model) -> QueryError:
+    return QueryError(f"copy_in of {model.__qualname__} met a {type(row).__qualname__}.\nTo fix it: one class for each copy_in.")
 
 
 async def _packers(runner: Runner, fields: Sequence[FieldInfo]) -> list[Packer]:
@@ -110,6 +116,7 @@ class _RowEncoder:
     def __init__(self, model: type[Model], fields: Sequence[FieldInfo], packers: Sequence[Packer]) -> None:
         self._model = model
         self._read = _reader([field.attribute for field in fields])
+        self._left_out = [field.attribute for field in model_of(model).writable if field not in fields]
         self._types = [field.type for field in fields]
         self._packers = packers
         self._framed = [framed(packer) for packer in packers]
@@ -121,7 +128,7 @@ class _RowEncoder:
         """One object as bytes.
 
         Raises:
-            QueryError: it is of another class, or leaves out a column that the first one set.
+            QueryError: it is of another class, or sets other columns than the first one.
             BindError: a value does not fit.
         """
         if type(row) is not self._model:
@@ -133,12 +140,16 @@ class _RowEncoder:
             cells = [_NULL if value is None else pack(value) for pack, value in zip(self._framed, values, strict=True)]
         except MISFITS:
             if UNSET in values:
-                raise QueryError(
-                    "copy_in met an object that leaves a column unset which the first object sets.\n"
-                    "A COPY has the same columns in every row. To fix it: set the column in all objects or in none."
-                ) from None
+                raise _ragged() from None
             raise misfit(self._packers, values, self._types) from None
         return self._count + b"".join(cells)
+
+
+def _ragged() -> QueryError:
+    return QueryError(
+        "copy_in met an object that sets other columns than the first object, which decides what is sent.\n"
+        "A COPY has the same columns in every row. To fix it: set a column in all objects or leave it unset in all, or use insert_many."
+    )
 
 
 def _reader(attributes: Sequence[str]) -> Callable[[object], tuple[object, ...]]:

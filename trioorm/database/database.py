@@ -7,7 +7,7 @@ asks for one; leaving it ends all of them within a bound. There is no global reg
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from trioorm.database.plan import PlanCache
 from trioorm.database.transaction import Transaction
@@ -128,6 +128,14 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
         self._configure = configure
         self._stack = AsyncExitStack()
         self._entered = False
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if hasattr(Database, name):
+            raise UsageError(
+                f"open_database(...).{name}: the database is not open yet.\n"
+                f"To fix it: async with open_database(...) as db: await db.{name}(...)."
+            )
+        raise AttributeError(f"open_database has no attribute {name!r}")
 
     async def __aenter__(self) -> Database:
         if self._entered:

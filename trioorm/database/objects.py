@@ -11,11 +11,25 @@ from trioorm.expression import Column, Expression, and_
 from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, model_of
 from trioorm.query import Delete, Insert, Statement, delete, insert, select, update
 
-__all__ = ["delete_object", "insert_objects", "select_by_key", "update_object", "upsert_object"]
+__all__ = ["delete_object", "insert_objects", "must_be_object", "select_by_key", "update_object", "upsert_object"]
 
 M = TypeVar("M", bound=Model)
 
 _MOST_BIND_VALUES = 65_535
+
+
+def must_be_object(given: M, verb: str) -> M:
+    """Refuse what is no object of a model, such as the model itself.
+
+    Raises:
+        QueryError: it is none.
+    """
+    candidate: object = given  # callers without a type checker give anything
+    if isinstance(candidate, Model):
+        return given
+    shown = f"the class {candidate.__qualname__}" if isinstance(candidate, type) else f"a {type(candidate).__qualname__}"
+    name = candidate.__qualname__ if isinstance(candidate, type) else "User"
+    raise QueryError(f"{verb}() takes an object of a model, not {shown}.\nTo fix it: {verb}({name}(...)).")
 
 
 def select_by_key(model: type[M], key: tuple[object, ...]) -> Statement[M]:

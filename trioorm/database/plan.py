@@ -14,6 +14,7 @@ from psycopg.pq.abc import PGresult
 from trioorm.compiler import Compiled, compile_statement, shape_and_values
 from trioorm.database.codecs import Packer, pack_values, packer_for
 from trioorm.database.hydrate import RowReader
+from trioorm.errors import QueryError
 from trioorm.query import Statement
 from trioorm.wire import Statement as WireStatement
 from trioorm.wire import Step
@@ -87,6 +88,11 @@ class PlanCache:
         Raises:
             QueryError: the statement cannot be compiled; the text says why and how to fix it.
         """
+        if not isinstance(statement, Statement):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+            raise QueryError(
+                f"a statement was expected, not a {type(statement).__qualname__}.\n"
+                'To fix it: build one with select, insert, update or delete; for text of your own, sql("...").'
+            )
         shape, values = shape_and_values(statement)
         plan = self._plans.get(shape)
         if plan is None:

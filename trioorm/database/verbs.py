@@ -12,7 +12,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.compiler import create_schema_statements, drop_schema_statements
 from trioorm.database.copying import copy_objects
-from trioorm.database.objects import delete_object, insert_objects, select_by_key, update_object, upsert_object
+from trioorm.database.objects import delete_object, insert_objects, must_be_object, select_by_key, update_object, upsert_object
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.streaming import RowsBlock
 from trioorm.errors import NoRowFound, QueryError, TooManyRows
@@ -179,7 +179,7 @@ class Verbs:
 
         Checkpoint: always.
         """
-        (statement,) = insert_objects([made])
+        (statement,) = insert_objects([must_be_object(made, "insert")])
         return await self.fetch_one(statement)
 
     async def insert_many(self, objects: Iterable[M]) -> list[M]:
@@ -215,7 +215,7 @@ class Verbs:
 
         Checkpoint: always.
         """
-        return await self.fetch_one(update_object(changed))
+        return await self.fetch_one(update_object(must_be_object(changed, "update")))
 
     async def delete(self, gone: Model) -> None:
         """Delete the row with an object's primary key.
@@ -227,7 +227,7 @@ class Verbs:
 
         Checkpoint: always.
         """
-        statement = delete_object(gone)
+        statement = delete_object(must_be_object(gone, "delete"))
         if not await self.execute(statement):
             raise _not_one(0, statement)
 
@@ -247,7 +247,7 @@ class Verbs:
         Checkpoint: always.
         """
         columns = (on,) if isinstance(on, Column) else tuple(on)
-        return await self.fetch_one(upsert_object(made, columns))
+        return await self.fetch_one(upsert_object(must_be_object(made, "upsert"), columns))
 
     # Bulk and schema.
 
@@ -260,16 +260,21 @@ class Verbs:
     ) -> int:
         """Load objects by COPY, the fastest way in; all or none.
 
+        The server checks foreign keys only at the end of a COPY, which can take longer than the rows themselves; to see progress there too,
+        copy in parts inside one transaction.
+
         Args:
             model: their class.
-            objects: an iterable of either kind; it is read as the server takes the rows.
+            objects: an iterable of either kind; it is read as the server takes the rows. The first object decides which of the columns that
+                the server can fill are sent.
             on_progress: called now and then with the number of rows sent so far.
 
         Returns:
             The number of rows written.
 
         Raises:
-            As `insert`; and whatever `objects` raises. Then nothing was written.
+            QueryError: an object of another class, or one that sets other columns than the first. Nothing was written.
+            Others: as `insert`, and whatever `objects` raises. Nothing was written.
 
         Checkpoint: always; at least once every 500 rows.
         """

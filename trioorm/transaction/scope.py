@@ -5,6 +5,7 @@ left the server's transaction in error; else everything is rolled back before th
 asked of libpq, never of a flag of ours.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
@@ -12,7 +13,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVarTuple
 
 import anyio
+import psycopg
 import trio
+from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import pq
 from psycopg.pq.abc import PGresult
@@ -26,6 +29,8 @@ from trioorm.wire import OnCancel, Step, command
 from trioorm.wire.interrupt import Held, Shield, after_cleanup
 
 __all__ = ["Scope"]
+
+logger = logging.getLogger("trioorm.transaction")
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -131,12 +136,18 @@ class Scope(ABC):
         Checkpoint: always.
         """
         self._check_open()
-        return await self._nursery.start(function, *arguments, name=name)
+        return await self._nursery.start(self._reporting_child, function, arguments, name=name or getattr(function, "__qualname__", None))
 
     async def _child(self, function: Callable[[*Arguments], Awaitable[Any]], arguments: tuple[*Arguments]) -> None:
         # A child belongs to this block, whatever inner savepoint its starter happened to be in.
         restore_blocks(blocks_within(self))
         await function(*arguments)
+
+    async def _reporting_child(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], arguments: tuple[object, ...], *, task_status: TaskStatus[Any]
+    ) -> None:
+        restore_blocks(blocks_within(self))
+        await function(*arguments, task_status=task_status)
 
     # Running statements.
 
@@ -310,11 +321,22 @@ class Scope(ABC):
         self._has_last_turn = True
         return True
 
+    async def _cancel_statement(self) -> bool:
+        """Stop the statement of a task that is no child of the block: what it does would be rolled back anyway."""
+        if self._connection is not None:
+            try:
+                await self._connection.cancel_safe(timeout=self.cleanup_timeout_seconds)
+            except psycopg.Error as error:
+                logger.debug("a statement could not be cancelled before a rollback: %s", error)
+        return True
+
     async def _undo(self) -> Held:
         """Roll back, with the turn, or close the connection if the turn does not come in time."""
         held: Held = None
         if not self._has_last_turn:
             with Shield(self.cleanup_timeout_seconds) as shield:
+                if self.turns.busy:
+                    await shield.wait(self._cancel_statement)
                 await shield.wait(self._take_last_turn)
             held = shield.held
         if self._connection is None or self._connection.closed:
@@ -328,7 +350,8 @@ class Scope(ABC):
         """The error for a COMMIT, ROLLBACK or the like that somebody ran as a statement inside the block."""
         return TransactionClosed(
             f"a statement inside {self.name} ended its transaction (COMMIT, ROLLBACK or the like as text).\n"
-            "What came before may be written, and what comes after is not protected.\nTo fix it: let the block end the transaction; to roll back, raise an exception."
+            "What came before may be written, and what comes after is not protected.\n"
+            "To fix it: let the block end the transaction; to roll back, raise an exception."
         )
 
     @abstractmethod

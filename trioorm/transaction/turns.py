@@ -22,6 +22,11 @@ class Turns:
         self._holder: object | None = None
         self._line: deque[anyio.Event] = deque()
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody has the turn."""
+        return self._busy
+
     async def take(self) -> None:
         """Wait for the turn.
 
