@@ -4,7 +4,7 @@ Pure: a model or an object in, a statement out.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from trioorm.errors import QueryError
 from trioorm.expression import Column, Expression, and_
@@ -24,7 +24,7 @@ def must_be_object(given: M, verb: str) -> M:
     Raises:
         QueryError: it is none.
     """
-    candidate: object = given  # callers without a type checker give anything
+    candidate = cast("object", given)  # callers without a type checker give anything
     if isinstance(candidate, Model):
         return given
     shown = f"the class {candidate.__qualname__}" if isinstance(candidate, type) else f"a {type(candidate).__qualname__}"

@@ -173,6 +173,8 @@ def lasting_folder(path: Path) -> Folder:
         raise EmbeddedServerError(f"{path} is a file, but an embedded server needs a folder.\nTo fix it, name another path.") from error
     except PermissionError as error:
         raise _closed_to_us(path) from error
+    except OSError as error:
+        raise EmbeddedServerError(f"The folder {path} cannot be made: {error.strerror}.\nTo fix it, name another path.") from error
     if "PG_VERSION" in names:
         raise EmbeddedServerError(
             f"{path} is a PostgreSQL data folder that another program made.\n"
