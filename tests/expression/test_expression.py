@@ -36,6 +36,7 @@ from trioorm.expression import (
     sum_,
 )
 
+MOMENT = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 MINUS = -User.age
 A, B, C = User.age > 1, User.age < 2, User.active
 
@@ -82,6 +83,10 @@ WRITTEN: list[tuple[Expression[object], str, list[object]]] = [
     (literal("x"), "$1::text", ["x"]),
     (literal({"a": 1}, type=JSONB), "$1::jsonb", [{"a": 1}]),
     (now() - datetime.timedelta(1), "now() - $1::interval", [datetime.timedelta(1)]),
+    (now() - datetime.timedelta(1) < MOMENT, "now() - $1::interval < $2", [datetime.timedelta(1), MOMENT]),
+    ((User.name + "x").between("a", "b"), '"users"."name" || $1 BETWEEN $2 AND $3', ["x", "a", "b"]),
+    ((User.age + 1).in_([2]), '"users"."age" + $1 = ANY ($2::smallint[])', [1, [2]]),
+    (User.name.starts_with("a%_\\"), '"users"."name" LIKE $1', ["a\\%\\_\\\\%"]),
 ]
 
 
