@@ -39,7 +39,7 @@ class Insert(Write, Generic[M]):
     def __init__(self, info: ModelInfo) -> None:
         self._info = info
         self._fields: tuple[FieldInfo, ...] | None = None
-        self._given: frozenset[FieldInfo] = frozenset()
+        self._given: tuple[FieldInfo, ...] = ()
         self._content: RowValues | UnnestedColumns = RowValues(())
         self._content_values: tuple[object, ...] = ()
         self._conflict: Conflict | None = None
@@ -76,12 +76,12 @@ class Insert(Write, Generic[M]):
             raise QueryError("values() was called twice on one insert.\nTo fix it: give all rows at once.")
         if not given:
             raise QueryError("insert() was given no rows.\nTo fix it: leave the statement out when there is nothing to insert.")
-        if not any(isinstance(row, Mapping) for row in given):
+        if set(map(type, given)) == {self._info.model}:
             fields, content, values = _from_objects(self._info, typing.cast("list[Model]", given))
-            said = frozenset(fields)
+            said = fields
         else:
             named = _named_rows(self._info, given)
-            said = frozenset([field for row in named for field in row])
+            said = tuple({field: None for row in named for field in row})
             fields, content, values = _from_named(self._info, [_with_defaults(self._info, row) for row in named])
         return self._with(_fields=fields, _given=said, _content=content, _content_values=values)
 
@@ -214,13 +214,7 @@ _Content = tuple[tuple[FieldInfo, ...], RowValues | UnnestedColumns, tuple[objec
 
 def _from_objects(info: ModelInfo, objects: list[Model]) -> _Content:
     read = _reader(info)
-    rows: list[tuple[object, ...]] = []
-    for row in objects:
-        if type(row) is not info.model:
-            raise QueryError(
-                f"insert({info.model.__name__}) was given an object of {type(row).__qualname__}.\nTo fix it: one insert for each model."
-            )
-        rows.append(read(row))
+    rows = [read(row) for row in objects]
     if len(rows) == 1:
         cells = rows[0]
         unset = frozenset([place for place, cell in enumerate(cells) if cell is UNSET])
@@ -280,7 +274,8 @@ def _named_rows(info: ModelInfo, rows: Sequence[object]) -> list[dict[FieldInfo,
             )
         else:
             raise QueryError(
-                f"insert({info.model.__name__}) was given {type(row).__qualname__}.\nTo fix it: give objects of the model or mappings."
+                f"insert({info.model.__name__}) was given an object of {type(row).__qualname__}.\n"
+                f"To fix it: give objects of {info.model.__name__} or mappings; one insert for each model."
             )
     return named
 

@@ -4,7 +4,6 @@ The contract: a `Select[R]` is an immutable value; it is also an expression, so 
 into `in_`, or selected itself. Rows are a model's object, a value, or a tuple of these, as type checkers see them too.
 """
 
-import functools
 import typing
 from typing import TypeVar, overload
 
@@ -15,7 +14,7 @@ from trioorm.expression.shape import Shape, Source, Subquery
 from trioorm.expression.types import SqlType
 from trioorm.query.entity import entity_of, first_source, item_of
 from trioorm.query.shape import Join, Lock, ModelItem, SelectShape, ValueItem
-from trioorm.query.statement import Clause, Statement
+from trioorm.query.statement import Clause, Statement, once
 
 R_co = TypeVar("R_co", covariant=True)
 T1 = TypeVar("T1")
@@ -166,7 +165,7 @@ class Select(Statement[R_co], Expression[R_co]):
                 f"  right: select(..., optional({shown}))     typed `| None`"
             )
 
-    @functools.cached_property
+    @once
     def shape(self) -> SelectShape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return SelectShape(
             self._distinct,
@@ -183,7 +182,7 @@ class Select(Statement[R_co], Expression[R_co]):
             self._lock,
         )
 
-    @functools.cached_property
+    @once
     def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return (
             self._distinct_on.bind_values

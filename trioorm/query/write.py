@@ -1,13 +1,12 @@
 """What insert, update and delete have in common: they may return rows."""
 
-import functools
 from typing import TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.expression import Selectable
 from trioorm.expression.shape import Shape
 from trioorm.query.entity import item_of
-from trioorm.query.statement import Clause, Statement
+from trioorm.query.statement import Clause, Statement, once
 
 R_co = TypeVar("R_co", covariant=True)
 T1 = TypeVar("T1")
@@ -38,11 +37,11 @@ class Write(Statement[None]):
         """The bind values of all but RETURNING."""
         raise NotImplementedError
 
-    @functools.cached_property
+    @once
     def shape(self) -> Shape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return self.shape_with(())
 
-    @functools.cached_property
+    @once
     def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return self.own_values
 
@@ -112,10 +111,10 @@ class Returning(Statement[R_co]):
         self._write = write
         self._items = items
 
-    @functools.cached_property
+    @once
     def shape(self) -> Shape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return self._write.shape_with(self._items.shapes)
 
-    @functools.cached_property
+    @once
     def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return self._write.own_values + self._items.bind_values
