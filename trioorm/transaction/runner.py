@@ -63,6 +63,11 @@ def failure_among(steps: Sequence[Step], results: Sequence[PGresult]) -> Databas
     return None
 
 
+def is_stale_plan(failure: DatabaseError) -> bool:
+    """Whether a prepared statement was refused because it does not fit the tables any more, or is gone from the session."""
+    return failure.sqlstate == "26000" or (failure.sqlstate == "0A000" and failure.message_primary.startswith("cached plan"))
+
+
 class PoolRunner:
     """Statements outside a transaction, each flight on a connection of its own, committed by itself."""
 
@@ -78,10 +83,18 @@ class PoolRunner:
         """See `Runner.run`. A write whose caller is cancelled either took effect, and this returns, or did not, and this raises."""
         lease = await self._pool.acquire()
         try:
-            results = await lease.connection.fly(steps, on_cancel=OnCancel.SETTLE if is_write else OnCancel.STOP)
+            connection = lease.connection
+            on_cancel = OnCancel.SETTLE if is_write else OnCancel.STOP
+            results = await connection.fly(steps, on_cancel=on_cancel)
+            failure = failure_among(steps, results)
+            if failure is not None and is_stale_plan(failure):
+                # Refused before it ran, because a table has changed since it was prepared; prepared anew it runs.
+                connection.retire_statements(steps)
+                results = await connection.fly(steps, on_cancel=on_cancel)
+                failure = failure_among(steps, results)
         finally:
             lease.release()
-        if (failure := failure_among(steps, results)) is not None:
+        if failure is not None:
             raise failure
         return results
 

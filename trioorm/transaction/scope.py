@@ -23,7 +23,7 @@ from psycopg.pq.abc import PGresult
 from trioorm.errors import ConnectionLost, TransactionAborted, TransactionClosed, TransactionRolledBack
 from trioorm.transaction.aftermath import aftermath, is_cancellation
 from trioorm.transaction.inside import blocks_within, enter_block, restore_blocks
-from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among
+from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among, is_stale_plan
 from trioorm.transaction.turns import Turns
 from trioorm.wire import OnCancel, Step, command
 from trioorm.wire.interrupt import Held, Shield, after_cleanup
@@ -176,6 +176,8 @@ class Scope(ABC):
         finally:
             self.opened(flight.outcomes[: len(opening)])
         if (failure := failure_among(sent, results)) is not None:
+            if is_stale_plan(failure):
+                connection.retire_statements(steps)  # for the next transaction; this one is in error
             self.note_error(failure)
             raise failure
         return results[len(opening) :]

@@ -15,7 +15,7 @@ from psycopg.abc import Buffer
 from trioorm.errors import DatabaseError
 from trioorm.wire.connection import AnyIOConnection, OnCancel
 from trioorm.wire.flight import PlainAnswer
-from trioorm.wire.interrupt import Held, Shield
+from trioorm.wire.interrupt import Held
 from trioorm.wire.server_errors import connection_lost, error_from_result
 
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
@@ -30,12 +30,11 @@ class CopyIn:
         text: the COPY statement.
     """
 
-    __slots__ = ("_answer", "_connection", "_copying", "_text")
+    __slots__ = ("_answer", "_connection", "_text")
 
     def __init__(self, connection: AnyIOConnection[Any], text: bytes) -> None:
         self._connection = connection
         self._text = text
-        self._copying = False
         self._answer: PlainAnswer | None = None
 
     async def start(self) -> None:
@@ -48,10 +47,10 @@ class CopyIn:
         Checkpoint: always.
         """
         connection, pgconn = self._connection, self._connection.pgconn
-        connection.leave_pipeline()
-        pgconn.send_query(self._text)
-        self._answer = PlainAnswer(pgconn, self._text)
         try:
+            connection.leave_pipeline()
+            pgconn.send_query(self._text)
+            self._answer = PlainAnswer(pgconn, self._text)
             while pgconn.flush():
                 await connection.wait_for_socket()
             while pgconn.is_busy():
@@ -64,7 +63,6 @@ class CopyIn:
                 self._answer.outcomes.append(result)
             await self.abort()
             raise self._refused()
-        self._copying = True
 
     async def write(self, rows: Buffer) -> None:
         """Send bytes of rows, waiting while the server is behind.
@@ -105,7 +103,6 @@ class CopyIn:
                 await self._connection.wait_for_socket()
         except OperationalError as error:
             raise self._lost(error) from error
-        self._copying = False
         outcomes = await self._connection.arrive(answer, on_cancel=on_cancel)
         if answer.failure is not None:
             raise self._refused()
@@ -122,17 +119,8 @@ class CopyIn:
         answer = self._answer
         if answer is None or answer.complete or self._connection.closed:
             return None
-        return await self._connection.stop(partial(self._drain, answer))
-
-    async def _drain(self, answer: PlainAnswer, shield: Shield, until: float) -> bool:
-        # The server, waiting for rows, does not hear a cancel request; it hears the end of the copy.
-        if self._copying:
-            pgconn = self._connection.pgconn
-            if pgconn.put_copy_end(b"the copy was given up by the client") == 0:
-                pgconn.flush()
-                return False
-            self._copying = False
-        return await self._connection.drain(answer, shield, until)
+        # The server, waiting for rows, does not hear a cancel request; the drain ends the copy, and that it hears.
+        return await self._connection.stop(partial(self._connection.drain, answer))
 
     def _refused(self) -> DatabaseError:
         assert self._answer is not None

@@ -26,6 +26,10 @@ __all__ = ["Answer", "Flight", "PlainAnswer"]
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 _PIPELINE_ABORTED = pq.ExecStatus.PIPELINE_ABORTED
 _PIPELINE_SYNC = pq.ExecStatus.PIPELINE_SYNC
+# Tags of commands after which the server has fewer prepared statements than we think.
+_FORGETTING = (b"DISCARD ALL", b"DEALLOCATE ALL", b"DEALLOCATE")
+_COPY_IN = pq.ExecStatus.COPY_IN
+_COPY_OUT = pq.ExecStatus.COPY_OUT
 _TUPLES_CHUNK = pq.ExecStatus.TUPLES_CHUNK
 _PIPELINE_OFF = pq.PipelineStatus.OFF
 
@@ -82,7 +86,7 @@ class Flight:
     def _queue(self, step: Step, preparing: set[bytes]) -> None:
         pgconn, statement = self._pgconn, step.statement
         name = statement.name
-        if not name:
+        if not name or not self._prepared.limit:
             pgconn.send_query_params(
                 statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
             )
@@ -138,6 +142,8 @@ class Flight:
         failed = result.status in (_FATAL_ERROR, _PIPELINE_ABORTED)
         if purpose is _For.STEP:
             self.outcomes.append(result)
+            if result.command_status in _FORGETTING:
+                self._prepared.retire_all()
         elif purpose is _For.PREPARE and not failed:
             self._prepared.add(name)
         elif purpose is _For.PREPARE and result.status == _FATAL_ERROR:
@@ -175,15 +181,30 @@ class PlainAnswer:
 
     def advance(self) -> Wait | None:
         """Do what can be done without waiting, as `Flight.advance`; rows of a stream are thrown away."""
-        if self._pgconn.flush():
-            return Wait.RW
-        while not self.complete and not self._pgconn.is_busy():
-            result = self._pgconn.get_result()
+        pgconn = self._pgconn
+        while not pgconn.flush():
+            if self.complete:
+                return None
+            if pgconn.is_busy():
+                return Wait.R
+            result = pgconn.get_result()
             if result is None:
                 self.complete = True
+            elif result.status == _COPY_IN:
+                # libpq gives this result again and again until the copy is ended, one way or the other.
+                pgconn.put_copy_end(b"the copy was given up by the client")
+            elif result.status == _COPY_OUT:
+                if not self._throw_copied_rows_away():
+                    return Wait.R
             elif result.status != _TUPLES_CHUNK:
                 self.outcomes.append(result)
-        return None if self.complete else Wait.R
+        return Wait.RW
+
+    def _throw_copied_rows_away(self) -> bool:
+        """Read what a COPY TO STDOUT has sent so far; whether that was all of it."""
+        while (size := self._pgconn.get_copy_data(1)[0]) > 0:
+            pass
+        return size < 0
 
     @property
     def failure(self) -> tuple[bytes, PGresult] | None:

@@ -26,6 +26,9 @@ _FIXES: dict[str, str] = {
     "40P01": "Run the whole transaction again; take locks in the same order everywhere.",
     "55P03": "Wait for the lock by leaving `nowait` out, or try again later.",
     "53300": "Lower `max_size`, or raise the server's max_connections.",
+    "0A000": "If it says `cached plan`, a table has changed since the statement was prepared: run the transaction again.",
+    "42P07": "Something of that name is there already: drop it first (`await db.drop_schema(...)`), or leave it.",
+    "42710": "Something of that name is there already: drop it first (`await db.drop_schema(...)`), or leave it.",
     "25006": "The transaction is read only; open it without `read_only=True`.",
 }
 

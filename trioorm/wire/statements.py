@@ -62,14 +62,15 @@ class PreparedNames:
     """The statements that one connection's server session has prepared, least recently used first.
 
     Args:
-        limit: how many may be kept at a time.
+        limit: how many may be kept at a time; with 0 no statement is prepared under a name, as behind a pooler that shares sessions.
     """
 
-    __slots__ = ("_limit", "_names")
+    __slots__ = ("_names", "_retired", "limit")
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._names: OrderedDict[bytes, None] = OrderedDict()
+        self._retired: list[bytes] = []
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._names
@@ -85,13 +86,20 @@ class PreparedNames:
         """Note that the server has prepared it."""
         self._names[name] = None
 
-    def forget(self, name: bytes) -> None:
-        """Note that the server has it no more."""
-        self._names.pop(name, None)
+    def retire(self, name: bytes) -> None:
+        """Note that it must be closed before it is prepared again: its plan does not fit the tables any more."""
+        if name in self._names:
+            del self._names[name]
+            self._retired.append(name)
+
+    def retire_all(self) -> None:
+        """Note that the server may have none of them any more (DISCARD ALL, DEALLOCATE). Closing one that is gone is no error."""
+        self._retired.extend(self._names)
+        self._names.clear()
 
     def surplus(self, coming: int) -> list[bytes]:
         """The names to close so that as many new ones fit as are coming; they are forgotten at once."""
-        names: list[bytes] = []
-        while self._names and len(self._names) + coming > self._limit:
+        names, self._retired = self._retired, []
+        while self._names and len(self._names) + coming > self.limit:
             names.append(self._names.popitem(last=False)[0])
         return names
