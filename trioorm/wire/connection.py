@@ -34,7 +34,7 @@ from trioorm.wire.attempts import connection_attempts
 from trioorm.wire.flight import Answer, Flight
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.readiness import Ready, Wait, has_unread_input, readiness_for
-from trioorm.wire.server_errors import connect_error, connection_lost, error_from_result, malformed_address
+from trioorm.wire.server_errors import connect_error, connection_lost, copy_out_of_place, error_from_result, malformed_address
 from trioorm.wire.statements import PreparedNames, Step
 
 __all__ = ["AnyIOConnection", "OnCancel"]
@@ -288,7 +288,12 @@ class AnyIOConnection(AsyncConnection[Row]):
                 await self._wait_to_advance(want)
             return answer.outcomes
         except OperationalError as error:
+            if self._has_last_words(answer):
+                return answer.outcomes
             raise self._lost(answer, error, on_cancel) from error
+        except psycopg_errors.NotSupportedError:
+            self._finish()
+            raise copy_out_of_place() from None
         except GeneratorExit:
             self._finish()  # the event loop is gone, and nobody can wait any more
             raise
@@ -362,6 +367,17 @@ class AnyIOConnection(AsyncConnection[Row]):
             self.pgconn.consume_input()
         return True
 
+    def _has_last_words(self, answer: Answer) -> bool:
+        """Whether the whole answer had come before the connection broke: libpq keeps what it has read. The connection is closed for
+        good."""
+        try:
+            complete = answer.advance() is None
+        except OperationalError:
+            complete = answer.complete
+        if complete:
+            self._finish()
+        return complete
+
     async def _end(self, answer: Answer, interruption: BaseException, on_cancel: OnCancel, seconds: float) -> list[PGresult]:
         """End what was interrupted: raise the interruption, or return the results when it came too late."""
         if on_cancel is OnCancel.FINISH:
@@ -369,7 +385,9 @@ class AnyIOConnection(AsyncConnection[Row]):
                 try:
                     complete = await self.drain(answer, shield, shield.deadline)
                 except OperationalError as error:
-                    raise self._lost(answer, error, on_cancel) from error
+                    complete = self._has_last_words(answer)
+                    if not complete:
+                        raise self._lost(answer, error, on_cancel) from error
             held = shield.held
             if not complete:
                 self._finish()
@@ -419,7 +437,7 @@ class AnyIOConnection(AsyncConnection[Row]):
                 stopped = await drain(shield, anyio.current_time())  # it may have ended by itself
                 while not stopped and not shield.expired and await self._request_cancel(shield):
                     stopped = await drain(shield, anyio.current_time() + _REPEAT_CANCEL_SECONDS)
-            except OperationalError as error:
+            except (OperationalError, psycopg_errors.NotSupportedError) as error:
                 logger.debug("connection lost while a statement was being cancelled: %s", error)
             if not stopped:
                 self._finish()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-from psycopg import pq
+from psycopg import NotSupportedError, pq
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
@@ -30,6 +30,7 @@ _PIPELINE_SYNC = pq.ExecStatus.PIPELINE_SYNC
 _FORGETTING = (b"DISCARD ALL", b"DEALLOCATE ALL", b"DEALLOCATE")
 _COPY_IN = pq.ExecStatus.COPY_IN
 _COPY_OUT = pq.ExecStatus.COPY_OUT
+_COPYING = (_COPY_IN, _COPY_OUT, pq.ExecStatus.COPY_BOTH)
 _TUPLES_CHUNK = pq.ExecStatus.TUPLES_CHUNK
 _PIPELINE_OFF = pq.PipelineStatus.OFF
 
@@ -112,6 +113,7 @@ class Flight:
 
         Raises:
             psycopg.OperationalError: the connection broke; what had come before is in `outcomes`.
+            psycopg.NotSupportedError: the server has begun a COPY, which libpq cannot end here; the connection must be closed.
         """
         if not self._flushed:
             if self._pgconn.flush():
@@ -133,6 +135,8 @@ class Flight:
                 self._last = None
             elif result.status == _PIPELINE_SYNC:
                 self.complete = True
+            elif result.status in _COPYING:
+                raise NotSupportedError("a COPY cannot run among other statements")
             elif self._last is None or result.status == _FATAL_ERROR:
                 self._last = result
 

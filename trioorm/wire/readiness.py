@@ -101,14 +101,21 @@ class TrioReadiness:
         if want == Wait.W:
             await self._wait_one(trio.lowlevel.wait_writable)
             return Ready.W
+        closed: list[OperationalError] = []
+
+        async def first_of(wait: _TrioWait, scope: trio.CancelScope) -> None:
+            try:
+                await self._wait_one(wait)
+            except OperationalError as error:
+                closed.append(error)
+            scope.cancel()
+
         async with trio.open_nursery() as nursery:
             for wait in (trio.lowlevel.wait_readable, trio.lowlevel.wait_writable):
-                nursery.start_soon(self._first_of, wait, nursery.cancel_scope)
+                nursery.start_soon(first_of, wait, nursery.cancel_scope)
+        if closed:
+            raise closed[0]
         return _ready_now(self._fileno, want)
-
-    async def _first_of(self, wait: "_TrioWait", scope: trio.CancelScope) -> None:
-        await self._wait_one(wait)
-        scope.cancel()
 
     async def _wait_one(self, wait: "_TrioWait") -> None:
         self._waiting = True
@@ -137,7 +144,7 @@ class _TrioWait(Protocol):
 class AsyncioReadiness:
     """Readiness on asyncio and uvloop, with one reader for the connection's life."""
 
-    __slots__ = ("_arrived", "_fileno", "_loop", "_pgconn", "_reading", "_waiter", "_wants_result")
+    __slots__ = ("_broken", "_fileno", "_loop", "_pgconn", "_reading", "_taken", "_waiter", "_wants_result", "_writing")
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
@@ -145,7 +152,9 @@ class AsyncioReadiness:
         self._loop = asyncio.get_running_loop()
         self._reading = False
         self._wants_result = False
-        self._arrived = False
+        self._taken = False
+        self._broken = False
+        self._writing = False
         self._waiter: asyncio.Future[None] | None = None
 
     async def wait(self, want: Wait) -> Ready:
@@ -155,24 +164,28 @@ class AsyncioReadiness:
         if ready := _ready_now(self._fileno, want):
             return ready
         self._loop.add_writer(self._fileno, self._wake)
+        self._writing = True
         try:
             if want == Wait.W:
                 await self._wait_woken()
             else:
                 await self._wait_readable()
         finally:
-            self._loop.remove_writer(self._fileno)
+            self._stop_writing()
         return _ready_now(self._fileno, want)
 
     async def wait_for_result(self) -> bool:
-        if not self._arrived:
+        if not self._taken and not self._broken:
             self._wants_result = True
             try:
                 await self._wait_readable()
             finally:
                 self._wants_result = False
-        # Cleared only now: a cancel that comes in the same turn of the loop as the answer must not make the next wait miss it.
-        self._arrived = False
+        # Looked at only now, and kept till then: a cancel that comes in the same turn of the loop as the answer must not make the next wait
+        # miss it. And what the reader has taken is not asked for again: that could only tell of the end, before the answer is looked at.
+        if self._taken:
+            self._taken = False
+            return True
         try:
             self._pgconn.consume_input()
         except OperationalError:
@@ -182,8 +195,14 @@ class AsyncioReadiness:
 
     def close(self) -> None:
         self._stop_reading()
+        self._stop_writing()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(_closed())
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fileno)
 
     def _stop_reading(self) -> None:
         if self._reading:
@@ -214,10 +233,11 @@ class AsyncioReadiness:
             except OperationalError:
                 # libpq has closed the socket; the task finds the same error when it reads, and raises it in its own frame.
                 self._stop_reading()
+                self._broken = True
             else:
                 if self._pgconn.is_busy():
                     return
-            self._arrived = True
+                self._taken = True
         self._wake()
 
     def _wake(self) -> None:

@@ -115,12 +115,14 @@ def malformed_address() -> UsageError:
     )
 
 
-def connect_error(error: OperationalError, *, attempts: str = "") -> errors.ConnectFailed:
+def connect_error(error: OperationalError, *, attempts: str = "") -> errors.ConnectFailed | UsageError:
     """The error for a connection that could not be made."""
     message = str(error).strip()
     sqlstate = error.sqlstate or _sqlstate_in(message)
     refused = sqlstate is not None and sqlstate.startswith(_AUTHENTICATION)
     text = f"no connection could be made{attempts}: {message}"
+    if "connection option" in message:
+        return malformed_address()
     if refused:
         return AuthenticationFailed(
             f"{text}\nTo fix it: check the user, the password and the database name in the address; retrying will not help.",
@@ -147,6 +149,19 @@ _SENTENCES = (
 
 def _sqlstate_in(message: str) -> str | None:
     return next((sqlstate for sentence, sqlstate in _SENTENCES if sentence in message), None)
+
+
+def copy_out_of_place() -> UsageError:
+    """The error for a COPY that was run like any other statement."""
+    return UsageError(
+        "COPY cannot be run like other statements, since rows travel beside it; the connection was closed.\n"
+        "To fix it: use `copy_in`, or a cursor's `copy()` on an AnyIOConnection of your own."
+    )
+
+
+def is_farewell(result: PGresult) -> bool:
+    """Whether the server ended the session with this error (severity FATAL or PANIC)."""
+    return result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED) in (b"FATAL", b"PANIC")
 
 
 def connection_lost(reason: str, *, safe_to_retry: bool = False) -> ConnectionLost:

@@ -17,9 +17,10 @@ from psycopg.pq.abc import PGresult
 from trioorm.wire.connection import AnyIOConnection
 from trioorm.wire.flight import PlainAnswer
 from trioorm.wire.interrupt import Held
-from trioorm.wire.server_errors import connection_lost, error_from_result
+from trioorm.wire.server_errors import connection_lost, copy_out_of_place, error_from_result, is_farewell
 from trioorm.wire.statements import Step
 
+_COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT)
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 
 
@@ -79,8 +80,13 @@ class RowStream:
         if result is None:
             answer.complete = True
             return None
+        if result.status in _COPYING:
+            raise copy_out_of_place()  # `close` ends it
         if result.status == _FATAL_ERROR:
             answer.outcomes.append(result)
+            if is_farewell(result):
+                connection.close_nowait()
+                raise connection_lost(error_from_result(result).message_primary, safe_to_retry=True)
             raise error_from_result(result, statement=self._step.statement.text.decode())
         return result
 
