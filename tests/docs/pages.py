@@ -8,7 +8,7 @@ imports, run at module level, and their names are there for all later blocks. Wh
     <!-- program -->     the next block is a whole program, run by an interpreter of its own, under Trio as printed and under asyncio
     <!-- continue -->    the next block goes on in the function of the code before it
     <!-- raises: X -->   the next block raises X; its text counts as printed
-    <!-- refused -->     both type checkers refuse every line of the next block; it is not run
+    <!-- refused -->     both type checkers refuse every line of the next block; it is run only if it also says what it raises
     <!-- output -->      the next block, of whatever language, is what the code before it printed; `...` stands for anything
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ class Kind(Enum):
     MODULE = auto()
     FRAGMENT = auto()
     PROGRAM = auto()
-    REFUSED = auto()
+    NOT_RUN = auto()
 
 
 @frozen
@@ -56,14 +56,16 @@ class Unit:
     """Code that runs as a whole.
 
     Attributes:
+        refused: both type checkers refuse each of its lines.
         raises: the name of the exception that ends it, or None.
         output: what it prints, or None where the page does not say.
     """
 
     kind: Kind
     blocks: tuple[Block, ...]
-    raises: str | None
-    output: str | None
+    refused: bool = False
+    raises: str | None = None
+    output: str | None = None
 
     @property
     def line(self) -> int:
@@ -122,7 +124,7 @@ class Page:
 
     def refused_lines(self) -> set[int]:
         """The lines that both type checkers must refuse."""
-        refused = (unit for unit in self.units if unit.kind is Kind.REFUSED)
+        refused = (unit for unit in self.units if unit.refused)
         return {number for unit in refused for number, text in unit.lines().items() if text.strip()}
 
 
@@ -166,18 +168,19 @@ def _units(path: Path) -> Iterator[Unit]:
         if "output" in marks:
             if unit is None or unit.output is not None or marks != {"output"}:
                 raise AssertionError(f"{where}: output of which code?")
-            unit = Unit(unit.kind, unit.blocks, unit.raises, text)
+            unit = evolve(unit, output=text)
         elif kind in ("python", "prelude"):
             raises = next((mark.partition(":")[2].strip() for mark in marks if mark.startswith("raises")), None)
             block = Block(line, text)
             if "continue" in marks:
                 if unit is None or unit.kind is not Kind.FRAGMENT or unit.output is not None:
                     raise AssertionError(f"{where}: nothing to continue")
-                unit = Unit(unit.kind, (*unit.blocks, block), raises, None)
+                unit = evolve(unit, blocks=(*unit.blocks, block), raises=raises)
             else:
                 if unit is not None:
                     yield unit
-                unit = Unit(_kind_of(text, marks), (block,), raises, None)
+                kind_of_code = Kind.NOT_RUN if "refused" in marks and raises is None else _kind_of(text, marks)
+                unit = Unit(kind_of_code, (block,), "refused" in marks, raises)
         else:
             assert not marks, f"{where}: the marks {marks} belong to no code"
         marks = set()
@@ -189,8 +192,6 @@ def _units(path: Path) -> Iterator[Unit]:
 def _kind_of(text: str, marks: set[str]) -> Kind:
     if "program" in marks:
         return Kind.PROGRAM
-    if "refused" in marks:
-        return Kind.REFUSED
     code = compile(text, "<page>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     return Kind.FRAGMENT if code.co_flags & inspect.CO_COROUTINE else Kind.MODULE
 

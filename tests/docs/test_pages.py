@@ -1,6 +1,7 @@
 """The code of README and of the documentation runs as printed, on both event loops, and prints what the pages say."""
 
 import contextlib
+import difflib
 import io
 import os
 import subprocess
@@ -54,7 +55,13 @@ async def _run(page: Page, unit: Unit, module: ModuleType, db: Database, address
         print(error, file=printed)
     assert raised == unit.raises, f"{where} raised {raised}"
     if unit.output is not None:
-        assert matches(unit.output, printed.getvalue()), f"{where} printed\n{printed.getvalue()}\nand the page says\n{unit.output}"
+        _compare(where, unit.output, printed.getvalue())
+
+
+def _compare(where: str, said: str, printed: str) -> None:
+    if not matches(said, printed):
+        difference = "\n".join(difflib.unified_diff(said.splitlines(), printed.splitlines(), "page", "printed", lineterm=""))
+        raise AssertionError(f"{where} prints something else than the page says:\n{difference}")
 
 
 @pytest.mark.parametrize("event_loop", ["trio", "asyncio"])
@@ -80,7 +87,7 @@ def test_a_program_runs_as_printed_and_under_asyncio_with_one_line_changed(
     )
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
     assert program.output is not None, "a program shows what it prints"
-    assert matches(program.output, ran.stdout), f"printed\n{ran.stdout}\nand the page says\n{program.output}"
+    _compare(f"{page.path.name}:{program.line}", program.output, ran.stdout)
 
 
 def test_the_line_that_changes_for_asyncio_is_the_one_that_the_pages_name() -> None:
@@ -132,7 +139,7 @@ def test_an_unknown_mark_is_refused(tmp_path: Path) -> None:
 async def test_a_page_that_says_something_else_is_found_out(tmp_path: Path, dsn: str) -> None:
     page = _page(tmp_path, '```python\nprint("a")\n```\n<!-- output -->\n```text\nb\n```\n')
     async with open_database(dsn) as db:
-        with pytest.raises(AssertionError, match="the page says"):
+        with pytest.raises(AssertionError, match="than the page says"):
             await _run(page, page.units[0], ModuleType("sample"), db, dsn)
 
 
