@@ -1,14 +1,21 @@
 """The pool of connections: fair waiting, hand-over without an await, whole after every cancellation. Knows no models."""
 
 from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
+from trioorm.pool.hub import Hub, Subscription
 from trioorm.pool.lease import Lease
+from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow, checked_channel
 from trioorm.pool.opening import open_pool
 from trioorm.pool.pool import Pool
 from trioorm.pool.settings import Loan, Percentiles, PoolSettings, PoolStatistics
 
 __all__ = [
+    "Gap",
+    "Hub",
     "Lease",
+    "ListenEvent",
     "Loan",
+    "Notification",
+    "Overflow",
     "Percentiles",
     "Pool",
     "PoolClosed",
@@ -16,6 +23,8 @@ __all__ = [
     "PoolSettings",
     "PoolStatistics",
     "PoolTimeout",
+    "Subscription",
     "TooManyRequests",
+    "checked_channel",
     "open_pool",
 ]

@@ -22,6 +22,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from trioorm.errors import ConnectFailed, ConnectionLost, TrioormError
 from trioorm.pool.counts import Counts, percentiles
 from trioorm.pool.errors import PoolClosed
+from trioorm.pool.hub import Hub
 from trioorm.pool.lease import Lease, Member
 from trioorm.pool.line import Line, Shedding, Waiter
 from trioorm.pool.owner import Owner
@@ -48,6 +49,7 @@ class Pool:
 
     Attributes:
         settings: as given, or as `resize` left them.
+        hub: where notifications are heard, on a connection of its own.
     """
 
     def __init__(self, connect: Connect, settings: PoolSettings, nursery: TaskGroup, *, reset: Reset | None = None) -> None:
@@ -56,6 +58,7 @@ class Pool:
         self._reset = reset
         self._nursery = nursery
         self._owner = Owner()
+        self.hub = Hub(connect, nursery, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
         self._idle: deque[Member] = deque()  # the longest idle on the left
         self._leases: set[Lease] = set()
         self._line = Line()
@@ -456,6 +459,7 @@ class Pool:
         if self._closed:
             return
         self._closed = True
+        self.hub.close()
         self._refuse_all(PoolClosed("the pool was closed while this task waited for a connection."))
         while self._idle:
             self._idle.pop().connection.close_nowait()

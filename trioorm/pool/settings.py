@@ -41,6 +41,8 @@ class PoolSettings:
         queue_interval_seconds: the length of that interval.
         reserved_size: how many of `max_size` are kept for `acquire(reserved=True)`, such as health checks.
         long_loan_seconds: a loan that lasts longer is logged once, with the place where it was taken; None never logs.
+        listener_max_silence_seconds: how long the connection on which notifications are heard may be silent before it is taken for dead and
+            replaced; after half of it, it is asked for a sign of life.
         cleanup_timeout_seconds: the bound of every cleanup: cancelling a statement, rolling back, waiting for holders at the end.
         commit_timeout_seconds: how long a COMMIT may go on after a cancellation.
 
@@ -59,6 +61,7 @@ class PoolSettings:
     queue_interval_seconds: float = field(default=1.0, validator=_positive)
     reserved_size: int = field(default=0, validator=_at_least(0))
     long_loan_seconds: float | None = field(default=None, validator=validators.optional(_positive))
+    listener_max_silence_seconds: float = field(default=60.0, validator=_positive)
     cleanup_timeout_seconds: float = field(default=1.0, validator=_positive)
     commit_timeout_seconds: float = field(default=5.0, validator=_positive)
 
