@@ -73,7 +73,17 @@ from trioorm.expression import (
     upper,
 )
 from trioorm.model import UNSET, Model, Unset, column
-from trioorm.pool import PoolClosed, PoolStatistics, PoolTimeout, TooManyRequests
+from trioorm.pool import (
+    Gap,
+    ListenEvent,
+    Notification,
+    Overflow,
+    PoolClosed,
+    PoolStatistics,
+    PoolTimeout,
+    Subscription,
+    TooManyRequests,
+)
 from trioorm.query import Statement, alias, delete, excluded, insert, optional, select, sql, update
 from trioorm.schema import TableConstraint, TableIndex, check, foreign_key, index, unique
 
@@ -105,12 +115,16 @@ __all__ = [
     "DeadlockDetected",
     "Expression",
     "ForeignKeyViolation",
+    "Gap",
     "IntegrityError",
     "Json",
+    "ListenEvent",
     "Model",
     "ModelError",
     "NoRowFound",
     "NotNullViolation",
+    "Notification",
+    "Overflow",
     "PoolClosed",
     "PoolStatistics",
     "PoolTimeout",
@@ -119,6 +133,7 @@ __all__ = [
     "SerializationFailure",
     "SqlType",
     "Statement",
+    "Subscription",
     "TableConstraint",
     "TableIndex",
     "TooManyRequests",

@@ -14,7 +14,7 @@ from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.embedded import open_server
 from trioorm.errors import ConnectFailed, UsageError
-from trioorm.pool import Pool, PoolSettings, PoolStatistics, open_pool
+from trioorm.pool import Pool, PoolSettings, PoolStatistics, Subscription, open_pool
 from trioorm.transaction import Isolation, PoolRunner, TransactionScope, begin_text
 from trioorm.wire import AnyIOConnection, command, error_from_result, is_error
 
@@ -71,6 +71,31 @@ class Database(Verbs):
         label = "the transaction" if name is None else f"the transaction {name!r}"
         return Transaction(TransactionScope(self._pool, begin, name=label), self._plans)
 
+    def listen(self, *channels: str, buffer: int = 64) -> Subscription:
+        """Hear notifications, for the length of a block.
+
+            async with db.listen("orders", "stock") as events:
+                async for event in events:
+                    match event:
+                        case Notification(channel, payload):
+                            ...
+                        case Gap() | Overflow():
+                            ...  # something was missed: look at the tables themselves
+
+        All subscribers of a database share one connection, which is opened with the first and closed with the last, and takes no place in
+        the pool. Once the block is entered, nothing that is sent is missed without an event that says so. Leaving never waits.
+
+        Args:
+            channels: their names, case kept.
+            buffer: how many notifications may wait to be taken. What comes when it is full is counted, and told by an `Overflow`.
+
+        Raises:
+            QueryError: no channels, or a name that no channel can have.
+            UsageError: the buffer is below 1.
+            Others: on entry, see `Subscription`.
+        """
+        return self._pool.hub.listen(*channels, buffer=buffer)
+
     def statistics(self) -> PoolStatistics:
         """The pool's state at this moment: connections open, idle, on loan, and tasks in line."""
         return self._pool.statistics()
@@ -92,7 +117,9 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
         timeout_seconds: how long a task waits for a connection before `PoolTimeout`.
         cleanup_timeout_seconds: the bound of every cleanup after a cancellation: past it the connection is closed.
         commit_timeout_seconds: how long a COMMIT may go on after a cancellation.
-        configure: called with each new connection, before it is lent.
+        listener_max_silence_seconds: how long the connection of `Database.listen` may be silent before it is replaced; after half of it, it
+            is asked for a sign of life.
+        configure: called with each new connection, before it is used.
 
     Raises:
         ConnectFailed: on entry: the server cannot be reached. Safe to retry.
@@ -114,6 +141,7 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
         timeout_seconds: float = 30.0,
         cleanup_timeout_seconds: float = 1.0,
         commit_timeout_seconds: float = 5.0,
+        listener_max_silence_seconds: float = 60.0,
         configure: Callable[[AnyIOConnection[Any]], Awaitable[None]] | None = None,
     ) -> None:
         self._address = address
@@ -124,6 +152,7 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
             timeout_seconds=timeout_seconds,
             cleanup_timeout_seconds=cleanup_timeout_seconds,
             commit_timeout_seconds=commit_timeout_seconds,
+            listener_max_silence_seconds=listener_max_silence_seconds,
         )
         self._configure = configure
         self._stack = AsyncExitStack()

@@ -12,6 +12,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.compiler import create_schema_statements, drop_schema_statements
 from trioorm.database.copying import copy_objects
+from trioorm.database.listening import notify_statement
 from trioorm.database.objects import delete_object, insert_objects, must_be_object, select_by_key, update_object, upsert_object
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.streaming import RowsBlock
@@ -148,6 +149,24 @@ class Verbs:
         plan, values = self._plans.plan(statement)
         self._must_give_rows(plan, statement)
         return RowsBlock(self._runner, plan, plan.step(values), batch_rows=batch_rows)
+
+    async def notify(self, channel: str, payload: str = "") -> None:
+        """Send a notification to all who listen on a channel.
+
+        In a transaction it is sent when that commits, and not at all when it rolls back. Of several with the same channel and payload in
+        one transaction the server sends one.
+
+        Args:
+            channel: its name, case kept.
+            payload: text of less than 8,000 bytes.
+
+        Raises:
+            QueryError: a name that no channel can have, or the payload is too long. Nothing was sent.
+            Others: as `fetch_all` for a write.
+
+        Checkpoint: always.
+        """
+        await self.execute(notify_statement(channel, payload))
 
     # Objects.
 
