@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-from psycopg import NotSupportedError, pq
+from psycopg import NotSupportedError, OperationalError, pq
+from psycopg.pq import DiagnosticField
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
@@ -137,6 +138,8 @@ class Flight:
                 self.complete = True
             elif result.status in _COPYING:
                 raise NotSupportedError("a COPY cannot run among other statements")
+            elif _is_end_of_connection(result):
+                raise OperationalError(result.get_error_message())
             elif self._last is None or result.status == _FATAL_ERROR:
                 self._last = result
 
@@ -165,6 +168,11 @@ class Flight:
             if outcome.status == _FATAL_ERROR:
                 return step.statement.text, outcome
         return None
+
+
+def _is_end_of_connection(result: PGresult) -> bool:
+    """Whether libpq made up this error because the connection is gone. It is no answer of the server, which always gives a SQLSTATE."""
+    return result.status == _FATAL_ERROR and result.error_field(DiagnosticField.SQLSTATE) is None
 
 
 class PlainAnswer:
@@ -200,6 +208,8 @@ class PlainAnswer:
             elif result.status == _COPY_OUT:
                 if not self._throw_copied_rows_away():
                     return Wait.R
+            elif _is_end_of_connection(result):
+                raise OperationalError(result.get_error_message())
             elif result.status != _TUPLES_CHUNK:
                 self.outcomes.append(result)
         return Wait.RW
