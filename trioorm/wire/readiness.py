@@ -15,6 +15,7 @@ import asyncio
 import select
 from typing import Protocol
 
+import anyio
 import sniffio
 import trio
 from psycopg import OperationalError
@@ -84,12 +85,12 @@ def _closed() -> OperationalError:
 class TrioReadiness:
     """Readiness on Trio, straight on its low level."""
 
-    __slots__ = ("_fileno", "_pgconn", "_waiting")
+    __slots__ = ("_fileno", "_pgconn", "_waits")
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
         self._fileno = pgconn.socket
-        self._waiting = False
+        self._waits = 0
 
     async def wait(self, want: Wait) -> Ready:
         if want == Wait.R:
@@ -103,28 +104,29 @@ class TrioReadiness:
             return Ready.W
         closed: list[OperationalError] = []
 
-        async def first_of(wait: _TrioWait, scope: trio.CancelScope) -> None:
+        async def first_of(wait: _TrioWait) -> None:
             try:
                 await self._wait_one(wait)
             except OperationalError as error:
                 closed.append(error)
-            scope.cancel()
+            nursery.cancel_scope.cancel()
 
-        async with trio.open_nursery() as nursery:
+        # AnyIO's, because it lets a cancellation go on bare.
+        async with anyio.create_task_group() as nursery:
             for wait in (trio.lowlevel.wait_readable, trio.lowlevel.wait_writable):
-                nursery.start_soon(first_of, wait, nursery.cancel_scope)
+                nursery.start_soon(first_of, wait)
         if closed:
             raise closed[0]
         return _ready_now(self._fileno, want)
 
     async def _wait_one(self, wait: "_TrioWait") -> None:
-        self._waiting = True
+        self._waits += 1
         try:
             await wait(self._fileno)
         except trio.ClosedResourceError:
             raise _closed() from None
         finally:
-            self._waiting = False
+            self._waits -= 1
 
     async def wait_for_result(self) -> bool:
         await self._wait_one(trio.lowlevel.wait_readable)
@@ -133,7 +135,7 @@ class TrioReadiness:
 
     def close(self) -> None:
         # Only while a task waits is the number surely still our socket's: libpq closes a broken one by itself, and numbers are used again.
-        if self._waiting:
+        if self._waits:
             trio.lowlevel.notify_closing(self._fileno)
 
 
