@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 
+from trioorm.pool.background import Background
 from trioorm.pool.pool import Connect, Connection, Pool, Reset
 from trioorm.pool.settings import PoolSettings
 from trioorm.wire import AnyIOConnection
@@ -34,7 +35,7 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
     """
 
     # A class, so that an error of the body leaves the block bare and not inside the nursery's exception group.
-    __slots__ = ("_connect", "_nursery", "_pool", "_reset", "_settings")
+    __slots__ = ("_background", "_connect", "_nursery", "_pool", "_reset", "_settings")
 
     def __init__(self, connect: str | Connect, settings: PoolSettings | None = None, *, reset: Reset | None = None) -> None:
         self._connect: Connect = _connector(connect) if isinstance(connect, str) else connect
@@ -44,8 +45,9 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
     async def __aenter__(self) -> Pool:
         self._nursery = anyio.create_task_group()
         await self._nursery.__aenter__()
-        self._pool = Pool(self._connect, self._settings, self._nursery, reset=self._reset)
-        self._nursery.start_soon(self._pool.keep, name="trioorm: keeping the pool")
+        self._background = Background(self._nursery)
+        self._pool = Pool(self._connect, self._settings, self._background, reset=self._reset)
+        self._background.start_soon(self._pool.keep, name="trioorm: keeping the pool")
         if self._settings.min_size:
             try:
                 await self._pool.open_first()
@@ -56,7 +58,7 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self._pool.close()
-        self._nursery.cancel_scope.cancel()
+        self._background.cancel()
         await self._nursery.__aexit__(None, None, None)
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import anyio
 import trio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from trioorm.errors import ConnectFailed, ConnectionLost, TrioormError
+from trioorm.pool.background import Background
 from trioorm.pool.counts import Counts, percentiles
 from trioorm.pool.errors import PoolClosed
 from trioorm.pool.hub import Hub
@@ -52,11 +52,11 @@ class Pool:
         hub: where notifications are heard, on a connection of its own.
     """
 
-    def __init__(self, connect: Connect, settings: PoolSettings, nursery: TaskGroup, *, reset: Reset | None = None) -> None:
+    def __init__(self, connect: Connect, settings: PoolSettings, background: Background, *, reset: Reset | None = None) -> None:
         self.settings = settings
         self._connect = connect
         self._reset = reset
-        self._nursery = nursery
+        self._background = background
         self._owner = Owner()
         self.hub = Hub(connect, nursery, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
         self._idle: deque[Member] = deque()  # the longest idle on the left
@@ -242,7 +242,7 @@ class Pool:
         self._counts.used(monotonic() - lease.lent_at)
         if lease.connection.is_idle and self._reset is not None and not self._closed:
             self._resetting += 1
-            self._nursery.start_soon(self._reset_one, lease.member, name="trioorm: resetting a connection")
+            self._background.start_soon(self._reset_one, lease.member, name="trioorm: resetting a connection")
         else:
             self._admit(lease.member)
         if not self._leases:
@@ -300,7 +300,7 @@ class Pool:
         settings = self.settings
         while self._size < settings.max_size and (self._connecting < self._wanted() or self._size < settings.min_size):
             self._connecting += 1
-            self._nursery.start_soon(self._open_one, name="trioorm: opening a connection")
+            self._background.start_soon(self._open_one, name="trioorm: opening a connection")
 
     def _wanted(self) -> int:
         """How many in line could have a connection if there were enough."""

@@ -14,7 +14,7 @@ from trioorm.errors import QueryError
 from trioorm.expression.binding import check_aware
 from trioorm.expression.expression import Expression, Operation
 from trioorm.expression.shape import Bind, Fragment, Keyword, Shape
-from trioorm.expression.types import SqlType, type_of_annotation, type_of_value
+from trioorm.expression.types import INTEGER, SqlType, type_of_annotation, type_of_value
 from trioorm.model.metaclass import ModelMeta
 from trioorm.query.entity import Alias, entity_of, item_of
 from trioorm.query.shape import TypedFragment, ValueItem
@@ -158,7 +158,8 @@ def sql(text: LiteralString, /, **values: object) -> Sql:
             shapes.append(Keyword("NULL"))
         else:
             check_aware(value, of=f"{{{part.name}}} in sql()")
-            shapes.append(Bind(type_of_value(value)))
+            # PostgreSQL's own functions mostly want integer, and it turns that into bigint by itself where needed, but not the other way.
+            shapes.append(Bind(INTEGER if type(value) is int and -(2**31) <= value < 2**31 else type_of_value(value)))
             bound.append(value)
     return Sql(Fragment(tuple(shapes)), tuple(bound))
 

@@ -454,6 +454,8 @@ class AnyIOConnection(AsyncConnection[Row]):
             return True
         except (OperationalError, OSError) as error:
             logger.debug("cancel request failed: %s", error)
+        finally:
+            request.close()
         return False
 
 
@@ -483,3 +485,6 @@ async def _drive(generator: PQGenConn[RV]) -> RV:
             fileno, want = generator.send(await _wait_for_socket(fileno, want))
     except StopIteration as stop:
         return cast("RV", stop.value)
+    finally:
+        # Whoever keeps a cancellation's traceback would keep the half-made connection, and its session, with the frame of the generator.
+        generator.close()

@@ -145,6 +145,8 @@ class Flight:
 
     def _land(self, result: PGresult) -> None:
         """Book the result of the command that has just ended."""
+        if not self._commands:
+            return  # the server's farewell, which belongs to no command
         purpose, name = self._commands.pop()
         failed = result.status in (_FATAL_ERROR, _PIPELINE_ABORTED)
         if purpose is _For.STEP:

@@ -1,0 +1,48 @@
+"""The pool's background tasks: started in its nursery, each in a scope of its own, and ended together.
+
+Why not cancel the nursery itself: its scope is that of the body's task, and before Python 3.13 an `asyncio.TaskGroup` that failed in the body
+leaves that task marked as being cancelled; AnyIO would then take our cancel for one from outside and raise it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVarTuple
+
+import anyio
+from anyio.abc import TaskGroup
+
+Arguments = TypeVarTuple("Arguments")
+
+
+class Background:
+    """Tasks that live no longer than the nursery around them.
+
+    Args:
+        nursery: where they run; entered, and left only after `cancel`.
+    """
+
+    __slots__ = ("_cancelled", "_nursery", "_scopes")
+
+    def __init__(self, nursery: TaskGroup) -> None:
+        self._nursery = nursery
+        self._scopes: set[anyio.CancelScope] = set()
+        self._cancelled = False
+
+    def start_soon(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments, name: str) -> None:
+        """Start a task."""
+        self._nursery.start_soon(self._run, function, arguments, name=name)
+
+    def cancel(self) -> None:
+        """Cancel all of them, and whatever is started later."""
+        self._cancelled = True
+        for scope in self._scopes:
+            scope.cancel()
+
+    async def _run(self, function: Callable[[*Arguments], Awaitable[Any]], arguments: tuple[*Arguments]) -> None:
+        with anyio.CancelScope() as scope:
+            if self._cancelled:
+                scope.cancel()
+            self._scopes.add(scope)
+            try:
+                await function(*arguments)
+            finally:
+                self._scopes.discard(scope)
