@@ -1,7 +1,7 @@
 """The pool's background tasks: started in its nursery, each in a scope of its own, and ended together.
 
-Why not cancel the nursery itself: its scope is that of the body's task, and before Python 3.13 an `asyncio.TaskGroup` that failed in the body
-leaves that task marked as being cancelled; AnyIO would then take our cancel for one from outside and raise it.
+Why not cancel the nursery itself: its scope is that of the body's task, and before Python 3.13 an `asyncio.TaskGroup` that failed in the
+body leaves that task marked as being cancelled; AnyIO would then take our cancel for one from outside and raise it.
 """
 
 from collections.abc import Awaitable, Callable

@@ -18,11 +18,11 @@ from typing import Any, Self
 
 import anyio
 import trio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from psycopg import OperationalError, sql
 
 from trioorm.errors import ConnectFailed, ConnectionLost, DatabaseError, QueryError, TrioormError, UsageError
+from trioorm.pool.background import Background
 from trioorm.pool.errors import PoolClosed
 from trioorm.pool.notifications import ListenEvent, Mailbox, Notification, checked_channel
 from trioorm.pool.owner import Owner
@@ -43,16 +43,16 @@ class Hub:
 
     Args:
         connect: opens one connection.
-        nursery: where the task of the connection runs.
+        background: where the task of the connection runs.
         owner: who may subscribe.
         max_silence_seconds: how long the connection may be silent before it is taken for dead.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[AnyIOConnection[Any]]], nursery: TaskGroup, owner: Owner, *, max_silence_seconds: float
+        self, connect: Callable[[], Awaitable[AnyIOConnection[Any]]], background: Background, owner: Owner, *, max_silence_seconds: float
     ) -> None:
         self._connect = connect
-        self._nursery = nursery
+        self._background = background
         self._max_silence_seconds = max_silence_seconds
         self._listener: _Listener | None = None
         self._closed = False
@@ -79,7 +79,7 @@ class Hub:
             raise _closed()
         if self._listener is None or self._listener.ended:
             self._listener = _Listener(self._connect, self._max_silence_seconds)
-            self._nursery.start_soon(self._listener.run, name="trioorm: listening for notifications")
+            self._background.start_soon(self._listener.run, name="trioorm: listening for notifications")
         self._listener.admit(subscription)
         return self._listener
 
@@ -141,6 +141,7 @@ class Subscription:
             raise self._error
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Unsubscribe.
 
@@ -148,7 +149,6 @@ class Subscription:
         """
         self._leave()
 
-    @trio.lowlevel.enable_ki_protection
     def _leave(self) -> None:
         if self._listener is not None and not self._is_over:
             self._is_over = True

@@ -58,7 +58,7 @@ class Pool:
         self._reset = reset
         self._background = background
         self._owner = Owner()
-        self.hub = Hub(connect, nursery, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
+        self.hub = Hub(connect, background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
         self._idle: deque[Member] = deque()  # the longest idle on the left
         self._leases: set[Lease] = set()
         self._line = Line()
