@@ -163,14 +163,19 @@ class Pool:
             return None  # others came first
         if not reserved and self._only_reserved_left:
             return None
-        while self._idle:
+        lease: Lease | None = None
+        lost = self._counts.lost
+        while self._idle and lease is None:
             member = self._idle.pop()
             if member.connection.is_idle and not member.connection.has_unread_input():
                 self._counts.waits.append(0.0)
-                return self._lend(member)
-            self._counts.lost += 1
-            member.connection.close_nowait()  # the server has closed it, or said something that nobody asked for
-        return None
+                lease = self._lend(member)
+            else:
+                self._counts.lost += 1
+                member.connection.close_nowait()  # the server has closed it, or said something that nobody asked for
+        if self._counts.lost != lost:
+            self._open_what_is_needed()
+        return lease
 
     @property
     def _only_reserved_left(self) -> bool:
@@ -265,7 +270,7 @@ class Pool:
     def _admit(self, member: Member) -> None:
         """A connection has come free: to the first in line, else to the idle ones; closed if it is not provably idle, or not wanted."""
         connection = member.connection
-        if not connection.is_idle:
+        if not connection.is_idle or (self._line and connection.has_unread_input()):  # an idle one is looked at when it is lent
             self._counts.returns_bad += 1
             connection.close_nowait()
         elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_size:
