@@ -67,6 +67,15 @@ def test_timeouts_leave_nothing_behind_under_both_loops() -> None:
         ]
 
 
+def test_listening_packs_every_order_under_both_loops() -> None:
+    ended = run("examples.listening")
+    assert ended.returncode == 0
+    packed = ["Packed tea", "Packed milk", "The connection of the listeners breaks", "Gap(): looking for what was missed", "Packed sugar"]
+    assert ended.stdout.splitlines() == packed * 2
+    logged = [line.partition(":")[0] for line in ended.stderr.splitlines()]
+    assert logged == ["the connection for notifications was lost, opening another"] * 2
+
+
 @pytest.mark.timeout(300)  # 20 s on two idle cores; they may be busy
 def test_films_runs_from_beginning_to_end_under_both_loops() -> None:
     ended = run("examples.films")
