@@ -354,7 +354,6 @@ class _Listener:
             if not self.ended:
                 reason = str(error).partition("\n")[0] or "no answer in time"
                 logger.warning("the connection for notifications was lost, opening another: %s", reason)
-                self._hand_out_the_last(connection)
 
     def _hand_out(self, connection: AnyIOConnection[Any]) -> None:
         encoding = connection.info.encoding
@@ -365,13 +364,6 @@ class _Listener:
                 notification = Notification(channel, notify.extra.decode(encoding, "replace"), notify.be_pid)
                 for subscription in hearers:
                     subscription.put(notification)
-
-    def _hand_out_the_last(self, connection: AnyIOConnection[Any]) -> None:
-        """What had come before the connection was lost: libpq keeps it, unless the connection was closed from here."""
-        try:
-            self._hand_out(connection)
-        except OperationalError:
-            pass
 
     async def _wait_for_input(self, connection: AnyIOConnection[Any]) -> None:
         """Wait until something comes, somebody changes what is wanted, or it has been silent for long."""
