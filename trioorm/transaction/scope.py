@@ -26,7 +26,7 @@ from trioorm.transaction.inside import blocks_within, enter_block, restore_block
 from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among, is_stale_plan
 from trioorm.transaction.turns import Turns
 from trioorm.wire import OnCancel, Step, command
-from trioorm.wire.interrupt import Held, Shield, after_cleanup
+from trioorm.wire.interrupt import Held, Shield, after_cleanup, cancel_requests, deliver_unseen
 
 __all__ = ["Scope"]
 
@@ -95,6 +95,7 @@ class Scope(ABC):
             self._give_connection_back()
             raise
         self._marks_before = enter_block(self)
+        self._requests_before = cancel_requests()
         self._state = _State.OPEN
         return self
 
@@ -220,10 +221,7 @@ class Scope(ABC):
         self._check_open()
         connection, status = self._connection, self.connection_status
         if connection is None or status == _UNKNOWN:
-            raise ConnectionLost(
-                f"the connection of {self.name} is gone, so the server has rolled it back.\nTo fix it: run the whole transaction again.",
-                safe_to_retry=True,
-            ) from self.first_error
+            raise self.gone() from self.first_error
         if status == _INERROR:
             raise self._aborted()
         return connection
@@ -278,6 +276,8 @@ class Scope(ABC):
                 f"{self.name} was cancelled by its own cancel_scope and rolled back; nothing was written.\n"
                 "To fix it: if that was meant, catch this error around the block."
             )
+        if failure is not None and not is_cancellation(failure):
+            deliver_unseen(self._requests_before)
         if failure is not None and failure is not error:
             raise failure
 
@@ -300,11 +300,7 @@ class Scope(ABC):
             return cancelled
         status = self.connection_status
         if status == _UNKNOWN:
-            return ConnectionLost(
-                f"the connection of {self.name} broke before its end, so the server has rolled it back; nothing was written.\n"
-                "To fix it: run the whole transaction again.",
-                safe_to_retry=True,
-            )
+            return self.gone()
         if status == _INERROR:
             first = self.first_error
             rolled_back = TransactionRolledBack(
@@ -347,6 +343,14 @@ class Scope(ABC):
             self._connection.close_nowait()
             return held
         return await self._roll_back(self._connection) or held
+
+    def gone(self) -> ConnectionLost:
+        """The error for a connection that broke before COMMIT was sent."""
+        return ConnectionLost(
+            f"the connection of {self.name} is gone, so the server has rolled the whole transaction back; nothing was written.\n"
+            "To fix it: run the whole transaction again.",
+            safe_to_retry=True,
+        )
 
     def ended_by_text(self) -> TransactionClosed:
         """The error for a COMMIT, ROLLBACK or the like that somebody ran as a statement inside the block."""
@@ -411,5 +415,8 @@ class _ScopeHold:
         if self._scope.connection_status == _INERROR:
             _, held = await connection.fly_shielded([_UNDO_TO_GUARD, _RELEASE_GUARD], seconds=connection.cleanup_timeout_seconds)
             return held
-        await connection.fly([_RELEASE_GUARD], on_cancel=OnCancel.FINISH)
+        try:
+            await connection.fly([_RELEASE_GUARD], on_cancel=OnCancel.FINISH)
+        except ConnectionLost as lost:
+            raise self._scope.gone() from lost
         return None

@@ -191,7 +191,9 @@ class SavepointScope(Scope):
         try:
             results = await connection.fly([release], on_cancel=OnCancel.FINISH, seconds=self.cleanup_timeout_seconds)
         except ConnectionLost as lost:
-            return lost
+            gone = self.gone()
+            gone.__cause__ = lost
+            return gone
         return failure_among([release], results)
 
     async def _roll_back(self, connection: Connection) -> Held:

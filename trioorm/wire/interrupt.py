@@ -122,6 +122,25 @@ def deliver_again(interruption: BaseException, held: Held) -> None:
         _send_again(interruption)
 
 
+def cancel_requests() -> int:
+    """How many cancels of the running asyncio task are asked for and not taken back; 0 on Trio, whose scopes cancel again by themselves."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return 0
+    return 0 if task is None else task.cancelling()
+
+
+def deliver_unseen(requests_before: int) -> None:
+    """Send asyncio's own cancel again when a nursery has dropped it for a child's error that came in the same moment.
+
+    Args:
+        requests_before: what `cancel_requests` said when the nursery was entered.
+    """
+    if cancel_requests() > requests_before and anyio.current_effective_deadline() != float("-inf"):
+        _send_again(asyncio.CancelledError())
+
+
 def _send_again(cancel: BaseException) -> None:
     """Cancel the running asyncio task anew, unless whoever asked has taken it back by then, as `asyncio.timeout` does at its end."""
     task = asyncio.current_task()
