@@ -164,7 +164,7 @@ async def test_the_database_takes_its_listeners_with_it(dsn: str, witness: Witne
 
 
 async def test_a_silent_connection_is_replaced_as_the_setting_says(dsn: str, witness: Witness) -> None:
-    async with open_database(dsn, listener_max_silence_seconds=0.2) as db, db.listen("orders"):
+    async with open_database(dsn, listener_max_silence_seconds=0.8) as db, db.listen("orders"):
         pid = witness.value(f"SELECT pid FROM pg_stat_activity WHERE {_HUB}")
         await witness.until("SELECT query = '' FROM pg_stat_activity WHERE pid = %s", pid)
 
