@@ -6,12 +6,20 @@ import pytest
 
 from tests.wire.own_database import database, witnessed
 from tests.wire.witness import Witness
+from trioorm.embedded import Server, ServerOptions, running_server
 
 
 @pytest.fixture(scope="session")
 def room_dsn(server_dsn: str) -> Iterator[str]:
     with database(server_dsn) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def rough_server() -> Iterator[Server]:
+    """A server that tests may freeze and kill; each leaves it as it found it. It listens on TCP too, with a password."""
+    with running_server(options=ServerOptions(tcp=True)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -27,22 +27,22 @@ async def test_a_wait_goes_on_in_a_cancelled_scope() -> None:
 async def test_waits_end_by_the_deadline_of_the_shield() -> None:
     started_at = anyio.current_time()
     with Shield(0.05) as shield:
-        assert await shield.wait(lambda: anyio.sleep(math.inf)) is None
+        assert await shield.wait(_forever) is None
         assert shield.expired
-        assert await shield.wait(lambda: anyio.sleep(math.inf)) is None, "and so does each further one, at once"
+        assert await shield.wait(_forever) is None, "and so does each further one, at once"
     assert 0.04 < anyio.current_time() - started_at < 0.5
 
 
 async def test_one_wait_may_have_an_earlier_end() -> None:
     with Shield(30) as shield:
-        assert await shield.wait(lambda: anyio.sleep(math.inf), until=anyio.current_time() + 0.02) is None
+        assert await shield.wait(_forever, until=anyio.current_time() + 0.02) is None
         assert not shield.expired
         assert await shield.wait(lambda: _value_after_turns(1)) == "value"
 
 
 async def test_one_wait_cannot_outlast_the_shield() -> None:
     with Shield(0.02) as shield:
-        assert await shield.wait(lambda: anyio.sleep(math.inf), until=anyio.current_time() + 30) is None
+        assert await shield.wait(_forever, until=anyio.current_time() + 30) is None
         assert shield.expired
 
 
@@ -59,7 +59,7 @@ async def test_a_wait_that_is_ready_is_taken_even_after_the_deadline() -> None:
         return "came"
 
     with Shield(0.001) as shield:
-        await shield.wait(lambda: anyio.sleep(math.inf))
+        await shield.wait(_forever)
         assert shield.expired
         assert await shield.wait(ready) == "came"
 
@@ -119,6 +119,11 @@ async def _value_after_turns(turns: int) -> str:
     return "value"
 
 
+async def _forever() -> str:
+    await anyio.sleep(math.inf)
+    return "never"
+
+
 async def _fail() -> None:
     await anyio.lowlevel.checkpoint()
     raise ZeroDivisionError
@@ -157,7 +162,7 @@ def test_the_bound_holds_under_asyncios_cancels() -> None:
             loop.call_later(milliseconds / 1000, task.cancel)
         with Shield(0.1) as shield:
             started_at = loop.time()
-            assert await shield.wait(lambda: anyio.sleep(math.inf)) is None
+            assert await shield.wait(_forever) is None
             assert 0.09 < loop.time() - started_at < 0.15
         assert shield.held is not None
         assert task.cancelling() == len(range(5, 95, 5))

@@ -1,0 +1,195 @@
+"""Streams of rows: in chunks, at the reader's pace, and left at any moment."""
+
+import math
+
+import anyio
+import pytest
+from psycopg.pq import Format, TransactionStatus
+
+from tests.wire.witness import Witness, step, text_rows, works
+from trioorm.errors import ConnectionLost, DataError, UndefinedTable
+from trioorm.testing import SweepRun, server_is_quiet, sweep
+from trioorm.wire import AnyIOConnection, RowStream, Statement, Step, command
+
+
+async def _read_all(stream: RowStream) -> list[list[str | None]]:
+    """The first column of each chunk."""
+    chunks: list[list[str | None]] = []
+    while (result := await stream.next_chunk()) is not None:
+        chunks.append([row[0] for row in text_rows(result)])
+    return chunks
+
+
+async def test_rows_come_in_chunks_and_in_order(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        stream = RowStream(connection, step("SELECT generate_series(1, $1::int)", "25"), chunk_rows=10)
+        chunks = [chunk for chunk in await _read_all(stream) if chunk]
+        assert [len(chunk) for chunk in chunks] == [10, 10, 5]
+        assert [value for chunk in chunks for value in chunk] == [f"{number}" for number in range(1, 26)]
+        assert await stream.next_chunk() is None, "the end stays the end"
+        assert await stream.close() is None
+        assert await works(connection)
+
+
+async def test_no_rows_still_tell_their_columns(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        stream = RowStream(connection, step("SELECT 1 AS number WHERE false"), chunk_rows=10)
+        result = await stream.next_chunk()
+        assert result is not None
+        assert (result.ntuples, result.fname(0)) == (0, b"number")
+        assert await stream.next_chunk() is None
+        assert await works(connection)
+
+
+async def test_values_come_in_the_format_that_was_asked_for(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        packed = Step(Statement(b"SELECT $1 + 1", (20,)), [(41).to_bytes(8, "big")], [Format.BINARY])
+        result = await RowStream(connection, packed, chunk_rows=1).next_chunk()
+        assert result is not None
+        assert result.get_value(0, 0) == (42).to_bytes(8, "big")
+        connection.close_nowait()
+
+
+async def test_nothing_is_sent_before_the_first_chunk(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        stream = RowStream(connection, step("SELECT 1"), chunk_rows=1)
+        assert await works(connection)
+        assert await stream.close() is None
+        assert await works(connection)
+
+
+@pytest.mark.parametrize("chunks_read", [1, 3])
+async def test_leaving_early_frees_the_connection_and_stops_the_server(dsn: str, witness: Witness, chunks_read: int) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        stream = RowStream(connection, step("SELECT number, repeat('x', 1000) FROM generate_series(1, 10000000) AS number"), chunk_rows=100)
+        for _ in range(chunks_read):
+            assert await stream.next_chunk() is not None
+        assert await stream.close() is None
+        assert witness.value("SELECT state FROM pg_stat_activity WHERE pid = %s", connection.info.backend_pid) == "idle"
+        assert await works(connection)
+        assert await stream.close() is None, "closing twice does nothing"
+
+
+async def test_an_error_after_rows_is_raised_after_them(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        stream = RowStream(connection, step("SELECT 1 / (50 - number) FROM generate_series(1, 100) AS number"), chunk_rows=10)
+        rows = 0
+        with pytest.raises(DataError, match="division by zero") as failure:
+            while (result := await stream.next_chunk()) is not None:
+                rows += result.ntuples
+        assert 40 <= rows <= 49
+        assert failure.value.sqlstate == "22012"
+        assert failure.value.statement == "SELECT 1 / (50 - number) FROM generate_series(1, 100) AS number"
+        assert await stream.close() is None
+        assert await works(connection)
+
+
+async def test_an_error_before_any_row_is_raised_by_the_first_chunk(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        stream = RowStream(connection, step("SELECT * FROM nowhere"), chunk_rows=10)
+        with pytest.raises(UndefinedTable, match="nowhere"):
+            await stream.next_chunk()
+        assert await stream.close() is None
+        assert await works(connection)
+
+
+async def test_in_a_transaction_the_transaction_goes_on(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        await connection.fly([command(b"BEGIN")])
+        stream = RowStream(connection, step("SELECT generate_series(1, 100)"), chunk_rows=10)
+        assert len([value for chunk in await _read_all(stream) for value in chunk]) == 100
+        assert connection.info.transaction_status == TransactionStatus.INTRANS
+        await connection.fly([command(b"ROLLBACK")])
+        assert await works(connection)
+
+
+async def test_a_slow_reader_stops_the_server(dsn: str, witness: Witness) -> None:
+    """Between chunks nothing is read, so the server runs into a full socket and waits there, and memory does not grow."""
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        statement = "SELECT number, repeat('x', 1000) FROM generate_series(1, 20000) AS number"
+        stream = RowStream(connection, step(statement), chunk_rows=100)
+        assert await stream.next_chunk() is not None
+        await witness.until_waiting(connection.info.backend_pid, "ClientWrite")
+        for _ in range(3):
+            assert await stream.next_chunk() is not None
+        await witness.until_waiting(connection.info.backend_pid, "ClientWrite")
+        read = 400
+        while (result := await stream.next_chunk()) is not None:
+            read += result.ntuples
+        assert read == 20000
+        assert await works(connection)
+
+
+async def test_rows_larger_than_a_socket_holds(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        stream = RowStream(connection, step("SELECT repeat('x', 5000000) FROM generate_series(1, 5)"), chunk_rows=2)
+        lengths = [len(value or "") for chunk in await _read_all(stream) for value in chunk]
+        assert lengths == [5_000_000] * 5
+
+
+async def test_large_parameters(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        stream = RowStream(connection, step("SELECT $1::text FROM generate_series(1, 3)", "x" * 3_000_000), chunk_rows=1)
+        assert [len(value or "") for chunk in await _read_all(stream) for value in chunk] == [3_000_000] * 3
+
+
+async def test_a_cancelled_reader_leaves_a_free_connection(dsn: str, witness: Witness) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        async with anyio.create_task_group() as nursery:
+
+            async def read() -> None:
+                stream = RowStream(connection, step("SELECT pg_sleep(60)"), chunk_rows=1)
+                try:
+                    await stream.next_chunk()
+                finally:
+                    assert await stream.close() is None
+
+            nursery.start_soon(read)
+            await witness.until_waiting(connection.info.backend_pid)
+            nursery.cancel_scope.cancel()
+        assert await works(connection)
+
+
+async def test_a_reader_cancelled_between_chunks_leaves_a_free_connection(dsn: str, witness: Witness) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        with anyio.CancelScope() as scope:
+            stream = RowStream(connection, step("SELECT repeat('x', 1000) FROM generate_series(1, 1000000)"), chunk_rows=10)
+            try:
+                assert await stream.next_chunk() is not None
+                await witness.until_waiting(connection.info.backend_pid, "ClientWrite")
+                scope.cancel()
+                await anyio.sleep(math.inf)
+            finally:
+                assert await stream.close() is None
+        assert scope.cancelled_caught
+        assert await works(connection)
+
+
+async def test_sweep_over_a_stream(dsn: str, witness: Witness) -> None:
+    connection = await AnyIOConnection.connect(dsn, autocommit=True)
+
+    async def operation() -> None:
+        stream = RowStream(connection, step("SELECT repeat('x', 50000), pg_sleep(0.002) FROM generate_series(1, 4)"), chunk_rows=1)
+        try:
+            while await stream.next_chunk() is not None:
+                pass
+        finally:
+            held = await stream.close()
+            if held is not None:
+                raise held
+
+    async def check(run: SweepRun) -> None:
+        await server_is_quiet(witness.connection)
+        assert await works(connection), "with a server that answers, no connection is lost"
+
+    async with connection:
+        report = await sweep(lambda _: operation(), check=check)
+    assert report.cancellations >= 2 * len(report.kinds), f"\n{report}"
+
+
+async def test_a_stream_on_a_closed_connection_is_lost(dsn: str) -> None:
+    connection = await AnyIOConnection.connect(dsn, autocommit=True)
+    await connection.close()
+    with pytest.raises(ConnectionLost, match="closed") as failure:
+        await RowStream(connection, step("SELECT 1"), chunk_rows=1).next_chunk()
+    assert failure.value.safe_to_retry
