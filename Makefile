@@ -3,6 +3,7 @@
 #   make demo     load real films into a real PostgreSQL and put the library through its paces; ARGS="..." is passed on
 #   make test     make check, then all tests on two processes
 #   make check    formatting, lint, both type checkers, import contracts
+#   make storm    minutes of cancellations, crashes and frozen servers under load, judged by bars; ARGS="--cancellations 2000 --crashes 2"
 #   make docs     build the documentation into docs/_build/html
 #   make clean    remove .venv and everything built
 #
@@ -14,12 +15,12 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := trioorm tests $(wildcard examples)
+SOURCES := trioorm tests $(wildcard examples benchmarks)
 
 # pyright would otherwise ask the package index for a newer version of itself on every run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check storm docs clean
 
 demo: $(VENV)/ready-demo
 	$(BIN)/python -m examples.films $(ARGS)
@@ -33,6 +34,9 @@ check: $(VENV)/ready-test
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+storm: $(VENV)/ready-demo
+	$(BIN)/python -m benchmarks.storm $(ARGS)
 
 docs: $(VENV)/ready-docs
 	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --nitpicky docs docs/_build/html

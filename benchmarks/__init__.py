@@ -1,0 +1,1 @@
+"""Programs that measure trioorm; not part of the package."""
