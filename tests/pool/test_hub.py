@@ -202,6 +202,16 @@ async def test_a_channel_that_nobody_hears_any_more_is_given_up(dsn: str, witnes
         assert connector.attempts == 1
 
 
+async def test_it_is_given_up_after_a_reconnect_too(dsn: str, witness: Witness) -> None:
+    async with open_hub(dsn) as (pool, connector):
+        async with pool.hub.listen("kept"):
+            async with pool.hub.listen("left") as events:
+                witness.terminate(connector.pids[0])
+                assert await take(events, 1) == [Gap()]
+            last_query = "SELECT query = %s AND state = 'idle' FROM pg_stat_activity WHERE pid = %s"
+            await witness.until(last_query, 'UNLISTEN "left"', connector.pids[1])
+
+
 async def test_waiting_for_notifications_does_not_spin(dsn: str, witness: Witness) -> None:
     async with open_hub(dsn) as (pool, connector):
         async with pool.hub.listen("orders") as events:
