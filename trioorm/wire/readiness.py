@@ -85,12 +85,13 @@ def _closed() -> OperationalError:
 class TrioReadiness:
     """Readiness on Trio, straight on its low level."""
 
-    __slots__ = ("_fileno", "_pgconn", "_waits")
+    __slots__ = ("_closed", "_fileno", "_pgconn", "_waits")
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
         self._fileno = pgconn.socket
         self._waits = 0
+        self._closed = False
 
     async def wait(self, want: Wait) -> Ready:
         if want == Wait.R:
@@ -120,6 +121,8 @@ class TrioReadiness:
         return _ready_now(self._fileno, want)
 
     async def _wait_one(self, wait: "_TrioWait") -> None:
+        if self._closed:  # by another task, before this wait began; the number may be another socket's by now
+            raise _closed()
         self._waits += 1
         try:
             await wait(self._fileno)
@@ -135,6 +138,7 @@ class TrioReadiness:
 
     def close(self) -> None:
         # Only while a task waits is the number surely still our socket's: libpq closes a broken one by itself, and numbers are used again.
+        self._closed = True
         if self._waits:
             trio.lowlevel.notify_closing(self._fileno)
 

@@ -12,7 +12,7 @@ from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
 from trioorm import errors
-from trioorm.errors import ConnectionLost, DatabaseError, UsageError, error_class_for
+from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, UsageError, error_class_for
 
 _FIXES: dict[str, str] = {
     "42P01": "Create it (`await db.create_schema(...)` with its model), or check the database and the search_path.",
@@ -170,4 +170,13 @@ def connection_lost(reason: str, *, safe_to_retry: bool = False) -> ConnectionLo
     fate = "Nothing was written by it." if safe_to_retry else "Whether the statement took effect is not known from here."
     return ConnectionLost(
         f"the connection to the server broke{said}\n{fate} The pool opens another connection by itself.", safe_to_retry=safe_to_retry
+    )
+
+
+def write_outcome_unknown(reason: str) -> CommitOutcomeUnknown:
+    """The error for a single write whose answer did not come."""
+    return CommitOutcomeUnknown(
+        f"the write was sent, but {reason}.\n"
+        "It may have taken effect or not. To fix it: read the row back before you repeat the write; "
+        "inside `async with db.transaction()` the outcome can be asked for."
     )
