@@ -1,4 +1,4 @@
-"""The program in docs/testing.md runs as printed, and fails and succeeds where the page says."""
+"""The programs in docs/testing.md run as printed, and fail and succeed where the page says."""
 
 import re
 import subprocess
@@ -25,3 +25,16 @@ def test_the_program_of_the_page_runs(event_loop: str, tmp_path: Path) -> None:
     assert "To see it alone: sweep(..., kinds=[Cancellation.SCOPE], first=" in failure
     assert ("task twice" in table) == (event_loop == "asyncio")
     assert "(not reached)" in table.splitlines()[-1]
+
+
+@pytest.mark.parametrize("event_loop", ["asyncio", "trio"])
+def test_the_program_with_the_proxy_runs(event_loop: str, tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(# Runs as it stands, with the extra trioorm\[embedded\]\.\n.*?)```", PAGE.read_text(), re.DOTALL)
+    file = tmp_path / "payments.py"
+    file.write_text(program.replace("anyio.run(main)", f"anyio.run(main, backend={event_loop!r})"))
+    result = subprocess.run([sys.executable, "-W", "error", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "broke after COMMIT was sent and before its answer came" in result.stdout
+    cuts = re.search(r"^(\d+) cuts$", result.stdout, re.MULTILINE)
+    assert cuts is not None
+    assert int(cuts[1]) > 20
