@@ -76,7 +76,12 @@ async def _chunks(
 
 
 async def _iterate(objects: Iterable[M] | AsyncIterable[M]) -> AsyncGenerator[M]:
-    if isinstance(objects, AsyncIterable):
+    if isinstance(objects, AsyncGenerator):
+        generator: AsyncGenerator[M] = objects
+        async with aclosing(generator):  # it was handed over, and nobody else can close it
+            async for item in generator:
+                yield item
+    elif isinstance(objects, AsyncIterable):
         async for item in objects:
             yield item
     else:
@@ -132,9 +137,9 @@ class _RowEncoder:
             BindError: a value does not fit.
         """
         if type(row) is not self._model:
-            raise QueryError(
-                f"copy_in of {self._model.__qualname__} met a {type(row).__qualname__}.\nTo fix it: one class for each copy_in."
-            )
+            raise _other_class(self._model, row)
+        if self._left_out and any(getattr(row, attribute) is not UNSET for attribute in self._left_out):
+            raise _ragged()
         values = self._read(row)
         try:
             cells = [_NULL if value is None else pack(value) for pack, value in zip(self._framed, values, strict=True)]

@@ -8,7 +8,7 @@ import anyio
 from trioorm.pool.background import Background
 from trioorm.pool.pool import Connect, Connection, Pool, Reset
 from trioorm.pool.settings import PoolSettings
-from trioorm.wire import AnyIOConnection
+from trioorm.wire import AnyIOConnection, after_cleanup
 
 __all__ = ["open_pool"]
 
@@ -57,9 +57,11 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
         return self._pool
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        await self._pool.close()
+        held = await self._pool.close()
         self._background.cancel()
         await self._nursery.__aexit__(None, None, None)
+        if (raised := after_cleanup(error, held)) is not None and raised is not error:
+            raise raised
 
 
 def _connector(address: str) -> Connect:

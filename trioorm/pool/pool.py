@@ -23,6 +23,7 @@ from trioorm.pool.background import Background
 from trioorm.pool.counts import Counts, percentiles
 from trioorm.pool.errors import PoolClosed
 from trioorm.pool.hub import Hub
+from trioorm.pool.last_cancel import LAST_CANCEL_SECONDS, cancel_statements
 from trioorm.pool.lease import Lease, Member
 from trioorm.pool.line import Line, Shedding, Waiter
 from trioorm.pool.owner import Owner
@@ -30,7 +31,7 @@ from trioorm.pool.refusals import deadlocked, line_is_full, timed_out, turned_aw
 from trioorm.pool.settings import Loan, PoolSettings, PoolStatistics
 from trioorm.resilience import Backoff
 from trioorm.wire import AnyIOConnection, command
-from trioorm.wire.interrupt import Shield
+from trioorm.wire.interrupt import Held, Shield
 
 __all__ = ["Connect", "Connection", "Pool", "Reset"]
 
@@ -41,7 +42,6 @@ Connect = Callable[[], Awaitable[Connection]]
 Reset = Callable[[Connection], Awaitable[None]]
 
 _SIGN_OF_LIFE = command(b"")
-_LAST_CANCEL_SECONDS = 0.5
 
 
 class Pool:
@@ -453,16 +453,20 @@ class Pool:
 
     # Closing.
 
-    async def close(self) -> None:
+    async def close(self) -> Held:
         """Admit nobody any more, and close every connection: idle ones now; others when their holders have given them back, then after
         their statements were cancelled, then by force.
 
         It ends within `cleanup_timeout_seconds` and one second more, whatever the holders do.
 
+        Returns:
+            What came meanwhile and comes only once, for `after_cleanup`.
+
         Checkpoint: only if connections are on loan; a cancellation is never raised here.
         """
+        held: Held = None
         if self._closed:
-            return
+            return held
         self._closed = True
         self.hub.close()
         self._refuse_all(PoolClosed("the pool was closed while this task waited for a connection."))
@@ -471,27 +475,18 @@ class Pool:
         if self._leases:
             with Shield(self.settings.cleanup_timeout_seconds) as shield:
                 await shield.wait(self._wait_all_returned)
+            held = shield.held
         if self._leases:
-            with Shield(_LAST_CANCEL_SECONDS) as shield:
-                await shield.wait(self._cancel_statements)
+            with Shield(LAST_CANCEL_SECONDS) as shield:
+                await shield.wait(lambda: cancel_statements(self._leases))
                 await shield.wait(self._wait_all_returned)
+            held = held or shield.held
         for lease in tuple(self._leases):
             lease.connection.close_nowait()
+        return held
 
     async def _wait_all_returned(self) -> bool:
         if self._leases:
             self._all_returned = anyio.Event()
             await self._all_returned.wait()
         return True
-
-    async def _cancel_statements(self) -> bool:
-        async with anyio.create_task_group() as nursery:
-            for lease in self._leases:
-                nursery.start_soon(self._cancel_statement, lease.connection)
-        return True
-
-    async def _cancel_statement(self, connection: Connection) -> None:
-        try:
-            await connection.cancel_safe(timeout=_LAST_CANCEL_SECONDS)
-        except Exception as error:
-            logger.debug("a statement could not be cancelled at the pool's end: %s", error)
