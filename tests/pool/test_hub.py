@@ -262,9 +262,10 @@ async def test_a_lost_connection_is_replaced_and_every_subscriber_told(
     async with open_hub(dsn) as (pool, connector):
         async with pool.hub.listen("orders") as first, pool.hub.listen("orders", "stock") as second:
             notify(witness, "orders", "before")
+            assert await payloads(first, 1) == ["before"]
             with caplog.at_level(logging.WARNING, "trioorm.pool"):
                 witness.terminate(connector.pids[0])
-                assert await payloads(first, 2) == ["before", repr(Gap())]
+                assert await take(first, 1) == [Gap()]
             assert await payloads(second, 2) == ["before", repr(Gap())]
             notify(witness, "stock", "after")
             notify(witness, "orders", "after that")
