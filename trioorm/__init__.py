@@ -8,6 +8,7 @@ What is named here is the public face, together with the rooms that are useful a
 `trioorm.embedded` (servers of one's own), `trioorm.testing` and `trioorm.errors`.
 """
 
+from trioorm.compiler import create_schema_statements, drop_schema_statements
 from trioorm.database import Database, Savepoint, Transaction, Verbs, open_database
 from trioorm.errors import (
     AuthenticationFailed,
@@ -32,6 +33,7 @@ from trioorm.errors import (
     TransactionRolledBack,
     TrioormError,
     UniqueViolation,
+    UnknownColumn,
 )
 from trioorm.expression import (
     BIGINT,
@@ -51,6 +53,8 @@ from trioorm.expression import (
     Column,
     Expression,
     Json,
+    Ordering,
+    Selectable,
     SqlType,
     and_,
     array_of,
@@ -72,7 +76,7 @@ from trioorm.expression import (
     sum_,
     upper,
 )
-from trioorm.model import UNSET, Model, Unset, column
+from trioorm.model import UNSET, Model, Unset, column, evolve
 from trioorm.pool import (
     Gap,
     ListenEvent,
@@ -84,8 +88,25 @@ from trioorm.pool import (
     Subscription,
     TooManyRequests,
 )
-from trioorm.query import Statement, alias, delete, excluded, insert, optional, select, sql, update
-from trioorm.schema import TableConstraint, TableIndex, check, foreign_key, index, unique
+from trioorm.query import (
+    Delete,
+    Insert,
+    Returning,
+    Select,
+    Sql,
+    Statement,
+    TypedSql,
+    Update,
+    alias,
+    delete,
+    excluded,
+    insert,
+    optional,
+    select,
+    sql,
+    update,
+)
+from trioorm.schema import OnDelete, TableConstraint, TableIndex, check, foreign_key, index, unique
 
 __all__ = [
     "BIGINT",
@@ -113,9 +134,11 @@ __all__ = [
     "Database",
     "DatabaseError",
     "DeadlockDetected",
+    "Delete",
     "Expression",
     "ForeignKeyViolation",
     "Gap",
+    "Insert",
     "IntegrityError",
     "Json",
     "ListenEvent",
@@ -124,13 +147,19 @@ __all__ = [
     "NoRowFound",
     "NotNullViolation",
     "Notification",
+    "OnDelete",
+    "Ordering",
     "Overflow",
     "PoolClosed",
     "PoolStatistics",
     "PoolTimeout",
     "QueryError",
+    "Returning",
     "Savepoint",
+    "Select",
+    "Selectable",
     "SerializationFailure",
+    "Sql",
     "SqlType",
     "Statement",
     "Subscription",
@@ -144,8 +173,11 @@ __all__ = [
     "TransactionClosed",
     "TransactionRolledBack",
     "TrioormError",
+    "TypedSql",
     "UniqueViolation",
+    "UnknownColumn",
     "Unset",
+    "Update",
     "Verbs",
     "alias",
     "and_",
@@ -156,9 +188,12 @@ __all__ = [
     "coalesce",
     "column",
     "count",
+    "create_schema_statements",
     "default",
     "delete",
+    "drop_schema_statements",
     "enum_type",
+    "evolve",
     "excluded",
     "exists",
     "foreign_key",

@@ -7,7 +7,7 @@ import struct
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from operator import attrgetter
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 from psycopg.pq import Format
@@ -77,7 +77,7 @@ async def _chunks(
 
 async def _iterate(objects: Iterable[M] | AsyncIterable[M]) -> AsyncGenerator[M]:
     if isinstance(objects, AsyncGenerator):
-        generator: AsyncGenerator[M] = objects
+        generator = cast("AsyncGenerator[M]", objects)
         async with aclosing(generator):  # it was handed over, and nobody else can close it
             async for item in generator:
                 yield item

@@ -7,7 +7,7 @@ from trioorm.model.declaration import ColumnDeclaration, column
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import ModelMeta, unknown_column
-from trioorm.model.model import Model, model_of
+from trioorm.model.model import Model, evolve, model_of
 from trioorm.model.unset import UNSET, Unset, UnsetType
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Unset",
     "UnsetType",
     "column",
+    "evolve",
     "model_of",
     "unknown_column",
 ]

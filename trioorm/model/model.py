@@ -1,11 +1,16 @@
 """`Model`, the class that models inherit from, and `model_of`, which gives the record of one."""
 
 from collections.abc import Iterable
+from typing import TypeVar
+
+import attrs
 
 from trioorm.errors import ModelError
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import ModelMeta
 from trioorm.schema.constraint import TableConstraint, TableIndex
+
+M = TypeVar("M", bound="Model")
 
 
 class Model(metaclass=ModelMeta):
@@ -32,6 +37,15 @@ class Model(metaclass=ModelMeta):
     def table_indexes(cls) -> Iterable[TableIndex]:
         """Indexes beyond `column(index=True)`: `index(...)`. To be overridden; called as `table_constraints` is."""
         return ()
+
+
+def evolve(made: M, **changes: object) -> M:
+    """A new object with some values changed: `attrs.evolve`, which type checkers refuse on classes that attrs' own decorator did not make.
+
+    Raises:
+        TypeError: there is no such attribute.
+    """
+    return attrs.evolve(made, **changes)  # type: ignore[misc] - mypy's plugin knows only classes that it made itself
 
 
 def model_of(model: type) -> ModelInfo:
