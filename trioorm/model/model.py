@@ -1,7 +1,7 @@
 """`Model`, the class that models inherit from, and `model_of`, which gives the record of one."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 
@@ -45,7 +45,8 @@ def evolve(made: M, **changes: object) -> M:
     Raises:
         TypeError: there is no such attribute.
     """
-    return attrs.evolve(made, **changes)  # type: ignore[misc] - mypy's plugin knows only classes that it made itself
+    as_attrs: Any = made  # mypy's plugin knows only classes that attrs' decorators made
+    return cast("M", attrs.evolve(as_attrs, **changes))
 
 
 def model_of(model: type) -> ModelInfo:
