@@ -127,7 +127,7 @@ class _BlockCancelled(BaseException):
 
 
 class _ChildFailed(BaseException):
-    """On its way to the end of the innermost block, whose other code is cancelled meanwhile."""
+    """On its way to the end of the innermost block, whose other code is cancelled meanwhile; the shape is the group's."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -158,7 +158,7 @@ class _Expectation:
             if isinstance(error, _BlockCancelled):
                 raise _Raised("TransactionRolledBack") from None
             if isinstance(error, _ChildFailed):
-                raise _Raised(error.shape if isinstance(error.shape, frozenset) else [error.shape]) from None
+                raise _Raised(error.shape) from None
             raise
 
     def run(self, steps: Sequence[Step]) -> None:
@@ -200,7 +200,7 @@ class _Expectation:
                 try:
                     self.run(steps)
                 except _Raised as error:
-                    raise _ChildFailed(error.shape) from None
+                    raise _ChildFailed([error.shape]) from None
             case InSiblings(keys, failing):
                 self.siblings(keys, failing)
 

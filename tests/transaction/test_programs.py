@@ -55,6 +55,7 @@ _programs = st.lists(st.recursive(_leaves, _nested, max_leaves=10), max_size=6)
 @hypothesis.settings(max_examples=250)
 @hypothesis.given(program=_programs)
 @hypothesis.example(program=[Write(1), Swallow(Write(1))])
+@hypothesis.example(program=[InChild((InSavepoint((Write(1), InSiblings((1,), False))),))])
 @hypothesis.example(program=[Write(1), Swallow(InSavepoint((Write(2), Write(1)))), Write(3)])
 @hypothesis.example(program=[InSavepoint((Swallow(Write(1)), Swallow(Write(1)))), Write(2)])
 @hypothesis.example(program=[InSavepoint((InChild((InSavepoint((Interrupted(),)),)),)), Write(2)])
@@ -82,6 +83,7 @@ async def test_a_program_does_what_the_model_says(dsn: str, witness: Witness, pr
         ([InChild((Fail(),))], [], ["Oops"]),
         ([InSavepoint((InChild((Fail(),)),))], [], ["Oops"]),
         ([InChild((InSavepoint((InChild((Fail(),)),)),))], [], [["Oops"]]),
+        ([InChild((InSavepoint((InSiblings((1,), True),)),))], [], [frozenset({"Oops"})]),
         ([Write(1), InSiblings((1, 2), True)], [], frozenset({"UniqueViolation", "Oops"})),
         ([Write(1), Swallow(InSavepoint((Write(2), CancelBlock())))], [1], None),
         ([Write(1), Swallow(InSavepoint((Write(2), CancelAll())))], [], "Cancelled"),
