@@ -9,6 +9,7 @@ from trioorm.pool.background import Background
 from trioorm.pool.pool import Connect, Connection, Pool, Reset
 from trioorm.pool.settings import PoolSettings
 from trioorm.wire import AnyIOConnection, after_cleanup
+from trioorm.wire.interrupt import deliver_again
 
 __all__ = ["open_pool"]
 
@@ -59,7 +60,12 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         held = await self._pool.close()
         self._background.cancel()
-        await self._nursery.__aexit__(None, None, None)
+        try:
+            await self._nursery.__aexit__(None, None, None)
+        except anyio.get_cancelled_exc_class() as cancellation:
+            if not isinstance(error, Exception):
+                raise
+            deliver_again(cancellation, None)  # the body's error goes first
         if (raised := after_cleanup(error, held)) is not None and raised is not error:
             raise raised
 
