@@ -11,6 +11,7 @@ Trio, without a word. `tests/test_backends.py` holds this file to its word.
 
 import inspect
 import os
+import signal
 import time
 import uuid
 from collections.abc import Generator, Iterator
@@ -32,6 +33,10 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("trioorm")
+
+# A runner in the background may have been started with Ctrl-C ignored; tests of Ctrl-C, and the programs that they start, want it as usual.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Both event loops.
