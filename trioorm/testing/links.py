@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from threading import Thread
+from threading import Event, Thread
 from typing import Literal, TypeVar, TypeVarTuple
 
 import attrs
@@ -77,13 +77,19 @@ class Lane:
 
 
 class Cut:
-    """A cut that waits for its chunk, or has happened."""
+    """A cut that waits for its chunk, or has happened.
+
+    Attributes:
+        happened: whether its chunk has come.
+        ended: set when both sockets are closed as well.
+    """
 
     def __init__(self, direction: Direction, *, chunk: int | None, after_bytes: int | None, delivered: bool, reset: bool) -> None:
         self.direction = direction
         self.delivered = delivered
         self.reset = reset
         self.happened = False
+        self.ended = Event()
         self._chunks_left = chunk
         self._bytes_left = after_bytes
 
@@ -299,12 +305,16 @@ class Link:
             with contextlib.suppress(*_GONE):
                 await self._send(rest, sink, lane)
             self.cut(reset=cut.reset)
+            cut.ended.set()
             return
         await self._send(chunk, sink, lane)
 
     async def _send(self, chunk: bytes, sink: trio.SocketStream, lane: Lane) -> None:
         if not chunk:
             return
+        # Counted first: whoever has received it finds it in the figures.
+        lane.chunks += 1
+        lane.bytes += len(chunk)
         rate = lane.bytes_per_second
         if rate == math.inf or not self._is_affected:
             await sink.send_all(chunk)
@@ -314,8 +324,6 @@ class Link:
                 piece = chunk[start : start + piece_bytes]
                 await sink.send_all(piece)
                 await trio.sleep(len(piece) / rate)
-        lane.chunks += 1
-        lane.bytes += len(chunk)
 
     # Ending.
 

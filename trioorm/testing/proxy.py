@@ -26,6 +26,7 @@ from trioorm.testing.messages import Direction
 __all__ = ["Cut", "Direction", "FaultProxy", "ProxyStatistics", "running_proxy"]
 
 _DEFAULT_PORT = 5432
+_CUT_WITHIN_SECONDS = 1.0  # the last chunk may be stuck in a socket that nobody reads
 
 
 @attrs.frozen(kw_only=True)
@@ -195,8 +196,10 @@ class FaultProxy:
         return cut
 
     def disarm(self, cut: Cut) -> None:
-        """Take back a cut that has not happened."""
+        """Take back a cut that has not happened; one that is under way is finished first, so that both ends can see it."""
         self._loop.call(self._engine.disarm, cut)
+        if cut.happened:
+            cut.ended.wait(_CUT_WITHIN_SECONDS)
 
     def cut_all(self, *, reset: bool = False) -> None:
         """Cut every open connection now.
