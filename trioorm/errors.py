@@ -174,7 +174,7 @@ class DatabaseError(TrioormError):
 
     Attributes:
         sqlstate: five characters, see PostgreSQL's manual, appendix A.
-        message_primary: the server's own sentence.
+        message_primary: the server's own sentence. Of errors about a value (class 22) it may quote the value, which the text leaves out.
         detail, hint: the server's further words, or None. `detail` may quote values of the row, so it is an attribute and not part of the
         text. constraint, table, column, schema_name: what the server named, or None. position: where in the statement, in characters from
         1, or None. statement: the SQL text without values, or None.

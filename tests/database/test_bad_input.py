@@ -29,7 +29,7 @@ from trioorm import (
     sql,
 )
 from trioorm.embedded import Server, ServerOptions, running_server
-from trioorm.errors import UndefinedColumn, UndefinedTable, UnknownColumn, UsageError, WrongDatabaseOwner
+from trioorm.errors import DataError, UndefinedColumn, UndefinedTable, UnknownColumn, UsageError, WrongDatabaseOwner
 
 SECRET = "swordfish-7351"
 
@@ -282,3 +282,18 @@ async def test_neither_values_nor_passwords_are_logged(tcp_server: Server, caplo
         assert password not in repr(db)
     assert SECRET not in caplog.text
     assert password not in caplog.text
+
+
+@pytest.mark.parametrize("to", ["int", "date", "uuid", "jsonb", "interval"])
+async def test_a_value_that_the_server_quotes_is_not_handed_on(dsn: str, to: str) -> None:
+    async with open_database(dsn) as db:
+        with pytest.raises(DataError) as caught:
+            await db.fetch_all(sql(f"SELECT {{word}}::text::{to}", word=SECRET))  # pyright: ignore[reportArgumentType]
+        _assert_untold(SECRET, caught.value)
+        assert "(SQLSTATE 22" in str(caught.value)
+        with pytest.raises(TransactionAborted) as aborted:
+            async with db.transaction() as tx:
+                with pytest.raises(DataError):
+                    await tx.fetch_all(sql(f"SELECT {{word}}::text::{to}", word=SECRET))  # pyright: ignore[reportArgumentType]
+                await tx.execute(sql("SELECT 1"))
+        _assert_untold(SECRET, aborted.value)

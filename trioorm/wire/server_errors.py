@@ -7,6 +7,8 @@ error, whose text would hold it, is chained as the cause.
 Source: PostgreSQL manual, "Error and Notice Message Fields" (https://www.postgresql.org/docs/current/protocol-error-fields.html).
 """
 
+import re
+
 from psycopg import OperationalError, ProgrammingError
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
@@ -35,6 +37,9 @@ _FIXES: dict[str, str] = {
 _AUTHENTICATION = ("28", "3D")
 
 
+_QUOTED = re.compile(r'".*"', re.DOTALL)
+
+
 def is_error(result: PGresult) -> bool:
     """Whether a result is an error of the server."""
     return result.status == ExecStatus.FATAL_ERROR
@@ -59,7 +64,9 @@ def error_from_result(result: PGresult, *, statement: str | None = None, encodin
     hint = field(DiagnosticField.MESSAGE_HINT)
     position_text = field(DiagnosticField.STATEMENT_POSITION)
     position = int(position_text) if position_text else None
-    lines = [f"{primary} (SQLSTATE {sqlstate})"]
+    # Errors about a value quote it.
+    shown = _QUOTED.sub('"…"', primary) if sqlstate.startswith("22") else primary
+    lines = [f"{shown} (SQLSTATE {sqlstate})"]
     if table:
         lines[0] += f", table {table!r}"
     if statement is not None and position is not None:
