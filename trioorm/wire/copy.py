@@ -12,11 +12,11 @@ from typing import Any
 from psycopg import OperationalError, pq
 from psycopg.abc import Buffer
 
-from trioorm.errors import DatabaseError
+from trioorm.errors import DatabaseError, TrioormError
 from trioorm.wire.connection import AnyIOConnection, OnCancel
 from trioorm.wire.flight import PlainAnswer
 from trioorm.wire.interrupt import Held
-from trioorm.wire.server_errors import connection_lost, error_from_result
+from trioorm.wire.server_errors import connection_lost, error_from_result, is_farewell
 
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 _COPY_IN = pq.ExecStatus.COPY_IN
@@ -122,12 +122,16 @@ class CopyIn:
         # The server, waiting for rows, does not hear a cancel request; the drain ends the copy, and that it hears.
         return await self._connection.stop(partial(self._connection.drain, answer))
 
-    def _refused(self) -> DatabaseError:
+    def _refused(self) -> TrioormError:
         assert self._answer is not None
         failure = self._answer.failure
         if failure is None:
             return DatabaseError(f"the statement is no COPY FROM STDIN: {self._text.decode()}", statement=self._text.decode())
-        return error_from_result(failure[1], statement=self._text.decode())
+        error = error_from_result(failure[1], statement=self._text.decode())
+        if is_farewell(failure[1]):
+            self._connection.close_nowait()
+            return connection_lost(error.message_primary, safe_to_retry=True)
+        return error
 
     def _lost(self, error: OperationalError) -> Exception:
         self._connection.close_nowait()
