@@ -93,11 +93,11 @@ async def _cancel_after_it_took_effect(witness: Witness, connection: AnyIOConnec
         await anyio.lowlevel.checkpoint()
         pytest.fail("the next checkpoint raises the cancellation")
 
-    with anyio.CancelScope() as scope:
+    with witness.locked("person") as unlock, anyio.CancelScope() as scope:
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(insert)
-            while connection.is_idle:
-                await anyio.lowlevel.checkpoint()
+            await witness.until_waiting(connection.info.backend_pid, "relation")
+            unlock()
             assert witness.becomes_true("SELECT count(*) = 1 FROM person", within_seconds=5)
             scope.cancel()
     return returned, scope.cancelled_caught
@@ -173,20 +173,17 @@ async def test_a_cancellation_outranks_the_statements_own_error(dsn: str, witnes
     """The answer is in the socket, an error; the caller is cancelled and wants to hear nothing else."""
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
         for on_cancel in (OnCancel.STOP, OnCancel.SETTLE):
-            with anyio.CancelScope() as scope:
+            with witness.locked("person") as unlock, anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as nursery:
 
                     async def fail(on_cancel: OnCancel = on_cancel) -> None:
-                        await connection.fly([step("SELECT 1/0")], on_cancel=on_cancel)
+                        await connection.fly([step("SELECT 1/0 FROM person")], on_cancel=on_cancel)
 
                     nursery.start_soon(fail)
-                    while connection.is_idle:
-                        await anyio.lowlevel.checkpoint()
-                    assert witness.becomes_true(
-                        "SELECT state = 'idle' AND query LIKE '%%1/0%%' FROM pg_stat_activity WHERE pid = %s",
-                        connection.info.backend_pid,
-                        within_seconds=5,
-                    )
+                    await witness.until_waiting(connection.info.backend_pid, "relation")
+                    unlock()
+                    idle = "SELECT state = 'idle' FROM pg_stat_activity WHERE pid = %s"
+                    assert witness.becomes_true(idle, connection.info.backend_pid, within_seconds=5)
                     scope.cancel()
             assert scope.cancelled_caught
             assert await works(connection)

@@ -158,11 +158,11 @@ async def test_a_cancelled_start_that_waits_for_a_lock(dsn: str, witness: Witnes
 async def test_a_start_that_is_cancelled_when_the_server_is_ready(dsn: str, witness: Witness) -> None:
     """The answer "send your rows" is in the socket already; nobody ever sends them, and the server must hear of it."""
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
-        with anyio.fail_after(5):
+        with witness.locked("person") as unlock, anyio.fail_after(10):
             async with anyio.create_task_group() as nursery:
                 nursery.start_soon(_copy_rows, connection, b"Ada\t36\n")
-                while connection.is_idle:
-                    await anyio.lowlevel.checkpoint()
+                await witness.until_waiting(connection.info.backend_pid, "relation")
+                unlock()
                 ready = "SELECT wait_event = 'ClientRead' AND state = 'active' FROM pg_stat_activity WHERE pid = %s"
                 assert witness.becomes_true(ready, connection.info.backend_pid, within_seconds=5)
                 nursery.cancel_scope.cancel()

@@ -83,7 +83,7 @@ async def test_the_outcome_of_a_write_is_unknown_when_the_server_crashes(rough_s
 
             async def write() -> None:
                 with pytest.raises(CommitOutcomeUnknown) as failure:
-                    await connection.fly([step("CREATE TABLE person AS SELECT 1 FROM pg_sleep(60)")], on_cancel=OnCancel.SETTLE)
+                    await connection.fly([step("CREATE TABLE never_there AS SELECT 1 FROM pg_sleep(60)")], on_cancel=OnCancel.SETTLE)
                 assert not failure.value.safe_to_retry
 
             await _while_waiting(Witness(other), connection, rough_server.kill, write())

@@ -5,7 +5,8 @@ questions take less than a millisecond, so they are asked without leaving the ev
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import LiteralString
 
 import anyio
@@ -63,6 +64,14 @@ class Witness:
         """Wait until a session is busy with one thing: "PgSleep", "relation" (a table lock), "ClientWrite", ..."""
         question = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s AND state = 'active' AND wait_event = %s)"
         await self.until(question, pid, event)
+
+    @contextmanager
+    def locked(self, table: LiteralString) -> Generator[Callable[[], None]]:
+        """Lock a table, from a second connection; gives what unlocks it at once, without leaving the event loop."""
+        seen = self.connection.info
+        with psycopg.connect(seen.dsn, password=seen.password or None) as other:
+            other.execute(f"LOCK TABLE {table}")
+            yield other.rollback
 
     async def until_gone(self, pid: int) -> None:
         """Wait until a session has left the server."""
