@@ -3,6 +3,7 @@
 #   make demo     load real films into a real PostgreSQL and put the library through its paces; ARGS="..." is passed on
 #   make test     make check, then all tests on two processes
 #   make check    formatting, lint, both type checkers, import contracts
+#   make bench    client CPU of trioorm, psycopg and asyncpg on the same operations, interleaved; ARGS="--rounds 3 --operations 300"
 #   make storm    minutes of cancellations, crashes and frozen servers under load, judged by bars; ARGS="--cancellations 2000 --crashes 2"
 #   make docs     build the documentation into docs/_build/html
 #   make clean    remove .venv and everything built
@@ -20,7 +21,7 @@ SOURCES := trioorm tests $(wildcard examples benchmarks)
 # pyright would otherwise ask the package index for a newer version of itself on every run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: demo test check storm docs clean
+.PHONY: demo test check bench storm docs clean
 
 demo: $(VENV)/ready-demo
 	$(BIN)/python -m examples.films $(ARGS)
@@ -34,6 +35,9 @@ check: $(VENV)/ready-test
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+bench: $(VENV)/ready-bench
+	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 storm: $(VENV)/ready-demo
 	$(BIN)/python -m benchmarks.storm $(ARGS)
