@@ -44,13 +44,6 @@ class BindError(UsageError):
     """A value cannot be sent as the type that its column or parameter has."""
 
 
-class RelationNotLoaded(UsageError):
-    """A relation was read that was not loaded with the object.
-
-    It is no `AttributeError`, so that `getattr(obj, name, default)` cannot hide it.
-    """
-
-
 class DatabaseClosed(UsageError):
     """The database was used after its `async with` block ended."""
 
@@ -119,10 +112,6 @@ class ConnectionLost(DatabaseUnavailable):
     def __init__(self, message: str, *, safe_to_retry: bool = False) -> None:
         super().__init__(message)
         self.safe_to_retry = safe_to_retry
-
-
-class CleanupOverrun(DatabaseUnavailable):
-    """Cleaning up after a cancellation took longer than its budget; the connection was closed."""
 
 
 # A server of our own.

@@ -140,10 +140,6 @@ class AnyIOConnection(ReadyConnection[Row]):
             self.finish()
             return None, shield.held
 
-    def limit_statements(self, limit: int) -> None:
-        """How many prepared statements the server session may keep; 0 behind a pooler that shares sessions, where names cannot be used."""
-        self._prepared_names.limit = limit
-
     def retire_statements(self, steps: Sequence[Step]) -> None:
         """Let the statements of these steps be prepared anew when they are next used."""
         for step in steps:

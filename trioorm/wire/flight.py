@@ -88,7 +88,7 @@ class Flight:
     def _queue(self, step: Step, preparing: set[bytes]) -> None:
         pgconn, statement = self._pgconn, step.statement
         name = statement.name
-        if not name or not self._prepared.limit:
+        if not name:
             pgconn.send_query_params(
                 statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
             )

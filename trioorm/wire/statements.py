@@ -62,13 +62,13 @@ class PreparedNames:
     """The statements that one connection's server session has prepared, least recently used first.
 
     Args:
-        limit: how many may be kept at a time; with 0 no statement is prepared under a name, as behind a pooler that shares sessions.
+        limit: how many may be kept at a time.
     """
 
-    __slots__ = ("_names", "_retired", "limit")
+    __slots__ = ("_limit", "_names", "_retired")
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self._limit = limit
         self._names: OrderedDict[bytes, None] = OrderedDict()
         self._retired: list[bytes] = []
 
@@ -100,6 +100,6 @@ class PreparedNames:
     def surplus(self, coming: int) -> list[bytes]:
         """The names to close so that as many new ones fit as are coming; they are forgotten at once."""
         names, self._retired = self._retired, []
-        while self._names and len(self._names) + coming > self.limit:
+        while self._names and len(self._names) + coming > self._limit:
             names.append(self._names.popitem(last=False)[0])
         return names
