@@ -10,11 +10,10 @@ import logging
 from collections.abc import Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import TypeVar
 
 import trio
 from anyio.lowlevel import checkpoint_if_cancelled
-from psycopg import OperationalError, pq
+from psycopg import OperationalError
 from psycopg import errors as psycopg_errors
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import AsyncRowFactory, Row
@@ -35,18 +34,6 @@ from trioorm.wire.statements import PreparedNames, Step
 __all__ = ["AnyIOConnection", "OnCancel"]
 
 logger = logging.getLogger("trioorm.wire")
-
-T = TypeVar("T")
-
-_BAD = pq.ConnStatus.BAD
-_ACTIVE = pq.TransactionStatus.ACTIVE
-_IDLE = pq.TransactionStatus.IDLE
-_PIPELINE_OFF = pq.PipelineStatus.OFF
-
-_COMMIT_SECONDS = 5.0
-
-# How long to wait for the answer before a cancel request is sent again: it may have overtaken its statement.
-_REPEAT_CANCEL_SECONDS = 0.1
 
 
 class OnCancel(Enum):
