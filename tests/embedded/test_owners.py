@@ -67,6 +67,22 @@ with running_server() as server:
     wait_until(lambda: not any(short_folder.iterdir()), "the folder goes")
 
 
+def test_a_server_that_ended_as_soon_as_it_was_up_leaves_nothing(start_owner: StartOwner, short_folder: Path) -> None:
+    program = """
+import sys
+from trioorm.embedded import running_server
+with running_server() as server:
+    server.kill()
+    print(0, server.directory, flush=True)
+    sys.stdin.readline()
+"""
+    owners = [start_owner(program=program, temporary=short_folder) for _ in range(4)]
+    for owner in owners:
+        owner.wait_for_server()
+        owner.kill()
+    wait_until(lambda: not any(short_folder.iterdir()), "the folders go")
+
+
 def test_nothing_is_left_when_the_owner_is_killed_during_initdb(start_owner: StartOwner, short_folder: Path) -> None:
     owner = start_owner(temporary=short_folder)
     wait_until(lambda: any(short_folder.glob("*/data.new/PG_VERSION")), "initdb is at work")

@@ -33,6 +33,7 @@ _POLL_SECONDS = 0.005
 _TAKE_OVER_SECONDS = 1.0
 _PORT_ATTEMPTS = 5
 _START_LOCK_DESCRIPTOR = 3
+_READY_DESCRIPTOR = 4
 
 _unreaped: list[int] = []  # watchdogs of servers that others still use; reaped when they end
 
@@ -105,21 +106,25 @@ class Membership:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             self.port = self._choose_port(again=attempt > 1)
             log_start = self.folder.log_size()
-            process = self._spawn_watchdog(start_lock)
+            process, news = self._spawn_watchdog(start_lock)
             self._watchdogs.append(process)
-            while (status := _reap(process)) is None:
-                if watchdog.is_ready(self.data):
-                    self.folder.write_own("port", str(self.port))
-                    return
-                self._check_deadline(deadline)
-                yield _POLL_SECONDS
+            try:
+                while (status := _reap(process)) is None:
+                    if _guards(news):
+                        self.folder.write_own("port", str(self.port))
+                        return
+                    self._check_deadline(deadline)
+                    yield _POLL_SECONDS
+            finally:
+                os.close(news)
             self._watchdogs.remove(process)
             log_tail = self.folder.log_tail(since_byte=log_start)
             port_is_taken = "could not bind" in log_tail or "Address already in use" in log_tail
             if not (port_is_taken and self.options.tcp and self.options.port is None) or attempt == _PORT_ATTEMPTS:
                 raise _start_error(self.folder, status, log_tail)
 
-    def _spawn_watchdog(self, start_lock: int) -> int:
+    def _spawn_watchdog(self, start_lock: int) -> tuple[int, int]:
+        """Start a watchdog. Returns its process id and the end of a pipe where it says that it guards a running server."""
         _reap_all()
         folder, options, account = self.folder, self.options, self.folder.account
         socket_directory, programs = folder.socket_directory(), folder.programs_directory()
@@ -142,6 +147,7 @@ class Membership:
             "sockets": str(socket_directory),
             "owners_lock": str(folder.path / "owners.lock"),
             "start_lock_descriptor": _START_LOCK_DESCRIPTOR,
+            "ready_descriptor": _READY_DESCRIPTOR,
             "fast_stop_seconds": options.stop_timeout_seconds,
         }
         if not sys.executable:
@@ -152,8 +158,11 @@ class Membership:
         log = fcntl.fcntl(opened := folder.open_log(), fcntl.F_DUPFD_CLOEXEC, 10)
         lock = fcntl.fcntl(start_lock, fcntl.F_DUPFD_CLOEXEC, 10)
         os.close(opened)
+        news, said = os.pipe()
+        ready = fcntl.fcntl(said, fcntl.F_DUPFD_CLOEXEC, 10)
+        os.close(said)
         try:
-            return os.posix_spawn(
+            process = os.posix_spawn(
                 sys.executable,
                 command,
                 os.environ,
@@ -162,11 +171,18 @@ class Membership:
                     (os.POSIX_SPAWN_DUP2, log, 1),
                     (os.POSIX_SPAWN_DUP2, log, 2),
                     (os.POSIX_SPAWN_DUP2, lock, _START_LOCK_DESCRIPTOR),
+                    (os.POSIX_SPAWN_DUP2, ready, _READY_DESCRIPTOR),
                 ],
             )
+        except BaseException:
+            os.close(news)
+            raise
         finally:
             os.close(log)
             os.close(lock)
+            os.close(ready)
+        os.set_blocking(news, False)
+        return process, news
 
     def _choose_port(self, *, again: bool) -> int:
         if not self.options.tcp:
@@ -307,6 +323,14 @@ def _try_lock(descriptor: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _guards(news: int) -> bool:
+    """Whether the watchdog at the other end has said that it guards a running server."""
+    try:
+        return os.read(news, 1) != b""
+    except BlockingIOError:
+        return False
 
 
 def _reap(process: int) -> int | None:

@@ -8,7 +8,8 @@ The contract with the owners (`lifecycle.py`): each holds a shared `flock` on th
 server, and the kernel drops that lock when the owner dies, however it dies. This process waits for the exclusive lock; once it has it,
 nobody is left, and it ends the server and tidies up. It is also the only one that ends a server whose owners have left in good order. The
 second lock, `start.lock`, is inherited from the owner that starts the server and is kept until the server accepts connections, so that no
-two processes start at once.
+two processes start at once. Into the pipe that it inherits as well goes one byte as soon as it guards a running server; only then the owner
+goes on, since a server that the owner stops at once would otherwise look here like one that never came up, and nobody would tidy up.
 
 `PR_SET_PDEATHSIG` makes the server follow this process. It would not do in the owner: that signal follows the thread that started the
 server, and Trio's worker threads end after some seconds without work.
@@ -58,6 +59,7 @@ class Job(TypedDict):
     sockets: str
     owners_lock: str
     start_lock_descriptor: int
+    ready_descriptor: int
     fast_stop_seconds: float
 
 
@@ -204,6 +206,7 @@ class _Watchdog:
         self.fresh = self.data + ".new"
         self.owners = os.open(job["owners_lock"], os.O_RDWR | os.O_CLOEXEC)
         os.set_inheritable(job["start_lock_descriptor"], False)
+        os.set_inheritable(job["ready_descriptor"], False)
 
     def run(self) -> int:
         """Bring the server up, wait for its end or for the last owner's, and leave nothing behind. Returns the exit status."""
@@ -224,6 +227,9 @@ class _Watchdog:
                     raise _NobodyLeft
                 time.sleep(_POLL_SECONDS)
             os.close(self.job["start_lock_descriptor"])
+            with contextlib.suppress(BrokenPipeError):  # an owner that was killed; the lock tells of that
+                os.write(self.job["ready_descriptor"], b"1")
+            os.close(self.job["ready_descriptor"])
             self._serve_until_the_end(server)
         except _NobodyLeft:
             self._end()
