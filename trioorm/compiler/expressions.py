@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from trioorm.errors import QueryError
-from trioorm.expression.identifiers import quote_identifier, type_text
+from trioorm.expression.identifiers import quote_identifier, quote_qualified, type_text
 from trioorm.expression.shape import (
     Between,
     Binary,
@@ -173,9 +173,8 @@ class ExpressionRenderer:
 
     def table(self, source: Source) -> str:
         """A table, with its alias where it has one."""
-        if source.alias is None:
-            return quote_identifier(source.table)
-        return f"{quote_identifier(source.table)} AS {quote_identifier(source.alias)}"
+        name = quote_qualified(source.table, source.schema)
+        return name if source.alias is None else f"{name} AS {quote_identifier(source.alias)}"
 
     def fragment(self, shape: Fragment) -> str:
         """SQL of the user's own, its gaps filled."""

@@ -14,7 +14,7 @@ from psycopg.pq import Format
 
 from trioorm.database.codecs import MISFITS, Packer, binary_packer_for, framed, misfit
 from trioorm.errors import QueryError
-from trioorm.expression import quote_identifier
+from trioorm.expression import quote_identifier, quote_qualified
 from trioorm.model import UNSET, FieldInfo, Model, model_of
 from trioorm.transaction import Runner
 from trioorm.wire import CopyIn, OnCancel, Statement, Step, after_cleanup
@@ -127,7 +127,8 @@ class _RowEncoder:
         self._framed = [framed(packer) for packer in packers]
         self._count = struct.pack("!h", len(fields))
         columns = ", ".join(quote_identifier(field.name) for field in fields)
-        self.statement = f"COPY {quote_identifier(model_of(model).table_name)} ({columns}) FROM STDIN (FORMAT binary)".encode()
+        source = model_of(model).source
+        self.statement = f"COPY {quote_qualified(source.table, source.schema)} ({columns}) FROM STDIN (FORMAT binary)".encode()
 
     def encode(self, row: Model) -> bytes:
         """One object as bytes.

@@ -27,7 +27,7 @@ from trioorm.expression.functions import (
     sum_,
     upper,
 )
-from trioorm.expression.identifiers import quote_identifier, quote_literal, type_text
+from trioorm.expression.identifiers import quote_identifier, quote_literal, quote_qualified, type_text
 from trioorm.expression.types import (
     BIGINT,
     BOOLEAN,
@@ -99,6 +99,7 @@ __all__ = [
     "or_",
     "quote_identifier",
     "quote_literal",
+    "quote_qualified",
     "sum_",
     "type_of_annotation",
     "type_of_value",

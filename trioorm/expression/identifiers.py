@@ -36,6 +36,15 @@ def quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def quote_qualified(name: str, schema: str | None) -> str:
+    """The name of something that lies in a schema: `"shop"."users"`, or `"users"` where `search_path` decides.
+
+    Raises:
+        QueryError: as `quote_identifier`.
+    """
+    return quote_identifier(name) if schema is None else f"{quote_identifier(schema)}.{quote_identifier(name)}"
+
+
 def type_text(sql_type: SqlType) -> str:
     """A type as DDL and casts spell it; enum names are quoted, being identifiers of the user's."""
     if sql_type.element is not None:

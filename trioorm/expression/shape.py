@@ -17,10 +17,12 @@ Shape: TypeAlias = tuple[object, ...]
 
 
 class Source(NamedTuple):
-    """A table as one statement names it. `alias` is the name in use where it is not the table's own."""
+    """A table as one statement names it. `alias` is the name in use where it is not the table's own; without a `schema` the session's
+    `search_path` decides."""
 
     table: str
     alias: str | None = None
+    schema: str | None = None
     kind: Literal["source"] = "source"
 
     @property

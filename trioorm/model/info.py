@@ -20,7 +20,6 @@ class ModelInfo:
 
     Attributes:
         model: the class.
-        table_name: in PostgreSQL.
         source: the table as statements name it when there is no alias.
         fields: in the order of declaration, those of abstract bases first.
         primary_key: the fields of the primary key, in the same order.
@@ -30,7 +29,6 @@ class ModelInfo:
     """
 
     model: type
-    table_name: str
     source: Source
     fields: tuple[FieldInfo, ...]
     primary_key: tuple[FieldInfo, ...]
@@ -38,6 +36,11 @@ class ModelInfo:
     by_name: Mapping[str, FieldInfo]
     frozen: bool
     make_table: Callable[[], Table]
+
+    @property
+    def table_name(self) -> str:
+        """The table's name in PostgreSQL, without its schema."""
+        return self.source.table
 
     @functools.cached_property
     def table(self) -> Table:

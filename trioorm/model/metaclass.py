@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, dataclass_transform
 import attrs
 
 from trioorm.errors import ModelError, QueryError, UnknownColumn
-from trioorm.expression.identifiers import quote_identifier
+from trioorm.expression.identifiers import quote_qualified
 from trioorm.expression.shape import Source
 from trioorm.model.declaration import ColumnDeclaration, column
 from trioorm.model.field import FieldInfo
@@ -40,6 +40,7 @@ class ModelMeta(type):
         namespace: dict[str, object],
         *,
         table: str | None = None,
+        schema: str | None = None,
         abstract: bool = False,
         frozen: bool = False,
     ) -> "ModelMeta":
@@ -50,7 +51,7 @@ class ModelMeta(type):
                 raise ModelError(
                     f"{name} is abstract and has table={table!r}.\nTo fix it: keep one; an abstract model only lends its columns."
                 )
-            return _abstract_class(mcs, name, bases, namespace)
+            return _abstract_class(mcs, name, bases, namespace, schema)
         if table is None:
             raise ModelError(
                 f"The model {name} does not say its table.\n"
@@ -58,7 +59,7 @@ class ModelMeta(type):
             )
         frame = inspect.currentframe()
         scope = dict(frame.f_back.f_locals) if frame is not None and frame.f_back is not None else {}
-        return _model_class(name, bases, namespace, table, frozen, scope)
+        return _model_class(name, bases, namespace, _source(name, bases, table, schema), frozen, scope)
 
     def __init__(
         cls,
@@ -67,6 +68,7 @@ class ModelMeta(type):
         namespace: dict[str, object],
         *,
         table: str | None = None,
+        schema: str | None = None,
         abstract: bool = False,
         frozen: bool = False,
     ) -> None:
@@ -100,11 +102,26 @@ def unknown_column(info: ModelInfo, name: str) -> UnknownColumn:
     return UnknownColumn(f"{info.model.__name__} has no column {name!r}.\nIts columns are {', '.join(info.by_attribute)}.\n{meant}")
 
 
-def _abstract_class(mcs: type[ModelMeta], name: str, bases: tuple[type, ...], namespace: dict[str, object]) -> ModelMeta:
+def _source(name: str, bases: tuple[type, ...], table: str, schema: str | None) -> Source:
+    """The table's name, in the schema that the class or the nearest of its abstract bases says."""
+    said = [schema, *(getattr(base, "__trioorm_schema__", None) for base in bases)]
+    source = Source(table, schema=next((found for found in said if found is not None), None))
+    try:
+        quote_qualified(source.table, source.schema)
+    except QueryError as error:
+        raise ModelError(f"The table of {name}: {error}") from error
+    return source
+
+
+def _abstract_class(
+    mcs: type[ModelMeta], name: str, bases: tuple[type, ...], namespace: dict[str, object], schema: str | None
+) -> ModelMeta:
     fields = {key: value for key, value in namespace.items() if isinstance(value, ColumnDeclaration)}
     kept = {key: value for key, value in namespace.items() if key not in fields}
     kept["__slots__"] = ()
     kept["__trioorm_declarations__"] = fields
+    if schema is not None:
+        kept["__trioorm_schema__"] = schema
     frame = inspect.currentframe()
     outer = frame.f_back.f_back if frame is not None and frame.f_back is not None else None
     kept["__trioorm_scope__"] = dict(outer.f_locals) if outer is not None else {}
@@ -112,14 +129,9 @@ def _abstract_class(mcs: type[ModelMeta], name: str, bases: tuple[type, ...], na
 
 
 def _model_class(
-    name: str, bases: tuple[type, ...], namespace: dict[str, object], table: str, frozen: bool, scope: dict[str, object]
+    name: str, bases: tuple[type, ...], namespace: dict[str, object], source: Source, frozen: bool, scope: dict[str, object]
 ) -> ModelMeta:
     _check_bases(name, bases)
-    try:
-        quote_identifier(table)
-    except QueryError as error:
-        raise ModelError(f"The table of {name}: {error}") from error
-    source = Source(table)
     meta = typing.cast("type[ModelMeta]", type(f"{name}Meta", (ModelMeta,), {"__module__": __name__}))
     raw = type.__new__(meta, name, bases, {key: value for key, value in namespace.items() if not isinstance(value, ColumnDeclaration)})
     fields: dict[str, FieldInfo] = {}
@@ -146,11 +158,10 @@ def _model_class(
 
     def make_table() -> Table:
         declared = typing.cast("_DeclaresTable", model)
-        return build_table(name, table, tuple(fields.values()), tuple(declared.table_constraints()), tuple(declared.table_indexes()))
+        return build_table(name, source.table, tuple(fields.values()), tuple(declared.table_constraints()), tuple(declared.table_indexes()))
 
     meta.__trioorm__ = ModelInfo(
         model,
-        table,
         source,
         tuple(fields.values()),
         primary_key,

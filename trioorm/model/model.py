@@ -22,7 +22,9 @@ class Model(metaclass=ModelMeta):
 
     __slots__ = ()
 
-    def __init_subclass__(cls, *, table: str | None = None, abstract: bool = False, frozen: bool = False) -> None:
+    def __init_subclass__(
+        cls, *, table: str | None = None, schema: str | None = None, abstract: bool = False, frozen: bool = False
+    ) -> None:
         super().__init_subclass__()
 
     @classmethod

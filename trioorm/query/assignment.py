@@ -23,7 +23,7 @@ def field_named(info: ModelInfo, column: object, place: str) -> FieldInfo:
     if isinstance(column, Column):
         found = typing.cast("Column[object]", column)
         field = info.by_attribute.get(found.attribute)
-        if field is None or found.source.table != info.table_name:
+        if field is None or found.source._replace(alias=None) != info.source:
             raise QueryError(f"{place} names {found}, a column of another table.\nTo fix it: use a column of {info.model.__name__}.")
     elif isinstance(column, str):
         field = info.by_attribute.get(column)

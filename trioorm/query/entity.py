@@ -50,13 +50,13 @@ def alias(model: type[M], name: str) -> type[M]:
     """
     info = model_of(model)
     quote_identifier(name)
-    return typing.cast("type[M]", Alias(info, Source(info.table_name, name)))
+    return typing.cast("type[M]", Alias(info, info.source._replace(alias=name)))
 
 
 def excluded(model: type[M]) -> type[M]:
     """In `on_conflict(...).do_update(...)`: the row that was to be inserted."""
     info = model_of(model)
-    return typing.cast("type[M]", Alias(info, Source(info.table_name, "excluded")))
+    return typing.cast("type[M]", Alias(info, info.source._replace(alias="excluded")))
 
 
 class OptionalItem(Selectable[T_co], Generic[T_co]):
