@@ -10,17 +10,24 @@ import logging
 from collections.abc import Sequence
 from enum import Enum, auto
 from functools import partial
+from typing import Self
 
 import trio
 from anyio.lowlevel import checkpoint_if_cancelled
-from psycopg import OperationalError
+from psycopg import AsyncCursor, OperationalError
 from psycopg import errors as psycopg_errors
+from psycopg.abc import AdaptContext, ConnParam
+from psycopg.adapt import AdaptersMap
+from psycopg.conninfo import timeout_from_conninfo
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import AsyncRowFactory, Row
 
 from trioorm.errors import ConnectionLost, TrioormError
+from trioorm.wire.attempts import connect_to_any, parameters_in_force
+from trioorm.wire.connect_errors import malformed_address, unusable_address
 from trioorm.wire.flight import Answer, Flight
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
+from trioorm.wire.password import Password, password_text
 from trioorm.wire.readiness import Ready, Wait
 from trioorm.wire.ready_connection import ReadyConnection
 from trioorm.wire.server_errors import (
@@ -32,6 +39,8 @@ from trioorm.wire.server_errors import (
 from trioorm.wire.statements import PreparedNames, Step
 
 __all__ = ["AnyIOConnection", "OnCancel"]
+
+STATEMENT_CACHE_SIZE = 500
 
 logger = logging.getLogger("trioorm.wire")
 
@@ -58,7 +67,74 @@ class AnyIOConnection(ReadyConnection[Row]):
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory)
-        self._prepared_names = PreparedNames(limit=500)
+        self._prepared_names = PreparedNames(limit=STATEMENT_CACHE_SIZE)
+
+    @classmethod
+    async def connect(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride] - psycopg would pass these two on to libpq
+        cls,
+        conninfo: str = "",
+        *,
+        autocommit: bool = False,
+        prepare_threshold: int | None = 5,
+        context: AdaptContext | None = None,
+        row_factory: AsyncRowFactory[Row] | None = None,
+        cursor_factory: type[AsyncCursor[Row]] | None = None,
+        password: Password | None = None,
+        statement_cache_size: int = STATEMENT_CACHE_SIZE,
+        **kwargs: ConnParam,
+    ) -> Self:
+        """Connect to the server, trying every host and address in turn.
+
+        The parameters are psycopg's, and two more. `connect_timeout` bounds each attempt, in seconds.
+
+        Args:
+            conninfo: a libpq connection string or URI. What it leaves out comes from a service file and from libpq's environment variables.
+            autocommit, prepare_threshold, context, row_factory, cursor_factory: see psycopg.
+            password: text, or a function that is asked for it now: an async one, or a plain one, which runs in a thread.
+            statement_cache_size: how many statements of flights the server keeps prepared for this connection; 0: none.
+            kwargs: parameters of the connection string, stronger than those in it.
+
+        Raises:
+            ConnectFailed: no attempt succeeded; the text has every attempt's reason. Safe to retry. Like the next, it is also a
+                `psycopg.OperationalError`.
+            AuthenticationFailed: the server refused the user, password or database. Not safe to retry.
+            UsageError: the connection string is malformed; it is also a `psycopg.ProgrammingError`.
+
+        Checkpoint: always.
+        """
+        try:
+            parameters = await cls._get_connection_params(conninfo, **kwargs)
+            in_force = parameters_in_force(parameters)
+        except psycopg_errors.ProgrammingError:
+            raise malformed_address() from None
+        try:
+            seconds = timeout_from_conninfo(dict(in_force))
+        except psycopg_errors.ProgrammingError as error:
+            raise unusable_address(str(error)) from None
+        if password is not None:
+            parameters["password"] = await password_text(password, seconds=seconds)
+        connection = await connect_to_any(parameters, in_force, cls._connect_gen, seconds=seconds)
+        connection._autocommit = bool(autocommit)
+        if row_factory:
+            connection.row_factory = row_factory
+        if cursor_factory:
+            connection.cursor_factory = cursor_factory
+        if context:
+            connection._adapters = AdaptersMap(context.adapters)
+        connection.prepare_threshold = prepare_threshold
+        connection.statement_cache_size = statement_cache_size
+        return connection
+
+    @property
+    def statement_cache_size(self) -> int:
+        """How many statements of flights the server keeps prepared for this connection; 0 prepares none under a name."""
+        return self._prepared_names.limit
+
+    @statement_cache_size.setter
+    def statement_cache_size(self, size: int) -> None:
+        if size < 0:
+            raise ValueError(f"statement_cache_size must be 0 or more, not {size}.\nTo fix it: 0 prepares nothing under a name.")
+        self._prepared_names.limit = size
 
     @trio.lowlevel.enable_ki_protection
     async def fly(self, steps: Sequence[Step], *, on_cancel: OnCancel = OnCancel.STOP, seconds: float | None = None) -> list[PGresult]:

@@ -88,13 +88,14 @@ class Flight:
     def _queue(self, step: Step, preparing: set[bytes]) -> None:
         pgconn, statement = self._pgconn, step.statement
         name = statement.name
-        if not name:
+        is_kept = name in self._prepared
+        if not name or not (is_kept or name in preparing or len(preparing) < self._prepared.limit):
             pgconn.send_query_params(
                 statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
             )
             self._commands.append((_For.STEP, b""))
             return
-        if name in self._prepared:
+        if is_kept:
             self._prepared.touch(name)
         elif name not in preparing:
             preparing.add(name)

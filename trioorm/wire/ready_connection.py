@@ -11,28 +11,21 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 import trio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, AsyncTransaction, OperationalError, pq
 from psycopg import errors as psycopg_errors
-from psycopg.abc import RV, AdaptContext, ConnParam, PQGen
-from psycopg.adapt import AdaptersMap
-from psycopg.conninfo import make_conninfo, timeout_from_conninfo
+from psycopg.abc import RV, PQGen
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
-from trioorm.wire.attempts import connection_attempts
 from trioorm.wire.blocks import Cursor, LeaveBlock, Pipeline, Transaction
 from trioorm.wire.driving import drive, wait_for_socket
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.readiness import Wait, has_unread_input, readiness_for
-from trioorm.wire.server_errors import (
-    connect_error,
-    malformed_address,
-)
 
 __all__ = ["ReadyConnection"]
 
@@ -68,66 +61,6 @@ class ReadyConnection(AsyncConnection[Row]):
         self._ending: Shield | None = None
         self._ends_well = False
         self.readiness = readiness_for(pgconn)
-
-    @classmethod
-    async def connect(
-        cls,
-        conninfo: str = "",
-        *,
-        autocommit: bool = False,
-        prepare_threshold: int | None = 5,
-        context: AdaptContext | None = None,
-        row_factory: AsyncRowFactory[Row] | None = None,
-        cursor_factory: type[AsyncCursor[Row]] | None = None,
-        **kwargs: ConnParam,
-    ) -> Self:
-        """Connect to the server, trying every host and address in turn.
-
-        The parameters are psycopg's. `connect_timeout` bounds each attempt, in seconds.
-
-        Raises:
-            ConnectFailed: no attempt succeeded; the text has every attempt's reason. Safe to retry. Like the next, it is also a
-                `psycopg.OperationalError`.
-            AuthenticationFailed: the server refused the user, password or database. Not safe to retry.
-            UsageError: the connection string is malformed; it is also a `psycopg.ProgrammingError`.
-
-        Checkpoint: always.
-        """
-        try:
-            parameters = await cls._get_connection_params(conninfo, **kwargs)
-        except psycopg_errors.ProgrammingError:
-            raise malformed_address() from None
-        timeout = timeout_from_conninfo(parameters)
-        try:
-            attempts = await connection_attempts(parameters)
-        except OperationalError as error:
-            raise connect_error(error) from None
-        failures: list[tuple[str, OperationalError]] = []
-        for attempt in attempts:
-            description = ", ".join(f"{key} {attempt[key]}" for key in ("host", "hostaddr", "port") if attempt.get(key))
-            try:
-                with anyio.fail_after(timeout):
-                    connection = await drive(cls._connect_gen(make_conninfo("", **attempt)))
-            except TimeoutError:
-                failures.append((description, psycopg_errors.ConnectionTimeout(f"connection timeout expired after {timeout} s")))
-            except OperationalError as error:
-                failures.append((description, error))
-            else:
-                break
-        else:
-            described = "".join(f"\n  - {where}: {str(error).strip()}" for where, error in failures[:-1])
-            raise connect_error(
-                failures[-1][1], attempts=f"; {len(failures)} attempts failed:{described}\n  - last" if described else ""
-            ) from None
-        connection._autocommit = bool(autocommit)
-        if row_factory:
-            connection.row_factory = row_factory
-        if cursor_factory:
-            connection.cursor_factory = cursor_factory
-        if context:
-            connection._adapters = AdaptersMap(context.adapters)
-        connection.prepare_threshold = prepare_threshold
-        return connection
 
     # Closing.
 

@@ -9,11 +9,9 @@ Source: PostgreSQL manual, "Error and Notice Message Fields" (https://www.postgr
 
 import re
 
-from psycopg import OperationalError, ProgrammingError
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
-from trioorm import errors
 from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, UsageError, error_class_for
 
 _FIXES: dict[str, str] = {
@@ -33,9 +31,6 @@ _FIXES: dict[str, str] = {
     "42710": "Something of that name is there already: drop it first (`await db.drop_schema(...)`), or leave it.",
     "25006": "The transaction is read only; open it without `read_only=True`.",
 }
-
-_AUTHENTICATION = ("28", "3D")
-
 
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 
@@ -96,66 +91,6 @@ def _excerpt(statement: str, position: int) -> str:
     before, after = statement[start : position - 1], statement[position - 1 : position + 39]
     text = f"{'…' if start else ''}{before} >>> {after}{'…' if position + 39 < len(statement) else ''}"
     return " ".join(text.split())
-
-
-# Whoever uses the connection as psycopg's catches psycopg's errors.
-
-
-class ConnectFailed(errors.ConnectFailed, OperationalError):
-    __doc__ = errors.ConnectFailed.__doc__
-
-
-class AuthenticationFailed(errors.AuthenticationFailed, OperationalError):
-    __doc__ = errors.AuthenticationFailed.__doc__
-
-
-class MalformedAddress(UsageError, ProgrammingError):
-    """The connection string cannot be read."""
-
-
-def malformed_address() -> UsageError:
-    """The error for a connection string that libpq cannot read. libpq's own sentence would quote it, with its password."""
-    return MalformedAddress(
-        "the address of the database cannot be read as a connection string or URI.\n"
-        "It is not shown, since it may hold a password. To fix it: write postgresql://user:password@host/database with special characters "
-        "percent-encoded (urllib.parse.quote), or key=value pairs with values that hold spaces in single quotes."
-    )
-
-
-def connect_error(error: OperationalError, *, attempts: str = "") -> errors.ConnectFailed | UsageError:
-    """The error for a connection that could not be made."""
-    message = str(error).strip()
-    sqlstate = error.sqlstate or _sqlstate_in(message)
-    refused = sqlstate is not None and sqlstate.startswith(_AUTHENTICATION)
-    text = f"no connection could be made{attempts}: {message}"
-    if "connection option" in message:
-        return malformed_address()
-    if refused:
-        return AuthenticationFailed(
-            f"{text}\nTo fix it: check the user, the password and the database name in the address; retrying will not help.",
-            sqlstate=sqlstate,
-        )
-    return ConnectFailed(
-        f"{text}\nTo fix it: check that the server runs and listens there, then the host and port in the address.", sqlstate=sqlstate
-    )
-
-
-# libpq gives a failed connection no SQLSTATE, only the server's English sentence or its own.
-_SENTENCES = (
-    ("password authentication failed", "28P01"),
-    ("no password supplied", "28P01"),
-    ("no pg_hba.conf entry", "28000"),
-    ("authentication failed", "28000"),
-    ('FATAL:  role "', "28000"),
-    ('FATAL:  database "', "3D000"),
-    ("too many clients", "53300"),
-    ("remaining connection slots", "53300"),
-    ("the database system is", "57P03"),
-)
-
-
-def _sqlstate_in(message: str) -> str | None:
-    return next((sqlstate for sentence, sqlstate in _SENTENCES if sentence in message), None)
 
 
 def copy_out_of_place() -> UsageError:

@@ -61,14 +61,14 @@ def command(text: bytes) -> Step:
 class PreparedNames:
     """The statements that one connection's server session has prepared, least recently used first.
 
-    Args:
-        limit: how many may be kept at a time.
+    Attributes:
+        limit: how many may be kept at a time; 0 keeps none.
     """
 
-    __slots__ = ("_limit", "_names", "_retired")
+    __slots__ = ("_names", "_retired", "limit")
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._names: OrderedDict[bytes, None] = OrderedDict()
         self._retired: list[bytes] = []
 
@@ -100,6 +100,6 @@ class PreparedNames:
     def surplus(self, coming: int) -> list[bytes]:
         """The names to close so that as many new ones fit as are coming; they are forgotten at once."""
         names, self._retired = self._retired, []
-        while self._names and len(self._names) + coming > self._limit:
+        while self._names and len(self._names) + coming > self.limit:
             names.append(self._names.popitem(last=False)[0])
         return names
