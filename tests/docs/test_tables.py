@@ -8,12 +8,15 @@ import re
 import uuid
 from collections.abc import Iterator
 
+import attrs
+import psycopg_pool
 import pytest
 
 import trioorm
 from tests.docs.pages import ROOT
-from trioorm import Database, Json, Transaction, errors, open_database
+from trioorm import Database, Json, Transaction, errors
 from trioorm.expression import type_of_annotation
+from trioorm.pool import PoolSettings
 
 
 def table_after(page: str, heading: str) -> list[list[str]]:
@@ -54,8 +57,22 @@ def test_the_types_of_the_models_page_are_all() -> None:
 
 def test_the_settings_of_the_pool_page() -> None:
     written = {row[0].strip("`"): row[1].strip("`") for row in table_after("pool.md", "## Settings")}
-    parameters = inspect.signature(open_database).parameters.values()
-    assert written == {parameter.name: repr(parameter.default) for parameter in parameters if parameter.name != "address"}
+    assert written == {name: repr(setting.default) for name, setting in attrs.fields_dict(PoolSettings).items()}
+
+
+@pytest.mark.parametrize("row", table_after("pool.md", "## Coming from psycopg_pool"), ids=lambda row: row[0])
+def test_the_words_of_psycopg_pool(row: list[str]) -> None:
+    theirs = inspect.signature(psycopg_pool.AsyncConnectionPool).parameters
+    assert row[0].strip("`") in theirs
+    for ours in re.findall(r"`(\w+_\w+)`", row[1]):
+        assert ours == "open_pool" or ours in attrs.fields_dict(PoolSettings)
+
+
+def test_the_words_of_psycopg_pool_are_all() -> None:
+    theirs = inspect.signature(psycopg_pool.AsyncConnectionPool).parameters
+    same = {name for name in theirs if name in attrs.fields_dict(PoolSettings)}
+    written = {row[0].strip("`") for row in table_after("pool.md", "## Coming from psycopg_pool")}
+    assert written | same == set(theirs)
 
 
 def test_the_verbs_of_the_reading_and_writing_page() -> None:

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from tests.wire.witness import Witness
 from trioorm.embedded import Server, StopMode
 from trioorm.errors import AuthenticationFailed, ConnectFailed, QueryError, UsageError, WrongDatabaseOwner
-from trioorm.pool import Gap, ListenEvent, Notification, Overflow, Pool, PoolClosed, PoolSettings, Subscription, open_pool
+from trioorm.pool import Gap, ListenEvent, Notification, Overflow, Pool, PoolClosed, Subscription, open_pool
 from trioorm.testing import count_suspensions
 from trioorm.wire import AnyIOConnection
 
@@ -55,8 +55,7 @@ class Connector:
 async def open_hub(address: str, *, max_silence_seconds: float = 60.0) -> AsyncGenerator[tuple[Pool, Connector]]:
     """A pool that opens no connection until it is asked for one, so that all are the hub's."""
     connector = Connector(address)
-    settings = PoolSettings(min_size=0, max_size=1, listener_max_silence_seconds=max_silence_seconds)
-    async with open_pool(connector, settings) as pool:
+    async with open_pool(connector, min_size=0, max_size=1, listener_max_silence_seconds=max_silence_seconds) as pool:
         yield pool, connector
 
 
@@ -385,7 +384,7 @@ async def test_a_hook_that_raises_is_the_error_of_who_enters(dsn: str) -> None:
     async def broken() -> AnyIOConnection[Any]:
         raise LookupError("the hook's own")
 
-    async with open_pool(broken, PoolSettings(min_size=0)) as pool:
+    async with open_pool(broken, min_size=0) as pool:
         with pytest.raises(ConnectFailed, match="the hook's own") as caught:
             async with pool.hub.listen("orders"):
                 pass
@@ -440,7 +439,7 @@ async def test_one_who_gives_up_while_the_connection_is_opened_leaves_nothing(ds
             opened = True
         raise AssertionError
 
-    async with open_pool(slow, PoolSettings(min_size=0)) as pool:
+    async with open_pool(slow, min_size=0) as pool:
         async with anyio.create_task_group() as nursery:
 
             async def enter() -> None:
@@ -516,7 +515,7 @@ async def test_closing_the_pool_while_one_enters(dsn: str) -> None:
                 pass
 
     async with anyio.create_task_group() as nursery:
-        async with open_pool(never, PoolSettings(min_size=0)) as pool:
+        async with open_pool(never, min_size=0) as pool:
             nursery.start_soon(enter, pool)
             await connecting.wait()
 

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from tests.pool.test_pool_line import until_idle, until_waiting
 from tests.wire.witness import Witness, only_value, statuses, step, works
 from trioorm.errors import AuthenticationFailed, CommitOutcomeUnknown, ConnectFailed, ConnectionLost, DatabaseClosed, WrongDatabaseOwner
-from trioorm.pool import Pool, PoolClosed, PoolSettings, open_pool
+from trioorm.pool import Pool, PoolClosed, open_pool
 from trioorm.testing import SweepRun, server_is_quiet, sweep
 from trioorm.wire import AnyIOConnection, OnCancel
 
@@ -35,17 +35,17 @@ async def test_a_wrong_address_is_the_error_of_the_block(tmp_path: object) -> No
 
 async def test_a_wrong_database_is_the_error_of_the_block(server_dsn: str) -> None:
     with pytest.raises(AuthenticationFailed, match='database "nowhere" does not exist'):
-        async with open_pool(make_conninfo(server_dsn, dbname="nowhere"), PoolSettings(min_size=4)):
+        async with open_pool(make_conninfo(server_dsn, dbname="nowhere"), min_size=4):
             pytest.fail("the body must not run")
 
 
 async def test_with_no_least_size_a_wrong_address_is_found_later(tmp_path: object) -> None:
-    async with open_pool(make_conninfo(host=str(tmp_path)), PoolSettings(min_size=0)) as pool:
+    async with open_pool(make_conninfo(host=str(tmp_path)), min_size=0) as pool:
         assert pool.statistics().pool_size == 0
 
 
 async def test_the_least_size_is_opened_in_the_background(dsn: str, witness: Witness) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=4, max_size=8)) as pool:
+    async with open_pool(dsn, min_size=4, max_size=8) as pool:
         assert pool.statistics().pool_size == 4
         await until_idle(pool, 4)
         await witness.until("SELECT count(*) = 5 FROM pg_stat_activity WHERE datname = current_database()")
@@ -57,7 +57,7 @@ async def test_sweep_over_the_whole_block(dsn: str, witness: Witness) -> None:
     """Connecting, borrowing and closing, with the background tasks that open the second connection."""
 
     async def operation() -> None:
-        async with open_pool(dsn, PoolSettings(min_size=2, max_size=2)) as pool:
+        async with open_pool(dsn, min_size=2, max_size=2) as pool:
             with await pool.acquire() as connection:
                 await connection.fly([step("SELECT pg_sleep(0.002)")])
 
@@ -86,7 +86,7 @@ async def test_sweep_over_a_block_that_ends_while_a_connection_is_on_loan(dsn: s
 
         async def operation() -> None:
             taken = anyio.Event()
-            async with open_pool(dsn, PoolSettings(min_size=1, max_size=1)) as pool:
+            async with open_pool(dsn, min_size=1, max_size=1) as pool:
                 outside.start_soon(hold, pool, taken)
                 await taken.wait()
 
@@ -104,7 +104,7 @@ async def test_sweep_over_a_block_that_ends_while_a_connection_is_on_loan(dsn: s
 async def test_the_bodys_error_leaves_bare(dsn: str) -> None:
     error = ZeroDivisionError("the body's own")
     with pytest.raises(ZeroDivisionError) as failure:
-        async with open_pool(dsn, PoolSettings(min_size=3, max_size=3)):
+        async with open_pool(dsn, min_size=3, max_size=3):
             raise error
     assert failure.value is error
     assert failure.value.__cause__ is None
@@ -122,7 +122,7 @@ async def test_a_group_of_the_body_leaves_as_it_was(dsn: str) -> None:
 async def test_the_bodys_error_is_not_hidden_by_a_cancellation_around_it(dsn: str) -> None:
     with pytest.raises(ZeroDivisionError):
         with anyio.CancelScope() as scope:
-            async with open_pool(dsn, PoolSettings(min_size=3, max_size=3)) as pool:
+            async with open_pool(dsn, min_size=3, max_size=3) as pool:
                 await until_idle(pool, 3)
                 scope.cancel()
                 raise ZeroDivisionError
@@ -155,7 +155,7 @@ async def test_who_waits_when_it_is_closed_is_told(dsn: str) -> None:
         told += 1
 
     async with anyio.create_task_group() as nursery:
-        async with open_pool(dsn, PoolSettings(min_size=1, max_size=1, cleanup_timeout_seconds=0.1)) as pool:
+        async with open_pool(dsn, min_size=1, max_size=1, cleanup_timeout_seconds=0.1) as pool:
             lease = await pool.acquire()
             for _ in range(3):
                 nursery.start_soon(wait_in_line, pool)
@@ -193,7 +193,7 @@ async def test_the_end_waits_for_holders(dsn: str) -> None:
 
 
 async def test_the_end_is_bounded_when_a_holder_does_not_give_back(dsn: str, witness: Witness) -> None:
-    async with open_pool(dsn, PoolSettings(cleanup_timeout_seconds=0.2)) as pool:
+    async with open_pool(dsn, cleanup_timeout_seconds=0.2) as pool:
         lease = await pool.acquire()
         started_at = anyio.current_time()
     assert 0.15 < anyio.current_time() - started_at < 1.7
@@ -214,7 +214,7 @@ async def test_a_statement_that_outlasts_the_end_is_stopped_on_the_server(dsn: s
             assert statuses(results) == ["FATAL_ERROR"], "cancelled by the pool, so the holder has its answer"
 
     async with anyio.create_task_group() as nursery:
-        async with open_pool(dsn, PoolSettings(cleanup_timeout_seconds=0.1)) as pool:
+        async with open_pool(dsn, cleanup_timeout_seconds=0.1) as pool:
             nursery.start_soon(hold, pool)
             await witness.until("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')")
         await server_is_quiet(witness.connection)
@@ -295,7 +295,7 @@ def test_asyncios_timeouts_around_everything(dsn: str, witness: Witness, use_uvl
         for milliseconds in range(0, 24, 2):
             try:
                 async with asyncio.timeout(milliseconds / 1000):
-                    async with open_pool(dsn, PoolSettings(min_size=2, max_size=2)) as pool:
+                    async with open_pool(dsn, min_size=2, max_size=2) as pool:
                         with await pool.acquire() as connection:
                             await connection.fly([step("SELECT pg_sleep(0.005)")])
             except TimeoutError:
@@ -317,7 +317,7 @@ def test_a_cancel_while_the_end_waits_for_a_holder_is_not_lost(dsn: str, use_uvl
 
         async def use() -> None:
             nonlocal after
-            async with open_pool(dsn, PoolSettings(cleanup_timeout_seconds=5)) as pool:
+            async with open_pool(dsn, cleanup_timeout_seconds=5) as pool:
                 lease = await pool.acquire()
 
                 async def release_later() -> None:
@@ -351,7 +351,7 @@ async def test_the_connect_function_may_be_ones_own(dsn: str) -> None:
         opened += 1
         return await AnyIOConnection.connect(dsn, autocommit=True, application_name=f"number {opened}")
 
-    async with open_pool(connect, PoolSettings(min_size=1, max_size=2)) as pool:
+    async with open_pool(connect, min_size=1, max_size=2) as pool:
         with await pool.acquire() as one, await pool.acquire() as other:
             names = {await only_value(connection, "SELECT current_setting('application_name')") for connection in (one, other)}
             assert names == {"number 1", "number 2"}

@@ -8,9 +8,8 @@ from anyio.abc import TaskStatus
 
 from tests.pool.test_pool_line import until_idle, until_waiting
 from tests.wire.witness import Witness, works
-from trioorm.pool import Lease, Pool, PoolSettings, TooManyRequests, open_pool
+from trioorm.pool import Connection, Lease, Pool, TooManyRequests, open_pool
 from trioorm.pool.line import Shedding
-from trioorm.pool.pool import Connection
 
 
 async def _borrow(pool: Pool, count: int) -> list[Lease]:
@@ -28,7 +27,7 @@ async def _until_closed(connection: Connection) -> None:
 
 
 async def test_what_lies_idle_too_long_is_closed_down_to_the_least_size(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=4, max_idle_seconds=0.05)) as pool:
+    async with open_pool(dsn, min_size=1, max_size=4, max_idle_seconds=0.05) as pool:
         leases = await _borrow(pool, 4)
         for lease in leases:
             lease.release()
@@ -38,7 +37,7 @@ async def test_what_lies_idle_too_long_is_closed_down_to_the_least_size(dsn: str
 
 
 async def test_a_connection_that_is_too_old_is_replaced(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=1, max_lifetime_seconds=0.2)) as pool:
+    async with open_pool(dsn, min_size=1, max_size=1, max_lifetime_seconds=0.2) as pool:
         lease = await pool.acquire()
         old = lease.connection
         lease.release()
@@ -49,7 +48,7 @@ async def test_a_connection_that_is_too_old_is_replaced(dsn: str) -> None:
 
 
 async def test_a_smaller_pool_closes_what_is_too_much(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=0, max_size=4)) as pool:
+    async with open_pool(dsn, min_size=0, max_size=4) as pool:
         leases = await _borrow(pool, 4)
         leases[0].release()
         pool.resize(0, 2)
@@ -64,7 +63,7 @@ async def test_a_smaller_pool_closes_what_is_too_much(dsn: str) -> None:
 
 
 async def test_a_larger_pool_serves_those_in_line(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=0, max_size=1)) as pool, anyio.create_task_group() as nursery:
+    async with open_pool(dsn, min_size=0, max_size=1) as pool, anyio.create_task_group() as nursery:
         lease = await pool.acquire()
 
         async def borrow() -> None:
@@ -79,7 +78,7 @@ async def test_a_larger_pool_serves_those_in_line(dsn: str) -> None:
 
 
 async def test_draining_replaces_every_connection(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=2, max_size=2)) as pool:
+    async with open_pool(dsn, min_size=2, max_size=2) as pool:
         await until_idle(pool, 2)
         leases = await _borrow(pool, 2)
         before = _pids(leases)
@@ -96,7 +95,7 @@ async def test_draining_replaces_every_connection(dsn: str) -> None:
 
 
 async def test_a_check_replaces_what_is_dead(dsn: str, witness: Witness) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=2, max_size=2)) as pool:
+    async with open_pool(dsn, min_size=2, max_size=2) as pool:
         await until_idle(pool, 2)
         leases = await _borrow(pool, 2)
         dead = leases[0].connection
@@ -110,7 +109,7 @@ async def test_a_check_replaces_what_is_dead(dsn: str, witness: Witness) -> None
 
 
 async def test_one_idle_for_long_is_asked_before_it_is_lent(dsn: str, witness: Witness) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=1, check_after_idle_seconds=0)) as pool:
+    async with open_pool(dsn, min_size=1, max_size=1, check_after_idle_seconds=0) as pool:
         with await pool.acquire() as connection:
             pid = connection.info.backend_pid
         with await pool.acquire():
@@ -120,7 +119,7 @@ async def test_one_idle_for_long_is_asked_before_it_is_lent(dsn: str, witness: W
 
 async def test_reserved_connections_are_for_those_who_ask(dsn: str) -> None:
     served: list[str] = []
-    async with open_pool(dsn, PoolSettings(min_size=0, max_size=2, reserved_size=1)) as pool, anyio.create_task_group() as nursery:
+    async with open_pool(dsn, min_size=0, max_size=2, reserved_size=1) as pool, anyio.create_task_group() as nursery:
         usual = await pool.acquire()
 
         async def borrow(name: str, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -141,7 +140,7 @@ async def test_reserved_connections_are_for_those_who_ask(dsn: str) -> None:
 
 async def test_a_long_loan_is_logged_once_with_its_place(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="trioorm.pool"):
-        async with open_pool(dsn, PoolSettings(min_size=1, max_size=1, long_loan_seconds=0.02)) as pool:
+        async with open_pool(dsn, min_size=1, max_size=1, long_loan_seconds=0.02) as pool:
             with await pool.acquire():
                 with anyio.fail_after(5):
                     while not caplog.records:  # noqa: ASYNC110 - a log is read, not waited for
@@ -149,30 +148,6 @@ async def test_a_long_loan_is_logged_once_with_its_place(dsn: str, caplog: pytes
                 await anyio.sleep(0.1)  # several times as long, in which nothing more may be logged
     assert len(caplog.records) == 1
     assert "test_pool_keeping.py" in caplog.records[0].getMessage()
-
-
-async def test_a_reset_hook_runs_before_the_next_loan_and_a_failing_one_closes(dsn: str) -> None:
-    failures = [True, False]
-
-    async def reset(connection: Connection) -> None:
-        if failures.pop(0):
-            raise ValueError("the hook's own")
-        await connection.execute("RESET ALL")
-
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=1), reset=reset) as pool:
-        first = await pool.acquire()
-        first.release()
-        second = await pool.acquire()
-        assert second.connection is not first.connection
-        assert first.connection.closed
-        await second.connection.execute("SET application_name TO 'changed'")
-        second.release()
-        failures.append(False)
-        third = await pool.acquire()
-        assert third.connection is second.connection
-        assert third.connection.info.parameter_status("application_name") != "changed"
-        third.release()
-        await until_idle(pool, 1)
 
 
 def test_shedding_begins_after_a_whole_slow_interval_and_ends_with_a_good_one() -> None:
@@ -186,8 +161,7 @@ def test_shedding_begins_after_a_whole_slow_interval_and_ends_with_a_good_one() 
 
 
 async def test_a_slow_line_turns_away(dsn: str) -> None:
-    settings = PoolSettings(min_size=1, max_size=1, queue_target_seconds=0.001, queue_interval_seconds=0.01)
-    async with open_pool(dsn, settings) as pool:
+    async with open_pool(dsn, min_size=1, max_size=1, queue_target_seconds=0.001, queue_interval_seconds=0.01) as pool:
         refused: list[TooManyRequests] = []
         served: list[int] = []
 

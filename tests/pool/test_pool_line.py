@@ -19,8 +19,7 @@ from trioorm.testing import SweepRun, pool_is_whole, sweep
 @asynccontextmanager
 async def _full_pool(dsn: str, size: int, *, timeout_seconds: float = 30.0, max_waiting: int = 0) -> AsyncGenerator[Pool]:
     """A pool whose connections are all open and idle."""
-    settings = PoolSettings(min_size=size, max_size=size, timeout_seconds=timeout_seconds, max_waiting=max_waiting)
-    async with open_pool(dsn, settings) as pool:
+    async with open_pool(dsn, min_size=size, max_size=size, timeout_seconds=timeout_seconds, max_waiting=max_waiting) as pool:
         await until_idle(pool, size)
         yield pool
         await pool_is_whole(pool.statistics)
@@ -67,7 +66,7 @@ async def test_a_lease_gives_back_at_the_end_of_its_block_and_only_once(dsn: str
 
 
 async def test_no_more_connections_than_needed_are_opened(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=0, max_size=5)) as pool:
+    async with open_pool(dsn, min_size=0, max_size=5) as pool:
         assert pool.statistics().pool_size == 0
         for _ in range(3):
             with await pool.acquire() as connection:
@@ -77,7 +76,7 @@ async def test_no_more_connections_than_needed_are_opened(dsn: str) -> None:
 
 async def test_no_more_connections_than_max_size_are_opened(dsn: str) -> None:
     greatest = 0
-    async with open_pool(dsn, PoolSettings(min_size=0, max_size=3)) as pool:
+    async with open_pool(dsn, min_size=0, max_size=3) as pool:
 
         async def work() -> None:
             nonlocal greatest

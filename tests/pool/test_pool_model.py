@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.pool.test_pool_line import until_idle
 from tests.wire.witness import Witness, step, works
-from trioorm.pool import Lease, Pool, PoolSettings, open_pool
+from trioorm.pool import Lease, Pool, open_pool
 from trioorm.testing import pool_is_whole
 from trioorm.wire import command
 
@@ -115,7 +115,7 @@ _STEPS = st.lists(st.builds(_Step, st.sampled_from(["ask", "ask", *_ACTS]), st.i
 @given(steps=_STEPS)
 async def test_lends_as_the_model_does(dsn: str, witness: Witness, steps: list[_Step]) -> None:
     model, tasks, history = _Model(), dict[int, _Task](), list[_Step]()
-    async with open_pool(dsn, PoolSettings(min_size=_SIZE, max_size=_SIZE)) as pool:
+    async with open_pool(dsn, min_size=_SIZE, max_size=_SIZE) as pool:
         await until_idle(pool, _SIZE)
         async with anyio.create_task_group() as nursery:
             try:

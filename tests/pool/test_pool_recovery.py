@@ -11,7 +11,7 @@ from tests.pool.test_pool_line import until_idle, until_waiting
 from tests.wire.witness import Witness, step, works
 from trioorm.embedded import Server
 from trioorm.errors import AuthenticationFailed, ConnectFailed, ConnectionLost
-from trioorm.pool import Pool, PoolSettings, PoolTimeout, open_pool
+from trioorm.pool import Pool, PoolTimeout, open_pool
 from trioorm.testing import pool_is_whole
 from trioorm.wire import AnyIOConnection, command
 
@@ -39,7 +39,7 @@ async def _all_work(pool: Pool, number: int) -> None:
 
 
 async def test_after_all_sessions_were_ended_nobody_gets_a_dead_one(dsn: str, witness: Witness) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=3, max_size=3)) as pool:
+    async with open_pool(dsn, min_size=3, max_size=3) as pool:
         await until_idle(pool, 3)
         for round_number in range(3):
             for pid in _pids(witness):
@@ -51,7 +51,7 @@ async def test_after_all_sessions_were_ended_nobody_gets_a_dead_one(dsn: str, wi
 
 async def test_a_session_that_ended_while_on_loan_is_not_handed_over(dsn: str, witness: Witness) -> None:
     """The holder did not use it, so nobody has noticed; its farewell lies unread in the socket."""
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=1)) as pool:
+    async with open_pool(dsn, min_size=1, max_size=1) as pool:
         lease = await pool.acquire()
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(_all_work, pool, 1)
@@ -61,7 +61,7 @@ async def test_a_session_that_ended_while_on_loan_is_not_handed_over(dsn: str, w
 
 
 async def test_the_sizes_are_kept_after_losses(dsn: str, witness: Witness) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=3, max_size=5)) as pool:
+    async with open_pool(dsn, min_size=3, max_size=5) as pool:
         await until_idle(pool, 3)
         for pid in _pids(witness):
             witness.terminate(pid)
@@ -73,7 +73,7 @@ async def test_the_sizes_are_kept_after_losses(dsn: str, witness: Witness) -> No
 
 async def test_the_least_size_is_kept_after_one_loss_that_a_look_found(dsn: str, witness: Witness) -> None:
     """The dead one is passed over and a live one lent; the dead one is replaced all the same."""
-    async with open_pool(dsn, PoolSettings(min_size=2, max_size=5)) as pool:
+    async with open_pool(dsn, min_size=2, max_size=5) as pool:
         await until_idle(pool, 2)
         leases = [await pool.acquire() for _ in range(2)]
         for lease in leases:
@@ -85,7 +85,7 @@ async def test_the_least_size_is_kept_after_one_loss_that_a_look_found(dsn: str,
 
 
 async def test_a_connection_lost_under_its_holder_is_replaced(dsn: str, witness: Witness) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=1)) as pool:
+    async with open_pool(dsn, min_size=1, max_size=1) as pool:
         with await pool.acquire() as connection:
             witness.terminate(connection.info.backend_pid)
             with pytest.raises(ConnectionLost):
@@ -97,7 +97,7 @@ async def test_a_connection_lost_under_its_holder_is_replaced(dsn: str, witness:
 
 @pytest.mark.parametrize("left", ["in a transaction", "in a failed transaction", "closed", "busy"])
 async def test_what_is_not_provably_idle_is_closed_and_replaced(dsn: str, witness: Witness, left: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=1)) as pool:
+    async with open_pool(dsn, min_size=1, max_size=1) as pool:
         with await pool.acquire() as connection:
             pid = connection.info.backend_pid
             if left == "closed":
@@ -114,7 +114,7 @@ async def test_what_is_not_provably_idle_is_closed_and_replaced(dsn: str, witnes
 
 
 async def test_a_waiter_gets_the_replacement_of_what_came_back_broken(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=1)) as pool:
+    async with open_pool(dsn, min_size=1, max_size=1) as pool:
         lease = await pool.acquire()
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(_all_work, pool, 3)
@@ -126,7 +126,7 @@ async def test_a_waiter_gets_the_replacement_of_what_came_back_broken(dsn: str) 
 
 @pytest.mark.parametrize("end", ["restart", "crash"])
 async def test_after_the_server_was_restarted_it_goes_on(rough_server: Server, end: str) -> None:
-    async with open_pool(rough_server.conninfo(), PoolSettings(min_size=2, max_size=4)) as pool:
+    async with open_pool(rough_server.conninfo(), min_size=2, max_size=4) as pool:
         await until_idle(pool, 2)
         if end == "restart":
             rough_server.restart()
@@ -139,7 +139,7 @@ async def test_after_the_server_was_restarted_it_goes_on(rough_server: Server, e
 
 
 async def test_who_waits_while_the_server_is_away_is_served_when_it_is_back(rough_server: Server) -> None:
-    async with open_pool(rough_server.conninfo(), PoolSettings(min_size=1, max_size=2)) as pool:
+    async with open_pool(rough_server.conninfo(), min_size=1, max_size=2) as pool:
         rough_server.kill()
         try:
             async with anyio.create_task_group() as nursery:
@@ -156,7 +156,7 @@ async def test_who_waits_while_the_server_is_away_is_served_when_it_is_back(roug
 
 async def test_the_timeout_tells_why_no_connection_could_be_opened(tmp_path: object) -> None:
     address = make_conninfo(host=str(tmp_path), user="postgres", dbname="postgres")
-    async with open_pool(address, PoolSettings(min_size=0, max_size=2, timeout_seconds=0.2)) as pool:
+    async with open_pool(address, min_size=0, max_size=2, timeout_seconds=0.2) as pool:
         with pytest.raises(PoolTimeout, match="Opening another failed: no connection could be made") as failure:
             await pool.acquire()
         assert f"{tmp_path}" in str(failure.value)
@@ -165,7 +165,7 @@ async def test_the_timeout_tells_why_no_connection_could_be_opened(tmp_path: obj
 
 async def test_failing_fast_tells_at_once(tmp_path: object) -> None:
     address = make_conninfo(host=str(tmp_path), user="postgres", dbname="postgres")
-    async with open_pool(address, PoolSettings(min_size=0, fail_fast=True)) as pool:
+    async with open_pool(address, min_size=0, fail_fast=True) as pool:
         with anyio.fail_after(2):
             with pytest.raises(ConnectFailed, match="No such file or directory"):
                 await pool.acquire()
@@ -183,7 +183,7 @@ def guest(server_dsn: str, dsn: str) -> Iterator[str]:
 
 async def test_who_is_not_let_in_any_more_is_told_at_once(guest: str, witness: Witness) -> None:
     """Waiting would not help, so nobody waits for the timeout."""
-    async with open_pool(guest, PoolSettings(min_size=1, max_size=1)) as pool:
+    async with open_pool(guest, min_size=1, max_size=1) as pool:
         witness.run("ALTER ROLE guest_of_the_pool NOLOGIN")
         for pid in _pids(witness):
             witness.terminate(pid)
@@ -204,7 +204,7 @@ async def test_an_error_of_the_connect_function_that_is_none_of_ours_is_told_to_
             raise ZeroDivisionError("a slip of the pen")
         return await AnyIOConnection.connect(dsn, autocommit=True)
 
-    async with open_pool(connect, PoolSettings(min_size=0, max_size=1, timeout_seconds=1)) as pool:
+    async with open_pool(connect, min_size=0, max_size=1, timeout_seconds=1) as pool:
         with pytest.raises(PoolTimeout, match="a slip of the pen"):
             await pool.acquire()
         broken = False

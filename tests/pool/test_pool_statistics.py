@@ -6,11 +6,11 @@ import pytest
 from tests.pool.test_pool_line import until_idle, until_waiting
 from tests.wire.witness import Witness, step, works
 from trioorm.errors import ConnectionLost
-from trioorm.pool import Pool, PoolSettings, PoolTimeout, open_pool
+from trioorm.pool import Pool, PoolTimeout, open_pool
 
 
 async def test_the_state_is_told_at_each_moment(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=2, max_size=3)) as pool:
+    async with open_pool(dsn, min_size=2, max_size=3) as pool:
         await until_idle(pool, 2)
 
         def state() -> tuple[int, int, int, int, int]:
@@ -43,7 +43,7 @@ async def test_the_state_is_told_at_each_moment(dsn: str) -> None:
 
 
 async def test_loans_name_task_place_and_session(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=1)) as pool:
+    async with open_pool(dsn, min_size=1) as pool:
         async with anyio.create_task_group() as nursery:
 
             async def borrow() -> None:
@@ -58,7 +58,7 @@ async def test_loans_name_task_place_and_session(dsn: str) -> None:
 
 
 async def test_counts_add_up(dsn: str, witness: Witness) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=2, timeout_seconds=0.05)) as pool:
+    async with open_pool(dsn, min_size=1, max_size=2, timeout_seconds=0.05) as pool:
         await until_idle(pool, 1)
 
         async def work() -> None:
@@ -100,7 +100,7 @@ async def test_counts_add_up(dsn: str, witness: Witness) -> None:
 
 
 async def test_a_request_that_is_given_up_counts_as_an_error(dsn: str) -> None:
-    async with open_pool(dsn, PoolSettings(min_size=1, max_size=1)) as pool:
+    async with open_pool(dsn, min_size=1, max_size=1) as pool:
         with await pool.acquire():
 
             async def wait_in_line(pool: Pool) -> None:

@@ -4,17 +4,16 @@ The contract: `open_database` is the only way in. Its block owns the pool and ev
 asks for one; leaving it ends all of them within a bound. There is no global registry and no ambient session.
 """
 
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn, Unpack
 
 from trioorm.database.plan import PlanCache
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.embedded import open_server
 from trioorm.errors import ConnectFailed, UsageError
-from trioorm.pool import Pool, PoolSettings, PoolStatistics, Subscription, open_pool
+from trioorm.pool import Connection, Pool, PoolOptions, PoolStatistics, Subscription, open_pool, settings_from
 from trioorm.transaction import Isolation, PoolRunner, TransactionScope, begin_text
 from trioorm.wire import AnyIOConnection, command, error_from_result, is_error
 
@@ -111,15 +110,7 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
         address: a libpq connection string or URI; "embedded:" starts a real PostgreSQL of its own for the block, "embedded:PATH" one
             whose data
             stay in that folder (both need the extra `embedded`).
-        min_size: how many connections are kept open at least; with 0, the first is opened with the first statement.
-        max_size: how many connections are open at most.
-        max_waiting: how many tasks may wait for a connection; 0 is without limit.
-        timeout_seconds: how long a task waits for a connection before `PoolTimeout`.
-        cleanup_timeout_seconds: the bound of every cleanup after a cancellation: past it the connection is closed.
-        commit_timeout_seconds: how long a COMMIT may go on after a cancellation.
-        listener_max_silence_seconds: how long the connection of `Database.listen` may be silent before it is replaced; after half of it, it
-            is asked for a sign of life.
-        configure: called with each new connection, before it is used.
+        options: the pool's settings: sizes, bounds, hooks; the fields of `PoolSettings`, as keyword arguments.
 
     Raises:
         ConnectFailed: on entry: the server cannot be reached. Safe to retry.
@@ -131,30 +122,10 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
 
     # A class, so that an error of the body leaves the block bare and not inside a nursery's exception group.
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        min_size: int = 1,
-        max_size: int = 10,
-        max_waiting: int = 0,
-        timeout_seconds: float = 30.0,
-        cleanup_timeout_seconds: float = 1.0,
-        commit_timeout_seconds: float = 5.0,
-        listener_max_silence_seconds: float = 60.0,
-        configure: Callable[[AnyIOConnection[Any]], Awaitable[None]] | None = None,
-    ) -> None:
+    def __init__(self, address: str, **options: Unpack[PoolOptions]) -> None:
         self._address = address
-        self._settings = PoolSettings(
-            min_size=min_size,
-            max_size=max_size,
-            max_waiting=max_waiting,
-            timeout_seconds=timeout_seconds,
-            cleanup_timeout_seconds=cleanup_timeout_seconds,
-            commit_timeout_seconds=commit_timeout_seconds,
-            listener_max_silence_seconds=listener_max_silence_seconds,
-        )
-        self._configure = configure
+        self._options = options
+        settings_from("open_database", **options)  # refused here, where the call stands
         self._stack = AsyncExitStack()
         self._entered = False
 
@@ -174,25 +145,22 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
             if self._address.startswith(_EMBEDDED):
                 server = await stack.enter_async_context(open_server(self._address.removeprefix(_EMBEDDED) or None))
                 self._address = server.conninfo()
-            pool = await stack.enter_async_context(open_pool(self._connect, self._settings))
+            pool = await stack.enter_async_context(open_pool(self._connect, **self._options))
             self._stack = stack.pop_all()
         return Database(pool, self._address)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
-    async def _connect(self) -> AnyIOConnection[Any]:
+    async def _connect(self) -> Connection:
         """One connection for the pool, its session set up."""
-        connection: AnyIOConnection[Any] = await AnyIOConnection.connect(self._address, autocommit=True, client_encoding="utf8")
-        connection.cleanup_timeout_seconds = self._settings.cleanup_timeout_seconds
+        connection: Connection = await AnyIOConnection.connect(self._address, autocommit=True, client_encoding="utf8")
         try:
             for step, result in zip(_SESSION, await connection.fly(_SESSION), strict=True):
                 if is_error(result):
                     raise ConnectFailed(
                         f"a new connection could not be set up: {error_from_result(result, statement=step.statement.text.decode())}"
                     )
-            if self._configure is not None:
-                await self._configure(connection)
         except BaseException:
             connection.close_nowait()
             raise

@@ -6,10 +6,12 @@ from trioorm.pool.lease import Lease
 from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow, checked_channel
 from trioorm.pool.opening import open_pool
 from trioorm.pool.pool import Pool
-from trioorm.pool.settings import Loan, Percentiles, PoolSettings, PoolStatistics
+from trioorm.pool.settings import Connection, Hook, Loan, Percentiles, PoolOptions, PoolSettings, PoolStatistics, settings_from
 
 __all__ = [
+    "Connection",
     "Gap",
+    "Hook",
     "Hub",
     "Lease",
     "ListenEvent",
@@ -20,6 +22,7 @@ __all__ = [
     "Pool",
     "PoolClosed",
     "PoolDeadlock",
+    "PoolOptions",
     "PoolSettings",
     "PoolStatistics",
     "PoolTimeout",
@@ -27,4 +30,5 @@ __all__ = [
     "TooManyRequests",
     "checked_channel",
     "open_pool",
+    "settings_from",
 ]

@@ -12,13 +12,13 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any
 
 import anyio
 import trio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from trioorm.errors import ConnectFailed, ConnectionLost, TrioormError
+from trioorm.errors import ConnectFailed, TrioormError
+from trioorm.pool import hooks
 from trioorm.pool.background import Background
 from trioorm.pool.counts import Counts, percentiles
 from trioorm.pool.errors import PoolClosed
@@ -28,20 +28,15 @@ from trioorm.pool.lease import Lease, Member
 from trioorm.pool.line import Line, Shedding, Waiter
 from trioorm.pool.owner import Owner
 from trioorm.pool.refusals import deadlocked, line_is_full, timed_out, turned_away
-from trioorm.pool.settings import Loan, PoolSettings, PoolStatistics
+from trioorm.pool.settings import Connection, Hook, Loan, PoolSettings, PoolStatistics
 from trioorm.resilience import Backoff
-from trioorm.wire import AnyIOConnection, command
 from trioorm.wire.interrupt import Held, Shield
 
-__all__ = ["Connect", "Connection", "Pool", "Reset"]
+__all__ = ["Connect", "Pool"]
 
 logger = logging.getLogger("trioorm.pool")
 
-Connection = AnyIOConnection[Any]
 Connect = Callable[[], Awaitable[Connection]]
-Reset = Callable[[Connection], Awaitable[None]]
-
-_SIGN_OF_LIFE = command(b"")
 
 
 class Pool:
@@ -52,13 +47,12 @@ class Pool:
         hub: where notifications are heard, on a connection of its own.
     """
 
-    def __init__(self, connect: Connect, settings: PoolSettings, background: Background, *, reset: Reset | None = None) -> None:
+    def __init__(self, connect: Connect, settings: PoolSettings, background: Background) -> None:
         self.settings = settings
-        self._connect = connect
-        self._reset = reset
+        self._connect_bare = connect
         self._background = background
         self._owner = Owner()
-        self.hub = Hub(connect, background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
+        self.hub = Hub(self._connect, background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
         self._idle: deque[Member] = deque()  # the longest idle on the left
         self._leases: set[Lease] = set()
         self._line = Line()
@@ -188,19 +182,14 @@ class Pool:
 
     async def _gives_sign_of_life(self, lease: Lease) -> bool:
         """Ask a connection that was idle for long; a dead one is closed and its lease ended."""
-        connection = lease.connection
         try:
-            with anyio.move_on_after(self.settings.cleanup_timeout_seconds):
-                await connection.fly([_SIGN_OF_LIFE])
-                if connection.is_idle:
-                    return True
-        except ConnectionLost:
-            pass
+            if await hooks.is_alive(lease.connection, self.settings.check, seconds=self.settings.cleanup_timeout_seconds):
+                return True
         except BaseException:
             lease.release()
             raise
         self._counts.lost += 1
-        connection.close_nowait()
+        lease.connection.close_nowait()
         lease.release()
         return False
 
@@ -245,24 +234,17 @@ class Pool:
     def _give_back(self, lease: Lease) -> None:
         self._leases.discard(lease)
         self._counts.used(monotonic() - lease.lent_at)
-        if lease.connection.is_idle and self._reset is not None and not self._closed:
+        if lease.connection.is_idle and self.settings.reset is not None and not self._closed:
             self._resetting += 1
-            self._background.start_soon(self._reset_one, lease.member, name="trioorm: resetting a connection")
+            self._background.start_soon(self._reset, lease.member, self.settings.reset, name="trioorm: resetting a connection")
         else:
             self._admit(lease.member)
         if not self._leases:
             self._all_returned.set()
 
-    async def _reset_one(self, member: Member) -> None:
-        assert self._reset is not None, "only then is this started"
+    async def _reset(self, member: Member, hook: Hook) -> None:
         try:
-            await self._reset(member.connection)
-        except Exception:
-            logger.warning("the reset hook failed; the connection is closed", exc_info=True)
-            member.connection.close_nowait()
-        except BaseException:
-            member.connection.close_nowait()
-            raise
+            await hooks.reset(member.connection, hook, seconds=self.settings.cleanup_timeout_seconds)
         finally:
             self._resetting -= 1
             self._admit(member)
@@ -329,6 +311,14 @@ class Pool:
         self._last_failure = None
         lifetime = self.settings.max_lifetime_seconds * random.uniform(0.9, 1.0)
         return Member(connection, expires_at=monotonic() + lifetime, generation=self._generation)
+
+    async def _connect(self) -> Connection:
+        """One connection, set up."""
+        connection = await self._connect_bare()
+        connection.cleanup_timeout_seconds = self.settings.cleanup_timeout_seconds
+        if self.settings.configure is not None:
+            await hooks.configure(connection, self.settings.configure)
+        return connection
 
     async def _connect_counted(self) -> Connection:
         started_at = monotonic()

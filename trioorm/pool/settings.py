@@ -1,11 +1,21 @@
 """How a pool behaves, and what it tells of itself: two frozen records.
 
-Where psycopg_pool has a setting of the same meaning its word is kept, with the unit added.
+Where psycopg_pool has a setting of the same meaning its word is kept, with the unit added. `PoolSettings` is where each is explained;
+`PoolOptions` repeats names and types alone, for type checkers, and the tests hold the two together.
 """
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from difflib import get_close_matches
+from typing import Any, TypeAlias, TypedDict, Unpack
 
-from attrs import Attribute, evolve, field, frozen, validators
+from attrs import Attribute, evolve, field, fields_dict, frozen, validators
+
+from trioorm.wire import AnyIOConnection
+
+Connection: TypeAlias = AnyIOConnection[Any]
+
+Hook: TypeAlias = Callable[[Connection], Awaitable[None]]
+"""What is called with a connection of a pool. It must leave it idle: outside a transaction, with nothing running."""
 
 
 def _positive(settings: object, attribute: "Attribute[float]", value: float) -> None:
@@ -45,6 +55,12 @@ class PoolSettings:
             replaced; after half of it, it is asked for a sign of life.
         cleanup_timeout_seconds: the bound of every cleanup: cancelling a statement, rolling back, waiting for holders at the end.
         commit_timeout_seconds: how long a COMMIT may go on after a cancellation.
+        configure: called with each new connection before it is lent, that of the listeners too. If it fails, the connection is closed and
+            another one tried; on entry, its error is that of the block.
+        reset: called with each connection that comes back idle, in the background, before it is lent again. If it fails, or takes longer
+            than a cleanup may, the connection is closed.
+        check: called instead of asking for a sign of life. If it fails, or takes longer than a cleanup may, the connection is closed and
+            another one lent.
 
     Source: for the queue, https://queue.acm.org/detail.cfm?id=2209336 (CoDel) and Elixir's DBConnection.
     """
@@ -64,6 +80,9 @@ class PoolSettings:
     listener_max_silence_seconds: float = field(default=60.0, validator=_positive)
     cleanup_timeout_seconds: float = field(default=1.0, validator=_positive)
     commit_timeout_seconds: float = field(default=5.0, validator=_positive)
+    configure: Hook | None = None
+    reset: Hook | None = None
+    check: Hook | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.min_size > self.max_size:
@@ -78,6 +97,48 @@ class PoolSettings:
     def resized(self, min_size: int, max_size: int) -> "PoolSettings":
         """The same with other sizes."""
         return evolve(self, min_size=min_size, max_size=max_size)
+
+
+class PoolOptions(TypedDict, total=False):
+    """The same as keyword arguments; each is explained at `PoolSettings`, which has the defaults."""
+
+    min_size: int
+    max_size: int
+    max_waiting: int
+    timeout_seconds: float
+    max_lifetime_seconds: float
+    max_idle_seconds: float
+    check_after_idle_seconds: float
+    fail_fast: bool
+    queue_target_seconds: float | None
+    queue_interval_seconds: float
+    reserved_size: int
+    long_loan_seconds: float | None
+    listener_max_silence_seconds: float
+    cleanup_timeout_seconds: float
+    commit_timeout_seconds: float
+    configure: Hook | None
+    reset: Hook | None
+    check: Hook | None
+
+
+def settings_from(opener: str, **options: Unpack[PoolOptions]) -> PoolSettings:
+    """The settings for keyword arguments.
+
+    Args:
+        opener: the function that was given them, for errors.
+
+    Raises:
+        TypeError: there is no such setting.
+        ValueError: a value makes no sense.
+    """
+    names = fields_dict(PoolSettings)
+    for name in options:
+        if name not in names:
+            close = get_close_matches(name, names, 1) or [each for each in names if each.startswith(name)]
+            fix = f"write {close[0]}" if close else f"use one of {', '.join(names)}"
+            raise TypeError(f"{opener}() has no argument {name!r}.\nTo fix it: {fix}.")
+    return PoolSettings(**options)
 
 
 @frozen(kw_only=True)
