@@ -106,7 +106,19 @@ from trioorm.query import (
     sql,
     update,
 )
-from trioorm.schema import OnDelete, TableConstraint, TableIndex, check, foreign_key, index, unique
+from trioorm.schema import (
+    OnDelete,
+    TableConstraint,
+    TableIndex,
+    check,
+    exclude,
+    extension,
+    foreign_key,
+    identity,
+    index,
+    sequence,
+    unique,
+)
 
 __all__ = [
     "BIGINT",
@@ -194,10 +206,13 @@ __all__ = [
     "drop_schema_statements",
     "enum_type",
     "evolve",
+    "exclude",
     "excluded",
     "exists",
+    "extension",
     "foreign_key",
     "func",
+    "identity",
     "index",
     "insert",
     "literal",
@@ -210,6 +225,7 @@ __all__ = [
     "optional",
     "or_",
     "select",
+    "sequence",
     "sql",
     "sum_",
     "unique",

@@ -7,17 +7,20 @@ The contract: text depends on the shape alone, so one compiled text serves all s
 from trioorm.compiler.compilation import compile_statement, shape_and_values
 from trioorm.compiler.compiled import Compiled, ModelResult, ResultItem, RowResult, ValueResult
 from trioorm.compiler.printing import readable
-from trioorm.compiler.schema import create_schema_statements, drop_schema_statements
+from trioorm.compiler.schema import SchemaPart, create_index_statement, create_schema_statements, drop_schema_statements, refresh_statement
 
 __all__ = [
     "Compiled",
     "ModelResult",
     "ResultItem",
     "RowResult",
+    "SchemaPart",
     "ValueResult",
     "compile_statement",
+    "create_index_statement",
     "create_schema_statements",
     "drop_schema_statements",
     "readable",
+    "refresh_statement",
     "shape_and_values",
 ]

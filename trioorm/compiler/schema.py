@@ -1,68 +1,176 @@
-"""`CREATE TABLE` and its kin, from the tables of models.
+"""Whole schemas: what `create_schema` and `drop_schema` run, from models, sequences and extensions.
 
-The contract: statements in an order in which they can run; running them in one transaction makes all or nothing. Values become
-constants here, for DDL takes no bind values; they come from the program's class bodies, and are quoted all the same.
+The contract: statements in an order in which they can run; running them in one transaction makes all or nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
-from trioorm.compiler.expressions import ExpressionRenderer
-from trioorm.compiler.statements import render_inner
+import attrs
+
+from trioorm.compiler.definitions import (
+    add_foreign_key,
+    comments,
+    create_enum,
+    create_extension,
+    create_index,
+    create_sequence,
+    create_table,
+    create_view,
+)
 from trioorm.errors import ModelError
-from trioorm.expression.identifiers import quote_identifier, quote_literal, type_text
-from trioorm.expression.shape import Bind, ColumnReference, Ordered
+from trioorm.expression.identifiers import quote_identifier, quote_literal, quote_qualified, type_text
+from trioorm.expression.shape import Source
 from trioorm.expression.types import SqlType
-from trioorm.model.model import model_of
-from trioorm.schema.order import creation_order
-from trioorm.schema.table import ForeignKey, Formula, Index, Table, TableColumn
+from trioorm.model.model import Model, model_of
+from trioorm.schema.extension import Extension
+from trioorm.schema.order import creation_order, view_order
+from trioorm.schema.sequence import NumberSequence
+from trioorm.schema.table import Table
+from trioorm.schema.view import View
+
+SchemaPart: TypeAlias = type[Model] | NumberSequence | Extension
+"""What `create_schema` makes: the table or view of a model, a sequence, an extension."""
 
 
-def create_schema_statements(models: Sequence[type]) -> list[str]:
-    """The statements that make the tables of these models: enum types, tables, late foreign keys, indexes.
+@attrs.frozen
+class _Parts:
+    """A schema's parts, each kind in the order of creation."""
+
+    tables: tuple[Table, ...]
+    late: frozenset[tuple[Source, str]]
+    views: tuple[View, ...]
+    enums: tuple[SqlType, ...]
+    sequences: tuple[NumberSequence, ...]
+    extensions: tuple[Extension, ...]
+
+    @property
+    def schemas(self) -> list[str]:
+        """The schemas that the parts lie in, those left to `search_path` not among them."""
+        said = {part.schema for part in (*self.relations, *self.sequences, *self.extensions)}
+        return sorted(schema for schema in said if schema is not None)
+
+    @property
+    def relations(self) -> tuple[Table | View, ...]:
+        """Tables, then views."""
+        return (*self.tables, *self.views)
+
+
+def create_schema_statements(parts: Sequence[SchemaPart]) -> list[str]:
+    """The statements that make these: schemas, extensions, enum types, sequences, tables, late foreign keys, indexes, views, comments.
 
     Raises:
         ModelError: two models have one table, two enums one name, or a reference leads nowhere.
     """
-    tables = _tables(models)
-    order = creation_order(tables)
-    late = {(table.name, key.name) for table, key in order.late}
+    found = _sorted(parts)
     return [
-        *(_create_enum(kind) for kind in _enums(tables)),
-        *(_create_table(table, late) for table in order.tables),
-        *(f"ALTER TABLE {quote_identifier(table.name)} ADD {_foreign_key(key)}" for table, key in order.late),
-        *(_create_index(table, index) for table in order.tables for index in table.indexes),
+        *(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}" for schema in found.schemas),
+        *(create_extension(extension) for extension in found.extensions),
+        *(create_enum(kind) for kind in found.enums),
+        *(create_sequence(sequence) for sequence in found.sequences),
+        *(create_table(table, set(found.late)) for table in found.tables),
+        *(add_foreign_key(table, key) for table in found.tables for key in table.foreign_keys if (table.source, key.name) in found.late),
+        *(create_index(table.source, index) for table in found.tables for index in table.indexes),
+        *(text for view in found.views for text in _view_with_indexes(view)),
+        *(text for relation in found.relations for text in comments(relation)),
     ]
 
 
-def drop_schema_statements(models: Sequence[type]) -> list[str]:
-    """The statements that remove the tables and enum types of these models, as far as they are there.
+def drop_schema_statements(parts: Sequence[SchemaPart]) -> list[str]:
+    """The statements that remove these, as far as they are there.
 
-    The tables go in one statement, so that foreign keys among them do not matter; one from outside the set is an error of the server's.
+    The tables go in one statement, so that foreign keys among them do not matter; something from outside that depends on them is an error
+    of the server's. A schema goes when nothing is left in it.
     """
-    tables = _tables(models)
-    if not tables:
-        return []
-    names = [quote_identifier(table.name) for table in reversed(creation_order(tables).tables)]
-    return [f"DROP TABLE IF EXISTS {', '.join(names)}", *(f"DROP TYPE IF EXISTS {quote_identifier(kind.name)}" for kind in _enums(tables))]
+    found = _sorted(parts)
+    tables = [quote_qualified(table.name, table.schema) for table in reversed(found.tables)]
+    return [
+        *(f"DROP {view.kind} IF EXISTS {quote_qualified(view.name, view.schema)}" for view in reversed(found.views)),
+        *([f"DROP TABLE IF EXISTS {', '.join(tables)}"] if tables else ()),
+        *(f"DROP SEQUENCE IF EXISTS {quote_qualified(sequence.name, sequence.schema)}" for sequence in found.sequences),
+        *(f"DROP TYPE IF EXISTS {type_text(kind)}" for kind in found.enums),
+        *(f"DROP EXTENSION IF EXISTS {quote_identifier(extension.name)}" for extension in reversed(found.extensions)),
+        *(_drop_empty_schema(schema) for schema in found.schemas),
+    ]
 
 
-def _tables(models: Sequence[type]) -> list[Table]:
-    found: dict[str, type] = {}
+def create_index_statement(model: type[Model], name: str) -> tuple[str, bool]:
+    """The statement that makes one declared index of a model whose table is there, and whether it must run outside of a transaction.
+
+    Raises:
+        ModelError: the model declares no such index.
+    """
+    relation = model_of(model).relation
+    for index in relation.indexes:
+        if index.name == name:
+            return create_index(relation.source, index, concurrently=index.concurrently), index.concurrently
+    names = ", ".join(index.name for index in relation.indexes) or "none"
+    raise ModelError(
+        f"{model.__qualname__} declares no index {name!r}; its indexes are: {names}.\nTo fix it: declare it in table_indexes()."
+    )
+
+
+def refresh_statement(model: type[Model], *, concurrently: bool, with_data: bool) -> str:
+    """`REFRESH MATERIALIZED VIEW`.
+
+    Raises:
+        ModelError: the model is no materialized view, or is to be emptied while it can be read.
+    """
+    view = model_of(model).relation
+    if not isinstance(view, View) or not view.materialized:
+        raise ModelError(
+            f"{model.__qualname__} is no materialized view, so there is nothing to refresh.\n"
+            f"To fix it: class {model.__qualname__}(Model, materialized_view=...)."
+        )
+    if concurrently and not with_data:
+        raise ModelError("A materialized view cannot be emptied concurrently.\nTo fix it: leave out concurrently=True or with_data=False.")
+    how = "CONCURRENTLY " if concurrently else ""
+    return f"REFRESH MATERIALIZED VIEW {how}{quote_qualified(view.name, view.schema)}{'' if with_data else ' WITH NO DATA'}"
+
+
+def _view_with_indexes(view: View) -> Iterator[str]:
+    yield create_view(view)
+    for index in view.indexes:
+        yield create_index(view.source, index)
+
+
+def _drop_empty_schema(schema: str) -> str:
+    # Others may keep tables in it, so it is tried, and let be when something is left.
+    command = quote_literal(f"DROP SCHEMA IF EXISTS {quote_identifier(schema)}", None)
+    return f"DO 'BEGIN EXECUTE {command.replace(chr(39), chr(39) * 2)}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END'"
+
+
+def _sorted(parts: Sequence[SchemaPart]) -> _Parts:
+    owners: dict[Source, type] = {}
     tables: list[Table] = []
-    for model in models:
-        info = model_of(model)
-        other = found.setdefault(info.table_name, model)
-        if other is not model:
-            raise ModelError(
-                f"{other.__qualname__} and {model.__qualname__} both have the table {info.table_name!r}.\n"
-                f"To fix it: rename one, or leave one out."
-            )
-        if info.table not in tables:
-            tables.append(info.table)
-    return tables
+    views: list[View] = []
+    sequences: list[NumberSequence] = []
+    extensions: list[Extension] = []
+    for part in parts:
+        if isinstance(part, NumberSequence):
+            sequences.append(part)
+        elif isinstance(part, Extension):
+            extensions.append(part)
+        else:
+            info = model_of(part)
+            other = owners.setdefault(info.source, part)
+            if other is not part:
+                raise ModelError(
+                    f"{other.__qualname__} and {part.__qualname__} both have the table {info.table_name!r}.\n"
+                    f"To fix it: rename one, or leave one out."
+                )
+            relation = info.relation
+            if isinstance(relation, View):
+                views.append(relation)
+            else:
+                tables.append(relation)
+    order = creation_order(tables)
+    late = frozenset((table.source, key.name) for table, key in order.late)
+    unique_sequences = tuple(dict.fromkeys(sequences))
+    return _Parts(order.tables, late, view_order(views), _enums(tables), unique_sequences, tuple(dict.fromkeys(extensions)))
 
 
-def _enums(tables: Sequence[Table]) -> list[SqlType]:
+def _enums(tables: Sequence[Table]) -> tuple[SqlType, ...]:
     found: dict[str, SqlType] = {}
     for table in tables:
         for column in table.columns:
@@ -75,98 +183,4 @@ def _enums(tables: Sequence[Table]) -> list[SqlType]:
                     f"Two enums have the name {kind.name!r} and different labels: {', '.join(other.labels)} and {', '.join(kind.labels)}.\n"
                     "To fix it: column(type=enum_type(Members, name='another_name'))."
                 )
-    return [found[name] for name in sorted(found)]
-
-
-def _create_enum(kind: SqlType) -> str:
-    labels = ", ".join([quote_literal(label, None) for label in kind.labels])
-    return f"CREATE TYPE {quote_identifier(kind.name)} AS ENUM ({labels})"
-
-
-def _create_table(table: Table, late: set[tuple[str, str]]) -> str:
-    parts = [_column(column) for column in table.columns]
-    parts.append(f"CONSTRAINT {quote_identifier(table.primary_key_name)} PRIMARY KEY ({_names(table.primary_key)})")
-    for unique in table.uniques:
-        nulls = "" if unique.nulls_distinct else " NULLS NOT DISTINCT"
-        parts.append(f"CONSTRAINT {quote_identifier(unique.name)} UNIQUE{nulls} ({_names(unique.columns)})")
-    parts.extend(f"CONSTRAINT {quote_identifier(check.name)} CHECK ({_formula(check.condition)})" for check in table.checks)
-    parts.extend(_foreign_key(key) for key in table.foreign_keys if (table.name, key.name) not in late)
-    return f"CREATE TABLE {quote_identifier(table.name)} (\n    " + ",\n    ".join(parts) + "\n)"
-
-
-def _column(column: TableColumn) -> str:
-    text = f"{quote_identifier(column.name)} {type_text(column.type)}"
-    if not column.nullable:
-        text += " NOT NULL"
-    if column.identity:
-        text += " GENERATED BY DEFAULT AS IDENTITY"
-    elif column.generated_as is not None:
-        text += f" GENERATED ALWAYS AS ({_formula(column.generated_as)}) STORED"
-    elif column.server_default is not None:
-        text += f" DEFAULT {_default(column.server_default)}"
-    return text
-
-
-def _default(formula: Formula) -> str:
-    text = _formula(formula)
-    return text if isinstance(formula.shape, Bind) else f"({text})"
-
-
-def _foreign_key(key: ForeignKey) -> str:
-    text = (
-        f"CONSTRAINT {quote_identifier(key.name)} FOREIGN KEY ({_names(key.columns)}) "
-        f"REFERENCES {quote_identifier(key.target_table)} ({_names(key.target_columns)})"
-    )
-    for event, action in (("DELETE", key.on_delete), ("UPDATE", key.on_update)):
-        if action not in _ACTIONS:
-            raise ModelError(f"{action!r} is nothing that a foreign key can do.\nTo fix it: one of {', '.join(sorted(_ACTIONS))}.")
-        if action != "no action":
-            text += f" ON {event} {action.upper()}"
-    return f"{text} DEFERRABLE" if key.deferrable else text
-
-
-_ACTIONS = frozenset({"cascade", "restrict", "set null", "set default", "no action"})
-_METHODS = frozenset({"btree", "hash", "gin", "gist", "spgist", "brin"})
-
-
-def _create_index(table: Table, index: Index) -> str:
-    if index.method not in _METHODS:
-        raise ModelError(f"{index.method!r} is no kind of index.\nTo fix it: one of {', '.join(sorted(_METHODS))}.")
-    unique = "UNIQUE " if index.unique else ""
-    method = "" if index.method == "btree" else f" USING {index.method}"
-    where = "" if index.where is None else f" WHERE {_formula(index.where)}"
-    terms = ", ".join([_term(term) for term in index.terms])
-    return f"CREATE {unique}INDEX {quote_identifier(index.name)} ON {quote_identifier(table.name)}{method} ({terms}){where}"
-
-
-def _term(formula: Formula) -> str:
-    """An index's term: columns bare, expressions in parentheses, with the direction outside of them."""
-    shape = formula.shape
-    if isinstance(shape, ColumnReference):
-        return quote_identifier(shape.name)
-    if isinstance(shape, Ordered):
-        inner = _term(Formula(shape.operand, formula.constants))
-        return f"{inner} {shape.direction}{f' NULLS {shape.nulls}' if shape.nulls else ''}"
-    return f"({_formula(formula)})"
-
-
-class _ConstantRenderer(ExpressionRenderer):
-    """Writes values as constants, and columns without their table: there is only one."""
-
-    def __init__(self, constants: tuple[object, ...]) -> None:
-        super().__init__(render_inner)
-        self._constants = iter(constants)
-
-    def bind(self, place: Bind) -> str:
-        return quote_literal(next(self._constants), place.type)
-
-    def column(self, reference: ColumnReference) -> str:
-        return quote_identifier(reference.name)
-
-
-def _formula(formula: Formula) -> str:
-    return _ConstantRenderer(formula.constants)(formula.shape)
-
-
-def _names(columns: tuple[str, ...]) -> str:
-    return ", ".join([quote_identifier(column) for column in columns])
+    return tuple(found[name] for name in sorted(found))

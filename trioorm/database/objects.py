@@ -39,6 +39,7 @@ def select_by_key(model: type[M], key: tuple[object, ...]) -> Statement[M]:
         QueryError: another number of values than the key has columns.
     """
     info = model_of(model)
+    _require_key(info)
     if len(key) != len(info.primary_key):
         names = ", ".join(field.attribute for field in info.primary_key)
         raise QueryError(
@@ -102,6 +103,7 @@ def upsert_object(made: M, on: Sequence[Column[object]]) -> Statement[M]:
     """
     model = type(made)
     info = model_of(model)
+    _require_key(info)
     target: list[Expression[object]] = list(on) or [field.column for field in info.primary_key]
     conflict = insert(model).values(made).on_conflict(*target)
     written: Insert[M]
@@ -114,7 +116,17 @@ def upsert_object(made: M, on: Sequence[Column[object]]) -> Statement[M]:
 
 
 def _key_of(held: Model, info: ModelInfo) -> Expression[bool]:
+    _require_key(info)  # no condition at all would be every row
     return _all(field.column == _set_value(held, field) for field in info.primary_key)
+
+
+def _require_key(info: ModelInfo) -> None:
+    if not info.primary_key:
+        raise QueryError(
+            f"{info.model.__qualname__} is a view without a primary key, so a row of it cannot be found by one.\n"
+            f"To fix it, one of:\n  1. select({info.model.__qualname__}).where(...)\n"
+            "  2. if a column tells its rows apart: column(primary_key=True)"
+        )
 
 
 def _set_value(held: Model, field: FieldInfo) -> object:

@@ -10,18 +10,17 @@ from typing import Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
 
-from trioorm.compiler import create_schema_statements, drop_schema_statements
 from trioorm.database.copying import copy_objects
 from trioorm.database.listening import notify_statement
 from trioorm.database.objects import delete_object, insert_objects, must_be_object, select_by_key, update_object, upsert_object
 from trioorm.database.plan import Plan, PlanCache
+from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import RowsBlock
 from trioorm.errors import NoRowFound, QueryError, TooManyRows
 from trioorm.expression import Column
 from trioorm.model import Model
 from trioorm.query import Statement
 from trioorm.transaction import Runner
-from trioorm.wire import command
 
 __all__ = ["Verbs"]
 
@@ -29,7 +28,7 @@ R = TypeVar("R")
 M = TypeVar("M", bound=Model)
 
 
-class Verbs:
+class Verbs(SchemaVerbs):
     """Statements and objects, run by whatever `runner` is."""
 
     def __init__(self, runner: Runner, plans: PlanCache) -> None:
@@ -268,7 +267,7 @@ class Verbs:
         columns = (on,) if isinstance(on, Column) else tuple(on)
         return await self.fetch_one(upsert_object(must_be_object(made, "upsert"), columns))
 
-    # Bulk and schema.
+    # Bulk.
 
     async def copy_in(
         self,
@@ -298,33 +297,6 @@ class Verbs:
         Checkpoint: always; at least once every 500 rows.
         """
         return await copy_objects(self._runner, model, objects, on_progress)
-
-    async def create_schema(self, *models: type[Model]) -> None:
-        """Create the tables of models, with their enum types, constraints and indexes, in the order in which they depend on each other.
-
-        All or nothing, in one trip.
-
-        Raises:
-            DatabaseError: something of that name exists, or may not be made.
-            ModelError: the models refer to one that is not among them and is no table yet known.
-
-        Checkpoint: always.
-        """
-        await self._run_commands(create_schema_statements(models))
-
-    async def drop_schema(self, *models: type[Model]) -> None:
-        """Drop the tables and enum types of models, where they exist. All or nothing, in one trip.
-
-        Raises:
-            DatabaseError: something else depends on them.
-
-        Checkpoint: always.
-        """
-        await self._run_commands(drop_schema_statements(models))
-
-    async def _run_commands(self, texts: Sequence[str]) -> None:
-        if texts:
-            await self._runner.run([command(text.encode()) for text in texts], is_write=True)
 
     # Running.
 

@@ -16,7 +16,9 @@ from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
 from trioorm.expression.types import SqlType
 from trioorm.model.unset import UNSET, Unset
-from trioorm.schema.table import OnDelete
+from trioorm.schema.constraint import deferral
+from trioorm.schema.sequence import Identity
+from trioorm.schema.table import AT_ONCE, Deferral, OnDelete
 
 T = TypeVar("T")
 
@@ -26,8 +28,9 @@ class ColumnDeclaration:
     """The arguments of one `column(...)`, as given."""
 
     primary_key: bool = False
-    generated: bool = False
+    generated: bool | Identity = False
     generated_as: Callable[[], Expression[object]] | None = None
+    stored: bool = True
     default: object = UNSET
     default_factory: Callable[[], object] | None = None
     server_default: object = UNSET
@@ -37,15 +40,17 @@ class ColumnDeclaration:
     references: "Expression[object] | Callable[[], Expression[object]] | str | None" = None
     on_delete: OnDelete = "no action"
     on_update: OnDelete = "no action"
+    deferral: Deferral = AT_ONCE
     type: SqlType | None = None
     name: str | None = None
+    comment: str | None = None
 
 
 @overload
 def column(
     *,
     default: T | Unset,
-    generated: bool = ...,
+    generated: bool | Identity = ...,
     server_default: T | Expression[T] = ...,
     primary_key: bool = ...,
     unique: bool = ...,
@@ -54,8 +59,11 @@ def column(
     references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
     on_delete: OnDelete = ...,
     on_update: OnDelete = ...,
+    deferrable: bool = ...,
+    initially_deferred: bool = ...,
     type: SqlType | None = ...,
     name: str | None = ...,
+    comment: str | None = ...,
 ) -> Column[T]: ...
 @overload
 def column(
@@ -69,13 +77,16 @@ def column(
     references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
     on_delete: OnDelete = ...,
     on_update: OnDelete = ...,
+    deferrable: bool = ...,
+    initially_deferred: bool = ...,
     type: SqlType | None = ...,
     name: str | None = ...,
+    comment: str | None = ...,
 ) -> Column[T]: ...
 @overload
 def column(
     *,
-    generated: Literal[True],
+    generated: Literal[True] | Identity,
     primary_key: bool = ...,
     unique: bool = ...,
     index: bool = ...,
@@ -83,19 +94,24 @@ def column(
     references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
     on_delete: OnDelete = ...,
     on_update: OnDelete = ...,
+    deferrable: bool = ...,
+    initially_deferred: bool = ...,
     type: SqlType | None = ...,
     name: str | None = ...,
+    comment: str | None = ...,
     init: Literal[False] = ...,
 ) -> Column[T]: ...
 @overload
 def column(
     *,
     generated_as: Callable[[], Expression[T]],
+    stored: bool = ...,
     unique: bool = ...,
     index: bool = ...,
     check: Callable[[Expression[T]], Expression[bool]] | None = ...,
     type: SqlType | None = ...,
     name: str | None = ...,
+    comment: str | None = ...,
     init: Literal[False] = ...,
 ) -> Column[T]: ...
 @overload
@@ -109,8 +125,11 @@ def column(
     references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
     on_delete: OnDelete = ...,
     on_update: OnDelete = ...,
+    deferrable: bool = ...,
+    initially_deferred: bool = ...,
     type: SqlType | None = ...,
     name: str | None = ...,
+    comment: str | None = ...,
     init: Literal[False] = ...,
 ) -> Column[T]: ...
 @overload
@@ -123,14 +142,18 @@ def column(
     references: Expression[object] | Callable[[], Expression[object]] | str | None = ...,
     on_delete: OnDelete = ...,
     on_update: OnDelete = ...,
+    deferrable: bool = ...,
+    initially_deferred: bool = ...,
     type: SqlType | None = ...,
     name: str | None = ...,
+    comment: str | None = ...,
 ) -> Column[T]: ...
 def column(
     *,
     primary_key: bool = False,
-    generated: bool = False,
+    generated: bool | Identity = False,
     generated_as: Callable[[], Expression[object]] | None = None,
+    stored: bool = True,
     default: object = UNSET,
     default_factory: Callable[[], object] | None = None,
     server_default: object = UNSET,
@@ -140,16 +163,20 @@ def column(
     references: Expression[object] | Callable[[], Expression[object]] | str | None = None,
     on_delete: OnDelete = "no action",
     on_update: OnDelete = "no action",
+    deferrable: bool = False,
+    initially_deferred: bool = False,
     type: SqlType | None = None,
     name: str | None = None,
+    comment: str | None = None,
     init: Literal[False] = False,
 ) -> object:
     """Say more about a column than its annotation does.
 
     Args:
         primary_key: part of the primary key; several such columns make it a composite one.
-        generated: the server numbers the rows (an identity column); whole numbers only.
-        generated_as: the server computes the column from others of the row and stores it: `lambda: Item.price * Item.amount`.
+        generated: the server numbers the rows (an identity column); whole numbers only. `identity(...)` says more, such as where to start.
+        generated_as: the server computes the column from others of the row: `lambda: Item.price * Item.amount`.
+        stored: a computed column is computed when its row is written; False: at each read (PostgreSQL 18 and later).
         default: the value when the constructor gets none. `UNSET` leaves it to the server.
         default_factory: called for each object to make that value.
         server_default: what the server puts where nothing was given: a value or an expression such as `now()`.
@@ -160,8 +187,11 @@ def column(
             `"table.column"`.
         on_delete: what happens to this row when the row it refers to is deleted.
         on_update: the same, when the key it refers to is changed.
+        deferrable: a transaction may put the check of `references` off to its COMMIT.
+        initially_deferred: it is put off unless the transaction says otherwise.
         type: the PostgreSQL type, where the annotation's usual one is not meant: `SMALLINT`, `JSONB`.
         name: of the column in PostgreSQL, where it is not the attribute's.
+        comment: kept beside the column by the server, for people who look into the database.
         init: for type checkers only.
     """
     if default is not UNSET and default_factory is not None:
@@ -172,12 +202,17 @@ def column(
             f"column(default=...) was given a {kind}, which all objects would share and change together.\n"
             f"To fix it: column(default_factory={kind})."
         )
-    if (generated_as is not None) + generated + (server_default is not UNSET) > 1:
+    if (generated_as is not None) + (generated is not False) + (server_default is not UNSET) > 1:
         raise ModelError("column() was given more than one of generated, generated_as and server_default.\nTo fix it: keep one.")
+    if not stored and generated_as is None:
+        raise ModelError("column(stored=False) is about a computed column.\nTo fix it: add generated_as=..., or leave it out.")
+    if deferrable and references is None:
+        raise ModelError("column(deferrable=True) is about a reference.\nTo fix it: add references=..., or leave it out.")
     return ColumnDeclaration(
         primary_key=primary_key,
         generated=generated,
         generated_as=generated_as,
+        stored=stored,
         default=default,
         default_factory=default_factory,
         server_default=server_default,
@@ -187,6 +222,8 @@ def column(
         references=references,
         on_delete=on_delete,
         on_update=on_update,
+        deferral=deferral(deferrable, initially_deferred),
         type=type,
         name=name,
+        comment=comment,
     )

@@ -38,7 +38,7 @@ class FieldInfo:
     @property
     def generated(self) -> bool:
         """Numbered by the server (an identity column)."""
-        return self.declaration.generated
+        return self.declaration.generated is not False
 
     @property
     def computed(self) -> bool:

@@ -19,7 +19,7 @@ from trioorm.model.declaration import ColumnDeclaration
 from trioorm.model.field import FieldInfo
 from trioorm.model.unset import UNSET
 
-RESERVED = frozenset({"mro", "table_constraints", "table_indexes"})
+RESERVED = frozenset({"mro", "table_constraints", "table_indexes", "view_query"})
 """Names that models and their metaclass have for themselves."""
 
 
@@ -107,7 +107,7 @@ def _check_field(where: str, said: ColumnDeclaration, annotated: SqlType | None,
             f"whose values are {kind.python.__name__}.\n"
             f"To fix it: annotate Column[{kind.python.__name__}], or leave type= out."
         )
-    if said.generated and (kind.python is not int or nullable):
+    if said.generated is not False and (kind.python is not int or nullable):
         raise ModelError(
             f"{where} is generated and {kind.name}{' that may be NULL' if nullable else ''}.\n"
             "PostgreSQL numbers rows with whole numbers only.\n"

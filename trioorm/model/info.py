@@ -1,6 +1,6 @@
-"""What the rest of the library knows of a model class: its table, fields and key, as records.
+"""What the rest of the library knows of a model class: its table or view, fields and key, as records.
 
-The contract: `ModelInfo` is made with the class and never changes. `table` is worked out when first asked for, because foreign keys may
+The contract: `ModelInfo` is made with the class and never changes. `relation` is worked out when first asked for, because foreign keys may
 name models that are declared later.
 """
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from trioorm.errors import ModelError
 from trioorm.expression.shape import Source
 from trioorm.model.field import FieldInfo
 from trioorm.schema.table import Table
+from trioorm.schema.view import View
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -20,12 +22,13 @@ class ModelInfo:
 
     Attributes:
         model: the class.
-        source: the table as statements name it when there is no alias.
+        source: the table (or view) as statements name it when there is no alias.
         fields: in the order of declaration, those of abstract bases first.
         primary_key: the fields of the primary key, in the same order.
         by_attribute: fields by their name in Python.
         by_name: fields by their column's name.
-        table: the table with all its constraints and indexes.
+        is_view: the rows come from a view's query, materialized or not.
+        relation: the table with all its constraints and indexes, or the view.
     """
 
     model: type
@@ -35,7 +38,8 @@ class ModelInfo:
     by_attribute: Mapping[str, FieldInfo]
     by_name: Mapping[str, FieldInfo]
     frozen: bool
-    make_table: Callable[[], Table]
+    is_view: bool
+    make_relation: Callable[[], Table | View]
 
     @property
     def table_name(self) -> str:
@@ -43,13 +47,25 @@ class ModelInfo:
         return self.source.table
 
     @functools.cached_property
-    def table(self) -> Table:
+    def relation(self) -> Table | View:
         """Worked out when first asked for; see the attributes.
 
         Raises:
             ModelError: a reference leads nowhere.
         """
-        return self.make_table()
+        return self.make_relation()
+
+    @property
+    def table(self) -> Table:
+        """The table.
+
+        Raises:
+            ModelError: it is a view, or a reference leads nowhere.
+        """
+        found = self.relation
+        if isinstance(found, Table):
+            return found
+        raise ModelError(f"{self.model.__qualname__} is a view and no table.\nTo fix it: name the model of a table.")
 
     @functools.cached_property
     def writable(self) -> tuple[FieldInfo, ...]:

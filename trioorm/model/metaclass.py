@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Protocol, dataclass_transform
 import attrs
 
 from trioorm.errors import ModelError, QueryError, UnknownColumn
+from trioorm.expression.expression import Expression
 from trioorm.expression.identifiers import quote_qualified
 from trioorm.expression.shape import Source
 from trioorm.model.declaration import ColumnDeclaration, column
 from trioorm.model.field import FieldInfo
 from trioorm.model.fields import attrs_field, fields_of
 from trioorm.model.info import ModelInfo
-from trioorm.model.tables import build_table
+from trioorm.model.tables import build_table, build_view
 from trioorm.schema.constraint import TableConstraint, TableIndex
 from trioorm.schema.table import Table
+from trioorm.schema.view import View
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(column,))
@@ -40,26 +42,34 @@ class ModelMeta(type):
         namespace: dict[str, object],
         *,
         table: str | None = None,
+        view: str | None = None,
+        materialized_view: str | None = None,
         schema: str | None = None,
+        comment: str | None = None,
         abstract: bool = False,
         frozen: bool = False,
     ) -> "ModelMeta":
         if "__attrs_attrs__" in namespace:  # attrs makes a class with slots anew from the one we gave it
             return super().__new__(mcs, name, bases, namespace)
+        named = {kind: found for kind, found in zip(_KINDS, (table, view, materialized_view), strict=True) if found is not None}
         if not bases or abstract:
-            if table is not None:
+            if named or comment is not None:
+                kind, found = next(iter(named.items()), ("comment", comment))
                 raise ModelError(
-                    f"{name} is abstract and has table={table!r}.\nTo fix it: keep one; an abstract model only lends its columns."
+                    f"{name} is abstract and has {kind}={found!r}.\nTo fix it: keep one; an abstract model only lends its columns."
                 )
             return _abstract_class(mcs, name, bases, namespace, schema)
-        if table is None:
+        if len(named) > 1:
+            raise ModelError(f"The model {name} says {' and '.join(named)}.\nTo fix it: keep one.")
+        if not named:
             raise ModelError(
                 f"The model {name} does not say its table.\n"
                 f'To fix it: class {name}(Model, table="{name.lower()}s"), or class {name}(Model, abstract=True) to share columns only.'
             )
         frame = inspect.currentframe()
         scope = dict(frame.f_back.f_locals) if frame is not None and frame.f_back is not None else {}
-        return _model_class(name, bases, namespace, _source(name, bases, table, schema), frozen, scope)
+        ((kind, found),) = named.items()
+        return _model_class(name, bases, namespace, _Declared(_source(name, bases, found, schema), kind, comment, frozen), scope)
 
     def __init__(
         cls,
@@ -68,7 +78,10 @@ class ModelMeta(type):
         namespace: dict[str, object],
         *,
         table: str | None = None,
+        view: str | None = None,
+        materialized_view: str | None = None,
         schema: str | None = None,
+        comment: str | None = None,
         abstract: bool = False,
         frozen: bool = False,
     ) -> None:
@@ -93,6 +106,7 @@ class _DeclaresTable(Protocol):
 
     def table_constraints(self) -> Iterable[TableConstraint]: ...
     def table_indexes(self) -> Iterable[TableIndex]: ...
+    def view_query(self) -> Expression[object]: ...
 
 
 def unknown_column(info: ModelInfo, name: str) -> UnknownColumn:
@@ -100,6 +114,19 @@ def unknown_column(info: ModelInfo, name: str) -> UnknownColumn:
     near = difflib.get_close_matches(name, info.by_attribute, n=1)
     meant = f"To fix it: did you mean {info.model.__name__}.{near[0]}?" if near else "To fix it: use one of these, or declare the column."
     return UnknownColumn(f"{info.model.__name__} has no column {name!r}.\nIts columns are {', '.join(info.by_attribute)}.\n{meant}")
+
+
+_KINDS = ("table", "view", "materialized_view")
+
+
+@attrs.frozen
+class _Declared:
+    """What the class statement says about a model as a whole; `kind` is one of `_KINDS`."""
+
+    source: Source
+    kind: str
+    comment: str | None
+    frozen: bool
 
 
 def _source(name: str, bases: tuple[type, ...], table: str, schema: str | None) -> Source:
@@ -128,10 +155,9 @@ def _abstract_class(
     return type.__new__(mcs, name, bases, kept)
 
 
-def _model_class(
-    name: str, bases: tuple[type, ...], namespace: dict[str, object], source: Source, frozen: bool, scope: dict[str, object]
-) -> ModelMeta:
+def _model_class(name: str, bases: tuple[type, ...], namespace: dict[str, object], said: _Declared, scope: dict[str, object]) -> ModelMeta:
     _check_bases(name, bases)
+    source = said.source
     meta = typing.cast("type[ModelMeta]", type(f"{name}Meta", (ModelMeta,), {"__module__": __name__}))
     raw = type.__new__(meta, name, bases, {key: value for key, value in namespace.items() if not isinstance(value, ColumnDeclaration)})
     fields: dict[str, FieldInfo] = {}
@@ -142,7 +168,9 @@ def _model_class(
             fields.update(fields_of(base, name, source, declarations, base_scope))
     fields.update(fields_of(raw, name, source, namespace, scope))
     primary_key = tuple(field for field in fields.values() if field.primary_key)
-    _check_whole(name, fields, primary_key)
+    _check_whole(name, fields, primary_key if said.kind == "table" else None)
+    if said.kind != "table":
+        _check_view(name, raw, fields)
     annotations = inspect.get_annotations(raw)
     raw.__annotations__ = {}  # attrs would take `Column[int]` for the field's type, where `int` is meant
     model = attrs.define(
@@ -150,15 +178,20 @@ def _model_class(
         these={attribute: attrs_field(field) for attribute, field in fields.items()},
         slots=True,
         kw_only=True,
-        frozen=frozen,
+        frozen=said.frozen,
     )
     model.__annotations__ = annotations
     for attribute, field in fields.items():
         setattr(meta, attribute, field.column)
 
-    def make_table() -> Table:
+    def make_relation() -> Table | View:
         declared = typing.cast("_DeclaresTable", model)
-        return build_table(name, source.table, tuple(fields.values()), tuple(declared.table_constraints()), tuple(declared.table_indexes()))
+        constraints, indexes = tuple(declared.table_constraints()), tuple(declared.table_indexes())
+        whole = tuple(fields.values())
+        if said.kind == "table":
+            return build_table(name, source, whole, constraints, indexes, said.comment)
+        query = declared.view_query()
+        return build_view(name, source, whole, query, constraints, indexes, said.comment, materialized=said.kind != "view")
 
     meta.__trioorm__ = ModelInfo(
         model,
@@ -167,8 +200,9 @@ def _model_class(
         primary_key,
         MappingProxyType(fields),
         MappingProxyType({field.name: field for field in fields.values()}),
-        frozen,
-        make_table,
+        said.frozen,
+        said.kind != "table",
+        make_relation,
     )
     return model
 
@@ -183,12 +217,12 @@ def _check_bases(name: str, bases: tuple[type, ...]) -> None:
             )
 
 
-def _check_whole(name: str, fields: dict[str, FieldInfo], primary_key: tuple[FieldInfo, ...]) -> None:
+def _check_whole(name: str, fields: dict[str, FieldInfo], primary_key: tuple[FieldInfo, ...] | None) -> None:
     if not fields:
         raise ModelError(
             f"The model {name} has no columns.\nTo fix it: declare at least one, as in id: Column[int] = column(primary_key=True)."
         )
-    if not primary_key:
+    if primary_key == ():
         raise ModelError(
             f"The model {name} has no primary key, so its rows could not be told apart.\n"
             "To fix it: column(primary_key=True) on the column, or on each of the columns, that identifies a row."
@@ -200,3 +234,20 @@ def _check_whole(name: str, fields: dict[str, FieldInfo], primary_key: tuple[Fie
                 f"{name}.{seen[field.name]} and {name}.{field.attribute} have the same column {field.name!r}.\nTo fix it: rename one."
             )
         seen[field.name] = field.attribute
+
+
+def _check_view(name: str, view: type, fields: dict[str, FieldInfo]) -> None:
+    owner = next((found for found in view.__mro__ if "view_query" in vars(found)), object)
+    if owner.__bases__ == (object,):  # that of Model itself
+        raise ModelError(
+            f"The view {name} has no query.\nTo fix it:\n"
+            "  @classmethod\n  def view_query(cls) -> Select[tuple[int, str]]:\n      return select(User.id, User.name).where(User.active)"
+        )
+    for field in fields.values():
+        said = field.declaration
+        if field.filled_by_server or said.unique or said.index or said.check is not None or said.references is not None:
+            raise ModelError(
+                f"{name}.{field.attribute} is a column of a view, whose values come from its query.\n"
+                "To fix it: leave out everything but primary_key, type, name and comment; indexes of a materialized view belong to "
+                "table_indexes()."
+            )

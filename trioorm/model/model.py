@@ -6,6 +6,7 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from trioorm.errors import ModelError
+from trioorm.expression.expression import Expression
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import ModelMeta
 from trioorm.schema.constraint import TableConstraint, TableIndex
@@ -16,8 +17,9 @@ M = TypeVar("M", bound="Model")
 class Model(metaclass=ModelMeta):
     """The base of all models.
 
-    Write `class User(Model, table="users")` with fields annotated `Column[T]`; `abstract=True` instead of a table shares columns
-    between models; `frozen=True` makes objects immutable and hashable.
+    Write `class User(Model, table="users")` with fields annotated `Column[T]`; `schema="shop"` puts the table into a schema, `comment`
+    describes it; `view=` or `materialized_view=` instead of `table=` reads from a query (see `view_query`); `abstract=True` instead of a
+    table shares columns (and a schema) between models; `frozen=True` makes objects immutable and hashable.
     """
 
     __slots__ = ()
@@ -29,7 +31,7 @@ class Model(metaclass=ModelMeta):
 
     @classmethod
     def table_constraints(cls) -> Iterable[TableConstraint]:
-        """Constraints over several columns: `unique(...)`, `check(...)`, `foreign_key(...)`. To be overridden.
+        """Constraints over several columns: `unique(...)`, `check(...)`, `foreign_key(...)`, `exclude(...)`. To be overridden.
 
         Called once, when the table is first needed, so that other models may be named in it.
         """
@@ -39,6 +41,14 @@ class Model(metaclass=ModelMeta):
     def table_indexes(cls) -> Iterable[TableIndex]:
         """Indexes beyond `column(index=True)`: `index(...)`. To be overridden; called as `table_constraints` is."""
         return ()
+
+    @classmethod
+    def view_query(cls) -> Expression[object]:
+        """The select that a view stands for, its items in the order of the view's columns. To be overridden by views.
+
+        Called once, when the view is first created or dropped, so that models may be named in it that are declared later.
+        """
+        raise ModelError(f"{cls.__name__} is no view.\nTo fix it: class {cls.__name__}(Model, view=...).")
 
 
 def evolve(made: M, **changes: object) -> M:

@@ -1,4 +1,4 @@
-"""From a model's fields and class methods to the record of its table.
+"""From a model's fields and class methods to the record of its table or view.
 
 The contract: all references are resolved and all names given; a reference that leads nowhere is a `ModelError` that names it.
 """
@@ -12,17 +12,31 @@ from trioorm.expression.binding import accepts
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression, condition_operand
 from trioorm.expression.identifiers import quote_identifier
-from trioorm.expression.shape import Bind, Shape
+from trioorm.expression.shape import Bind, Shape, Source
 from trioorm.expression.types import SqlType
 from trioorm.model.field import FieldInfo
 from trioorm.model.unset import UNSET
-from trioorm.schema.constraint import CheckConstraint, ForeignKeyConstraint, TableConstraint, TableIndex, UniqueConstraint
+from trioorm.schema.constraint import (
+    CheckConstraint,
+    ExclusionConstraint,
+    ForeignKeyConstraint,
+    TableConstraint,
+    TableIndex,
+    UniqueConstraint,
+)
 from trioorm.schema.naming import constraint_name, distinct_name
-from trioorm.schema.table import Check, ForeignKey, Formula, Index, Table, TableColumn, Unique
+from trioorm.schema.sequence import Identity
+from trioorm.schema.table import Check, Exclusion, ForeignKey, Formula, Index, IndexTerm, Table, TableColumn, Unique
+from trioorm.schema.view import View
 
 
 def build_table(
-    model: str, name: str, fields: Sequence[FieldInfo], constraints: Sequence[TableConstraint], indexes: Sequence[TableIndex]
+    model: str,
+    source: Source,
+    fields: Sequence[FieldInfo],
+    constraints: Sequence[TableConstraint],
+    indexes: Sequence[TableIndex],
+    comment: str | None = None,
 ) -> Table:
     """The table of a model.
 
@@ -32,83 +46,157 @@ def build_table(
     Raises:
         ModelError: a reference, check or default cannot be resolved.
     """
+    name = source.table
     taken: set[str] = set()
     primary_key_name = distinct_name(constraint_name(name, (), "pkey"), taken)
-    uniques: list[Unique] = []
-    checks: list[Check] = []
-    foreign_keys: list[ForeignKey] = []
+    made = _Constraints(model, source, taken)
     made_indexes: list[Index] = []
     for field in fields:
         where = f"{model}.{field.attribute}"
         said = field.declaration
         if said.unique:
-            uniques.append(Unique(distinct_name(constraint_name(name, (field.name,), "key"), taken), (field.name,)))
+            made.uniques.append(Unique(made.named(None, (field.name,), "key"), (field.name,)))
         if said.check is not None:
             condition = _resolved(said.check(typing.cast("Expression[Never]", field.column)), where, "check")
-            checks.append(Check(distinct_name(constraint_name(name, (field.name,), "check"), taken), _condition(condition, where)))
+            made.checks.append(Check(made.named(None, (field.name,), "check"), _condition(condition, where)))
         if said.references is not None:
-            table, column = _target(said.references, field, where)
-            key_name = distinct_name(constraint_name(name, (field.name,), "fkey"), taken)
-            foreign_keys.append(ForeignKey(key_name, (field.name,), table, (column,), said.on_delete, said.on_update))
+            target, column = _target(said.references, field, where)
+            made.foreign_keys.append(
+                ForeignKey(
+                    made.named(None, (field.name,), "fkey"),
+                    (field.name,),
+                    target.table,
+                    (column,),
+                    said.on_delete,
+                    said.on_update,
+                    said.deferral,
+                    target.schema,
+                )
+            )
         if said.index:
-            term = Formula(field.column.shape, ())
-            made_indexes.append(Index(distinct_name(constraint_name(name, (field.name,), "idx"), taken), (term,)))
+            term = IndexTerm(Formula(field.column.shape, ()))
+            made_indexes.append(Index(made.named(None, (field.name,), "idx"), (term,)))
     for wish in constraints:
-        _add_constraint(wish, model, name, taken, uniques, checks, foreign_keys)
-    for index in indexes:
-        index_name = index.name or constraint_name(name, index.column_names, "key" if index.unique else "idx")
-        _require_own(model, name, [])
-        made_indexes.append(Index(distinct_name(index_name, taken), index.terms, index.unique, index.method, index.where))
+        made.add(wish)
+    made_indexes.extend(_index(index, model, source, taken) for index in indexes)
     return Table(
         name,
         tuple(_table_column(model, field) for field in fields),
         primary_key_name,
         tuple(field.name for field in fields if field.primary_key),
-        tuple(uniques),
-        tuple(checks),
-        tuple(foreign_keys),
+        tuple(made.uniques),
+        tuple(made.checks),
+        tuple(made.foreign_keys),
         tuple(made_indexes),
+        tuple(made.exclusions),
+        comment,
+        source.schema,
     )
 
 
-def _add_constraint(
-    wish: object, model: str, table: str, taken: set[str], uniques: list[Unique], checks: list[Check], foreign_keys: list[ForeignKey]
-) -> None:
-    match wish:
-        case UniqueConstraint(columns, name, nulls_distinct):
-            names = _require_own(model, table, columns)
-            uniques.append(Unique(distinct_name(name or constraint_name(table, names, "key"), taken), names, nulls_distinct))
-        case CheckConstraint(condition, name):
-            checks.append(Check(distinct_name(name or constraint_name(table, (), "check"), taken), condition))
-        case ForeignKeyConstraint(columns, target, on_delete, on_update, deferrable, name):
-            names = _require_own(model, table, columns)
-            target_names = tuple(column.name for column in target)
-            key_name = distinct_name(name or constraint_name(table, names, "fkey"), taken)
-            foreign_keys.append(ForeignKey(key_name, names, target[0].source.table, target_names, on_delete, on_update, deferrable))
-        case _:
-            raise ModelError(
-                f"{model}.table_constraints() gave {wish!r}.\n"
-                "To fix it: give unique(...), check(...) or foreign_key(...); index(...) belongs to table_indexes()."
-            )
+def build_view(
+    model: str,
+    source: Source,
+    fields: Sequence[FieldInfo],
+    query: object,
+    constraints: Sequence[TableConstraint],
+    indexes: Sequence[TableIndex],
+    comment: str | None,
+    *,
+    materialized: bool,
+) -> View:
+    """The view of a model.
+
+    Raises:
+        ModelError: the query is no select, or the view has what only a table can have.
+    """
+    if not isinstance(query, Expression) or not query.is_statement:
+        raise ModelError(f"{model}.view_query() gave {query!r}, which is no select.\nTo fix it: return select(...).")
+    if constraints or (indexes and not materialized):
+        raise ModelError(
+            f"{model} is a view and declares {'constraints' if constraints else 'indexes'}.\n"
+            "To fix it: declare them on the tables that it reads; only a materialized view has indexes."
+        )
+    statement = typing.cast("Expression[object]", query)
+    taken: set[str] = set()
+    columns = tuple(TableColumn(field.name, field.type, field.nullable, comment=field.declaration.comment) for field in fields)
+    made_indexes = tuple(_index(index, model, source, taken) for index in indexes)
+    return View(source.table, columns, Formula(statement.shape, statement.bind_values), materialized, made_indexes, comment, source.schema)
 
 
-def _require_own(model: str, table: str, columns: Sequence[Column[object]]) -> tuple[str, ...]:
+class _Constraints:
+    """A table's constraints while they are gathered."""
+
+    def __init__(self, model: str, source: Source, taken: set[str]) -> None:
+        self._model = model
+        self._source = source
+        self._taken = taken
+        self.uniques: list[Unique] = []
+        self.checks: list[Check] = []
+        self.foreign_keys: list[ForeignKey] = []
+        self.exclusions: list[Exclusion] = []
+
+    def named(self, name: str | None, columns: Sequence[str], suffix: str) -> str:
+        """The name given, or the one by rule, made different from those before."""
+        return distinct_name(name or constraint_name(self._source.table, columns, suffix), self._taken)
+
+    def add(self, wish: object) -> None:
+        """Resolve one that `table_constraints` declares."""
+        match wish:
+            case UniqueConstraint(columns, name, nulls_distinct, deferral):
+                names = _require_own(self._model, self._source, columns)
+                self.uniques.append(Unique(self.named(name, names, "key"), names, nulls_distinct, deferral))
+            case CheckConstraint(condition, name):
+                self.checks.append(Check(self.named(name, (), "check"), condition))
+            case ForeignKeyConstraint(columns, target, on_delete, on_update, deferral, name):
+                names = _require_own(self._model, self._source, columns)
+                found = target[0].source
+                target_names = tuple(column.name for column in target)
+                key = self.named(name, names, "fkey")
+                self.foreign_keys.append(ForeignKey(key, names, found.table, target_names, on_delete, on_update, deferral, found.schema))
+            case ExclusionConstraint(terms, names, method, where, deferral, name):
+                self.exclusions.append(Exclusion(self.named(name, names, "excl"), terms, method, where, deferral))
+            case _:
+                raise ModelError(
+                    f"{self._model}.table_constraints() gave {wish!r}.\n"
+                    "To fix it: give unique(...), check(...), foreign_key(...) or exclude(...); index(...) belongs to table_indexes()."
+                )
+
+
+def _index(index: object, model: str, source: Source, taken: set[str]) -> Index:
+    if not isinstance(index, TableIndex):
+        raise ModelError(f"{model}.table_indexes() gave {index!r}.\nTo fix it: give index(...); constraints belong to table_constraints().")
+    return Index(
+        distinct_name(index.name or constraint_name(source.table, index.column_names, "key" if index.unique else "idx"), taken),
+        index.terms,
+        index.unique,
+        index.method,
+        index.where,
+        _require_own(model, source, index.include),
+        index.nulls_distinct,
+        index.options,
+        index.concurrently,
+    )
+
+
+def _require_own(model: str, source: Source, columns: Sequence[Column[object]]) -> tuple[str, ...]:
     for column in columns:
-        if column.source.table != table:
-            raise ModelError(f"{model}.table_constraints() names {column}, a column of another table.\nTo fix it: use a column of cls.")
+        if column.source != source:
+            raise ModelError(f"{model} names {column} as its own, a column of another table.\nTo fix it: use a column of cls.")
     return tuple(column.name for column in columns)
 
 
 def _table_column(model: str, field: FieldInfo) -> TableColumn:
     where = f"{model}.{field.attribute}"
     said = field.declaration
+    identity = said.generated if isinstance(said.generated, Identity) else Identity() if said.generated else None
     server_default = None if said.server_default is UNSET else _formula(said.server_default, field.type, where, "server_default")
     generated_as = (
         None
         if said.generated_as is None
         else _formula(_resolved(said.generated_as(), where, "generated_as"), field.type, where, "generated_as")
     )
-    return TableColumn(field.name, field.type, field.nullable, said.generated, server_default, generated_as)
+    return TableColumn(field.name, field.type, field.nullable, identity, server_default, generated_as, said.stored, said.comment)
 
 
 def _formula(value: object, kind: SqlType, where: str, option: str) -> Formula:
@@ -139,7 +227,7 @@ def _condition(condition: Expression[object], where: str) -> Formula:
     return Formula(shape, condition.bind_values)
 
 
-def _target(references: object, field: FieldInfo, where: str) -> tuple[str, str]:
+def _target(references: object, field: FieldInfo, where: str) -> tuple[Source, str]:
     """The table and column that a foreign key leads to."""
     found = references
     if callable(found) and not isinstance(found, Expression):
@@ -152,18 +240,21 @@ def _target(references: object, field: FieldInfo, where: str) -> tuple[str, str]
                 f"  2. name it as text: references='table.column'"
             ) from error
     if isinstance(found, str):
-        table, dot, name = found.rpartition(".")
-        if not dot or not table or not name:
-            raise ModelError(f"{where} refers to {found!r}.\nTo fix it: references='table.column', or references=lambda: Model.column.")
-        quote_identifier(table)
-        quote_identifier(name)
-        return table, name
+        parts = found.split(".")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise ModelError(
+                f"{where} refers to {found!r}.\n"
+                "To fix it: references='table.column' or 'schema.table.column', or references=lambda: Model.column."
+            )
+        for part in parts:
+            quote_identifier(part)
+        return Source(parts[-2], schema=parts[0] if len(parts) == 3 else None), parts[-1]
     if isinstance(found, Column):
         target = typing.cast("Column[object]", found)
         if target.sql_type is not field.type and (target.sql_type is None or target.sql_type.family != field.type.family):
             kind = target.sql_type.name if target.sql_type is not None else "unknown"
             raise ModelError(f"{where} is {field.type.name} and refers to {target}, which is {kind}.\nTo fix it: give both the same type.")
-        return target.source.table, target.name
+        return target.source, target.name
     raise ModelError(
         f"{where} refers to {found!r}, which is no column.\nTo fix it: references=lambda: Model.column, or references='table.column'."
     )
