@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 
 from tests.wire.witness import works
 from trioorm.errors import DatabaseUnavailable
-from trioorm.pool import Pool, PoolDeadlock, PoolSettings, PoolTimeout, TooManyRequests, open_pool
+from trioorm.pool import Pool, PoolSettings, PoolTimeout, TooManyRequests, open_pool
 from trioorm.testing import SweepRun, pool_is_whole, sweep
 
 
@@ -312,13 +312,6 @@ async def test_a_full_line_turns_away(dsn: str) -> None:
             await until_waiting(pool, 2)
             nursery.start_soon(turned_away)
         assert served == 2
-
-
-async def test_a_task_that_waits_for_itself_is_told(dsn: str) -> None:
-    async with _full_pool(dsn, 1) as pool:
-        with await pool.acquire():
-            with pytest.raises(PoolDeadlock, match="asks for another connection while it holds one"):
-                await pool.acquire()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,10 @@ class TooManyRequests(DatabaseUnavailable, psycopg_pool.TooManyRequests):
 
 
 class PoolDeadlock(UsageError):
-    """A task asked for a second connection while holding one, and every other holder waits as well, so nobody can ever give one back.
+    """A task asked for a second connection inside a block that holds one, and all others that could give one back wait as well.
+
+    It is raised only when it is so: each connection is on loan to a block (a transaction with its children, a stream, `with lease`) all of
+    whose tasks wait in the pool's line. A timeout of one of them would be the only way out.
 
     Nothing was sent. Not safe to retry as it is.
     """

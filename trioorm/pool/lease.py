@@ -45,14 +45,18 @@ class Lease:
         task: the task that took it.
         place: where in the caller's code it was taken, as `file:line`.
         logged: whether it has been logged as a long loan.
+        inside: the tasks that are inside the block which will give it back: while all of them wait, it cannot come back. Empty when
+            nothing is known of that, as with a lease that is not used with `with`, which anybody may give back.
     """
 
-    __slots__ = ("_give_back", "_released", "connection", "lent_at", "logged", "member", "place", "task")
+    __slots__ = ("_give_back", "_released", "_running_task", "connection", "inside", "lent_at", "logged", "member", "place", "task")
 
-    def __init__(self, member: Member, give_back: "Callable[[Lease], None]") -> None:
+    def __init__(self, member: Member, give_back: "Callable[[Lease], None]", running_task: "Callable[[], object]") -> None:
         self.member = member
         self.connection = member.connection
+        self.inside: set[object] = set()
         self._give_back = give_back
+        self._running_task = running_task
         self._released = False
         self.lent_at = monotonic()
         self.task: object = None
@@ -82,7 +86,20 @@ class Lease:
             self._released = True
             self._give_back(self)
 
+    def step_in(self) -> None:
+        """Note that the running task is inside the block that will give this lease back."""
+        self.inside.add(self._running_task())
+
+    def step_out(self) -> bool:
+        """Note that the running task is so no more, or only waits for the others; says whether it was."""
+        task = self._running_task()
+        if task not in self.inside:
+            return False
+        self.inside.discard(task)
+        return True
+
     def __enter__(self) -> AnyIOConnection[Any]:
+        self.step_in()
         return self.connection
 
     def __exit__(self, kind: "type[BaseException] | None", error: BaseException | None, traceback: "TracebackType | None") -> None:

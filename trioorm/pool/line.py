@@ -42,6 +42,11 @@ class Waiter:
         self.error = error
         self._event.set()
 
+    @property
+    def answered(self) -> bool:
+        """Whether it was served or refused."""
+        return self._event.is_set()
+
     async def wait(self) -> None:
         """Wait until served or refused."""
         await self._event.wait()
@@ -88,9 +93,9 @@ class Line:
             found.gone = True
         return found
 
-    def tasks(self) -> set[object]:
-        """The tasks in line."""
-        return {waiter.task for waiter in self._waiters if not waiter.gone}
+    def tasks(self, *, reserved: bool) -> set[object]:
+        """The tasks in line; without those who may take a reserved connection, or with them."""
+        return {waiter.task for waiter in self._waiters if not waiter.gone and (reserved or not waiter.reserved)}
 
     def reserved_count(self) -> int:
         """How many of them may take a reserved connection."""

@@ -38,6 +38,9 @@ logger = logging.getLogger("trioorm.pool")
 
 Connect = Callable[[], Awaitable[Connection]]
 
+# A deadlock is found when its last task asks; one that is complete only when a task ends which did not wait, by looking again.
+_LOOK_FOR_DEADLOCK_SECONDS = 1.0
+
 
 class Pool:
     """Connections lent to tasks. Made by `open_pool`.
@@ -123,7 +126,8 @@ class Pool:
         Raises:
             PoolTimeout: nothing came free in time. Safe to retry.
             TooManyRequests: the line is full, or slow. Safe to retry later.
-            PoolDeadlock: this task holds a connection, and so do all others that could give one back but wait. Not safe to retry.
+            PoolDeadlock: this task is inside a block that has a connection, and like it wait all others that could give one back. Not
+                safe to retry.
             PoolClosed: the pool was closed. Not safe to retry.
             AuthenticationFailed: the server does not let us in. Not safe to retry.
             ConnectFailed: with `fail_fast`: no connection can be opened. Safe to retry.
@@ -176,7 +180,7 @@ class Pool:
         return len(self._leases) >= self.settings.max_size - self.settings.reserved_size
 
     def _lend(self, member: Member) -> Lease:
-        lease = Lease(member, self._give_back)
+        lease = Lease(member, self._give_back, self._owner.running_task)
         self._leases.add(lease)
         return lease
 
@@ -197,15 +201,16 @@ class Pool:
         settings, line = self.settings, self._line
         if settings.max_waiting and len(line) >= settings.max_waiting:
             raise line_is_full(settings, len(line))
-        task = self._owner.running_task()
-        if self._would_deadlock(task):
-            raise deadlocked(self._leases)
-        waiter = Waiter(task, reserved=reserved)
+        waiter = Waiter(self._owner.running_task(), reserved=reserved)
         line.join(waiter)
         self._counts.queued += 1
         self._open_what_is_needed()
         try:
             with anyio.move_on_after(settings.timeout_seconds):
+                while self._is_inside_a_lease(waiter.task) and not waiter.answered:
+                    self._refuse_a_deadlock(waiter)
+                    with anyio.move_on_after(_LOOK_FOR_DEADLOCK_SECONDS):
+                        await waiter.wait()
                 await waiter.wait()
         except BaseException:
             if waiter.lease is not None:
@@ -222,12 +227,17 @@ class Pool:
         line.quit(waiter)
         raise timed_out(self.settings, self._leases, waiting=len(line), waited_seconds=waited, failure=self._last_failure)
 
-    def _would_deadlock(self, task: object) -> bool:
-        """Whether every connection is held by a task that waits for another, this task included."""
-        if len(self._leases) < self.settings.max_size:
-            return False
-        holders = {lease.task for lease in self._leases}
-        return task in holders and holders <= self._line.tasks() | {task}
+    def _is_inside_a_lease(self, task: object) -> bool:
+        return any(task in lease.inside for lease in self._leases)
+
+    def _refuse_a_deadlock(self, waiter: Waiter) -> None:
+        """Refuse a waiter if no connection can come free: every one is on loan to a block all of whose tasks wait in this very line."""
+        if waiter.reserved or not self._only_reserved_left:
+            return
+        waiting = self._line.tasks(reserved=len(self._leases) >= self.settings.max_size)
+        if all(lease.inside and lease.inside <= waiting for lease in self._leases):
+            self._line.quit(waiter)
+            waiter.refuse(deadlocked(self._leases))
 
     # Taking back.
 

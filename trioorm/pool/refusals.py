@@ -59,7 +59,8 @@ def turned_away(settings: PoolSettings, waited_seconds: float) -> TooManyRequest
 def deadlocked(leases: Collection[Lease]) -> PoolDeadlock:
     """The error of the task that completes a deadlock."""
     return PoolDeadlock(
-        "this task asks for another connection while it holds one, and every other holder waits for one too, so none can come free.\n"
+        "this task asks for another connection inside a block that holds one, and every other holder waits for one too, so none can come "
+        "free.\n"
         f"On loan: {holders_text(leases)}.\n"
         "To fix it: pass the transaction (`tx`) on and use it instead of the database inside its block, or raise max_size above the "
         "number of tasks that do this at a time."

@@ -111,7 +111,7 @@ class _PoolHold:
 
     async def __aenter__(self) -> Connection:
         self._lease = await self._pool.acquire()
-        return self._lease.connection
+        return self._lease.__enter__()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._lease.release()

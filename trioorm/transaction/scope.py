@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
 from types import TracebackType
-from typing import Any, Self, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Self, TypeVarTuple
 
 import anyio
 import psycopg
@@ -27,6 +27,9 @@ from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_amon
 from trioorm.transaction.turns import Turns
 from trioorm.wire import OnCancel, Step, command
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, cancel_requests, deliver_unseen
+
+if TYPE_CHECKING:
+    from trioorm.pool import Lease
 
 __all__ = ["Scope"]
 
@@ -59,6 +62,7 @@ class Scope(ABC):
     Attributes:
         name: how it is called in errors.
         cleanup_timeout_seconds: the bound of its end.
+        lease: the connection's, while the block is open.
     """
 
     in_transaction = True
@@ -70,6 +74,7 @@ class Scope(ABC):
         self._state = _State.NEW
         self._has_last_turn = False
         self._connection: Connection | None = None
+        self.lease: Lease | None = None
         # The error that put the transaction in error, to be named instead of the server's "current transaction is aborted".
         self.first_error: BaseException | None = None
 
@@ -129,7 +134,8 @@ class Scope(ABC):
             TransactionClosed: the block has ended. Nothing was started.
         """
         self._check_open()
-        self._nursery.start_soon(self._child, function, arguments, name=name or getattr(function, "__qualname__", None))
+        name = name or getattr(function, "__qualname__", None)
+        self._nursery.start_soon(self._child, self._coming_child(), function, arguments, name=name)
 
     async def start(self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object, name: object = None) -> Any:  # noqa: ANN401 - whatever it reports
         """Start a child and wait until it has called `task_status.started(value)`; returns the value.
@@ -137,18 +143,29 @@ class Scope(ABC):
         Checkpoint: always.
         """
         self._check_open()
-        return await self._nursery.start(self._reporting_child, function, arguments, name=name or getattr(function, "__qualname__", None))
+        name = name or getattr(function, "__qualname__", None)
+        return await self._nursery.start(self._child, self._coming_child(), function, arguments, name=name)
 
-    async def _child(self, function: Callable[[*Arguments], Awaitable[Any]], arguments: tuple[*Arguments]) -> None:
+    def _coming_child(self) -> object:
+        """What stands for a child among the tasks inside the block until it runs."""
+        assert self.lease is not None, "the block is open"
+        place = object()
+        self.lease.inside.add(place)
+        return place
+
+    async def _child(
+        self, place: object, function: Callable[..., Awaitable[Any]], arguments: tuple[object, ...], **task_status: TaskStatus[Any]
+    ) -> None:
         # A child belongs to this block, whatever inner savepoint its starter happened to be in.
         restore_blocks(blocks_within(self))
-        await function(*arguments)
-
-    async def _reporting_child(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], arguments: tuple[object, ...], *, task_status: TaskStatus[Any]
-    ) -> None:
-        restore_blocks(blocks_within(self))
-        await function(*arguments, task_status=task_status)
+        lease = self.lease
+        assert lease is not None, "a block ends after its children"
+        lease.inside.discard(place)
+        lease.step_in()
+        try:
+            await function(*arguments, **task_status)
+        finally:
+            lease.step_out()
 
     # Running statements.
 
@@ -285,10 +302,16 @@ class Scope(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> BaseException | None:
         """Wait for the children; what went wrong in the body or in them, in the shape in which the block will raise it."""
+        lease = self.lease
+        assert lease is not None, "the block is open"
+        was_inside = lease.step_out()
         try:
             swallowed = await self._nursery.__aexit__(kind, error, traceback)
         except BaseException as raised:
             return aftermath(error, raised, self.first_error)
+        finally:
+            if was_inside:
+                lease.step_in()
         return None if swallowed else error
 
     async def _finish_well(self) -> BaseException | None:

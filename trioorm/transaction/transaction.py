@@ -14,7 +14,7 @@ from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, TransactionRolledBack
-from trioorm.pool import Lease, Pool
+from trioorm.pool import Pool
 from trioorm.transaction.runner import Connection, failure_among
 from trioorm.transaction.scope import Scope
 from trioorm.wire import OnCancel, Step, command
@@ -68,17 +68,16 @@ class TransactionScope(Scope):
         self._pool = pool
         self._begin = command(begin)
         self._begun = False
-        self._lease: Lease | None = None
         self._savepoints = 0
 
     async def _take_connection(self) -> Connection:
-        self._lease = await self._pool.acquire()
-        return self._lease.connection
+        self.lease = await self._pool.acquire()
+        return self.lease.__enter__()
 
     def _give_connection_back(self) -> None:
-        if self._lease is not None:
-            self._lease.release()
-        self._connection = self._lease = None
+        if self.lease is not None:
+            self.lease.release()
+        self._connection = self.lease = None
 
     def next_savepoint_name(self) -> str:
         """A name that no savepoint of this transaction has had."""
@@ -155,13 +154,14 @@ class SavepointScope(Scope):
             turns.give()
             raise
         turns.hold_for(self)
+        self.lease = self._outer.lease
         return connection
 
     def _give_connection_back(self) -> None:
         # What could not be rolled back to the savepoint is the outer block's error now.
         if self.first_error is not None:
             self._outer.note_error(self.first_error)
-        self._connection = None
+        self._connection = self.lease = None
         self._outer.turns.give()
 
     def opening(self) -> list[Step]:
