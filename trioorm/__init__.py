@@ -34,6 +34,8 @@ from trioorm.errors import (
     TrioormError,
     UniqueViolation,
     UnknownColumn,
+    attempts_of,
+    is_safe_to_retry,
 )
 from trioorm.expression import (
     BIGINT,
@@ -106,6 +108,7 @@ from trioorm.query import (
     sql,
     update,
 )
+from trioorm.resilience import Attempts, Retry
 from trioorm.schema import (
     OnDelete,
     TableConstraint,
@@ -136,6 +139,7 @@ __all__ = [
     "TIMESTAMPTZ",
     "UNSET",
     "UUID",
+    "Attempts",
     "AuthenticationFailed",
     "BindError",
     "CheckViolation",
@@ -166,6 +170,7 @@ __all__ = [
     "PoolStatistics",
     "PoolTimeout",
     "QueryError",
+    "Retry",
     "Returning",
     "Savepoint",
     "Select",
@@ -194,6 +199,7 @@ __all__ = [
     "alias",
     "and_",
     "array_of",
+    "attempts_of",
     "avg",
     "cast",
     "check",
@@ -215,6 +221,7 @@ __all__ = [
     "identity",
     "index",
     "insert",
+    "is_safe_to_retry",
     "literal",
     "lower",
     "max_",

@@ -10,6 +10,25 @@ Source: PostgreSQL manual, appendix A (SQLSTATE codes).
 from collections.abc import Iterator
 from typing import cast
 
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class AttemptStatistics:
+    """What was tried before an exception came out of `run_in_transaction` or `attempts`.
+
+    Attributes:
+        attempts: how many were made, the last included.
+        seconds: from the beginning of the first to the end of the last.
+        waited_seconds: how much of it was pauses in between.
+        failures: the class names of what the attempts raised, in order.
+    """
+
+    attempts: int
+    seconds: float
+    waited_seconds: float
+    failures: tuple[str, ...]
+
 
 class TrioormError(Exception):
     """The root of all exceptions that trioorm raises.
@@ -19,6 +38,11 @@ class TrioormError(Exception):
     """
 
     safe_to_retry: bool = False
+
+    @property
+    def attempts(self) -> AttemptStatistics | None:
+        """What was tried before it came out of `run_in_transaction` or `attempts`; `attempts_of` asks any exception."""
+        return attempts_of(self)
 
 
 # Wrong use: refused before anything is sent to the server.
@@ -135,12 +159,14 @@ class EmbeddedServerError(DatabaseUnavailable):
 class TransactionRolledBack(TrioormError):
     """COMMIT was answered with ROLLBACK, because a statement had failed inside and its error was swallowed.
 
-    Nothing was written. Attributes: `first_error`, the error that aborted the transaction, when known (also the cause).
+    Nothing was written. Attributes: `first_error`, the error that aborted the transaction, when known (also the cause); `safe_to_retry` is
+    that error's.
     """
 
     def __init__(self, message: str, *, first_error: BaseException | None = None) -> None:
         super().__init__(message)
         self.first_error = first_error
+        self.safe_to_retry = first_error is not None and is_safe_to_retry(first_error)
 
 
 class CommitOutcomeUnknown(TrioormError):
@@ -242,7 +268,10 @@ class InsufficientPrivilege(StatementError):
 
 
 class TransactionAborted(DatabaseError):
-    """An earlier statement failed, so the server refuses all further ones in this transaction (25P02)."""
+    """An earlier statement failed, so the server refuses all further ones in this transaction (25P02).
+
+    `safe_to_retry` is the earlier error's, which is the cause.
+    """
 
 
 class QueryCanceled(DatabaseError):
@@ -266,9 +295,13 @@ class DeadlockDetected(ConcurrencyError):
 class LockNotAvailable(DatabaseError):
     """A lock was not to be had at once or within `lock_timeout` (55P03)."""
 
+    safe_to_retry = True
+
 
 class ServerShutdown(DatabaseError):
-    """The server is stopping, starting or out of connections (classes 53 and 57P)."""
+    """The server is stopping, starting or short of connections, memory or disk (classes 53 and 57P)."""
+
+    safe_to_retry = True
 
 
 _BY_SQLSTATE: dict[str, type[DatabaseError]] = {
@@ -307,3 +340,22 @@ def leaves_of(error: BaseException) -> Iterator[BaseException]:
             yield from leaves_of(inner)
     else:
         yield error
+
+
+def is_safe_to_retry(error: BaseException) -> bool:
+    """Whether the whole work behind an exception may be run again: each error in it, if it is a group, says so itself."""
+    return all(isinstance(leaf, TrioormError) and leaf.safe_to_retry for leaf in leaves_of(error))
+
+
+def attempts_of(error: BaseException) -> AttemptStatistics | None:
+    """What was tried before an exception came out of `run_in_transaction` or `attempts`, groups included."""
+    return cast("AttemptStatistics | None", error.__dict__.get(_ATTEMPTS))
+
+
+def note_attempts(error: BaseException, statistics: AttemptStatistics) -> None:
+    """Let an exception, whoever's it is, carry what was tried before."""
+    error.__dict__[_ATTEMPTS] = statistics
+
+
+# A name that no exception of the user's has for something else.
+_ATTEMPTS = "_trioorm_attempts"

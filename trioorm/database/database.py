@@ -4,25 +4,54 @@ The contract: `open_database` is the only way in. Its block owns the pool and ev
 asks for one; leaving it ends all of them within a bound. There is no global registry and no ambient session.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
-from typing import NoReturn, Unpack
+from typing import NoReturn, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 from trioorm.database.plan import PlanCache
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.embedded import open_server
 from trioorm.errors import ConnectFailed, UsageError
+from trioorm.instruments import Instruments
 from trioorm.pool import Connection, Pool, PoolOptions, PoolStatistics, Subscription, open_pool, settings_from
-from trioorm.transaction import Isolation, PoolRunner, TransactionScope, begin_text
+from trioorm.resilience import Attempts, Retry
+from trioorm.transaction import (
+    Isolation,
+    PoolRunner,
+    SettingValue,
+    TransactionScope,
+    begin_text,
+    refuse_inside_transaction,
+    setting_steps,
+)
 from trioorm.wire import AnyIOConnection, command, error_from_result, is_error
 
-__all__ = ["Database", "open_database"]
+__all__ = ["Database", "TransactionOptions", "open_database"]
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 _EMBEDDED = "embedded:"
 
+_RETRY = Retry()
+_NO_SETTINGS: Mapping[str, SettingValue] = {}
+
 # What every session is set to, in one trip. UTC, because timestamps come back in it.
 _SESSION = (command(b"SET TimeZone TO 'UTC'"),)
+
+
+class TransactionOptions(TypedDict, total=False):
+    """The arguments of `Database.transaction`, for what opens transactions by itself."""
+
+    isolation: Isolation | None
+    read_only: bool
+    deferrable: bool
+    name: str | None
+    role: str | None
+    settings: Mapping[str, SettingValue]
 
 
 class Database(Verbs):
@@ -38,6 +67,7 @@ class Database(Verbs):
     def __init__(self, pool: Pool, address: str) -> None:
         super().__init__(PoolRunner(pool), PlanCache())
         self._pool = pool
+        self._instrument = Instruments(pool.settings.instruments)
         self.address = address
 
     def __repr__(self) -> str:
@@ -50,6 +80,8 @@ class Database(Verbs):
         read_only: bool = False,
         deferrable: bool = False,
         name: str | None = None,
+        role: str | None = None,
+        settings: Mapping[str, SettingValue] = _NO_SETTINGS,
     ) -> Transaction:
         """A transaction, to be used with `async with`.
 
@@ -62,13 +94,78 @@ class Database(Verbs):
             read_only: refuse writes.
             deferrable: wait on entry until no serialization failure can come; only for serializable read only transactions.
             name: how it is called in errors.
+            role: who to be in it; as `settings`, sent together with BEGIN.
+            settings: see `Transaction.settings`.
 
         Raises:
             ValueError: the arguments contradict each other.
+            QueryError: a setting's value is no text, number or bool.
         """
         begin = begin_text(isolation, read_only=read_only, deferrable=deferrable)
         label = "the transaction" if name is None else f"the transaction {name!r}"
-        return Transaction(TransactionScope(self._pool, begin, name=label), self._plans)
+        scope = TransactionScope(self._pool, begin, name=label, settings=setting_steps(settings, role))
+        return Transaction(scope, self._plans)
+
+    async def run_in_transaction(
+        self,
+        function: Callable[[Transaction, *Arguments], Awaitable[T]],
+        *arguments: *Arguments,
+        retry: Retry = _RETRY,
+        **options: Unpack[TransactionOptions],
+    ) -> T:
+        """Call an async function inside a transaction, and again in a new one if that fails for a passing reason.
+
+            await db.run_in_transaction(transfer, "Ada", "Grace", 30, isolation="serializable")
+
+        Run again is what is safe to run again: serialization failures, deadlocks, a connection lost before COMMIT was sent, a lock that was
+        not to be had; never what may have taken effect (`CommitOutcomeUnknown`), and nothing when one error of a group is not safe. All
+        children have ended by then. How long it may take is said by a cancel scope around the call: an attempt that cannot fit into what is
+        left, judged by the shortest before it, is not begun.
+
+        The function may be called several times: what it does besides the transaction (mails, calls) belongs into `tx.on_commit`.
+
+        Args:
+            function: given the transaction first.
+            arguments: for it, behind the transaction.
+            retry: how often, and the pauses in between.
+            options: as `transaction`.
+
+        Returns:
+            What the function returned in the attempt that was committed.
+
+        Raises:
+            UsageError: called inside of a transaction on the same database. Nothing was sent.
+            Others: as the block of `transaction` and the function, from the last attempt; `attempts_of(error)` tells of the others.
+
+        Checkpoint: always.
+        """
+        results: list[T] = []  # the last is that of the attempt that was committed
+        async for attempt in self.attempts(retry=retry, **options):
+            async with attempt as tx:
+                results.append(await function(tx, *arguments))
+        return results[-1]
+
+    def attempts(self, *, retry: Retry = _RETRY, **options: Unpack[TransactionOptions]) -> Attempts[Transaction]:
+        """As `run_in_transaction`, for a body that is written where it is used.
+
+            async for attempt in db.attempts(isolation="serializable"):
+                async with attempt as tx:
+                    ...
+
+        A failure that is safe to run again is swallowed by the inner block, and the loop goes on; it ends after the attempt that was
+        committed. So `return` and `break` have no place in the inner block: they would leave the loop even when COMMIT has failed. Keep the
+        value and return it behind the loop; a `RuntimeWarning` tells of a loop that was left early.
+
+        Args:
+            retry: how often, and the pauses in between.
+            options: as `transaction`.
+
+        Raises:
+            UsageError: called inside of a transaction on the same database.
+        """
+        refuse_inside_transaction(self._pool, "a transaction that is tried again")
+        name = options.get("name") or "the transaction"
+        return Attempts(partial(self.transaction, **options), retry, name=name, instrument=self._instrument)
 
     def listen(self, *channels: str, buffer: int = 64) -> Subscription:
         """Hear notifications, for the length of a block.

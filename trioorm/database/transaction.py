@@ -8,7 +8,8 @@ import anyio
 
 from trioorm.database.plan import PlanCache
 from trioorm.database.verbs import Verbs
-from trioorm.transaction import SavepointScope, TransactionScope
+from trioorm.pool import OutcomeHook
+from trioorm.transaction import SavepointScope, SettingValue, TransactionScope, setting_steps
 
 __all__ = ["Savepoint", "Transaction"]
 
@@ -84,6 +85,50 @@ class _Block(Verbs):
         Checkpoint: always.
         """
         return await self._scope.start(function, *arguments, name=name)
+
+    def on_commit(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments) -> None:
+        """Have an async function called once the transaction is committed, in the background of the database.
+
+        For what must not happen unless the transaction does, and need not happen in it: mails, caches, other services. Hooks of one
+        transaction run in the order in which they were given, after the block has ended; the block does not wait for them. One that fails
+        is logged, counted (`db.statistics()`) and told to the instruments, and changes nothing else. They are not run when the outcome is
+        not known (`CommitOutcomeUnknown`), and lost when this process dies: what must happen belongs into a table, written in the
+        transaction.
+
+        In a savepoint: the hooks of one that rolled back are not run; those of one that took effect follow the block around it.
+
+        Args:
+            function: an async function. The block has ended when it is called: it may use `db`, not `tx`.
+            arguments: for it.
+
+        Raises:
+            TransactionClosed: the block has ended.
+        """
+        self._scope.add_hook(OutcomeHook(function, arguments), on_commit=True)
+
+    def on_rollback(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments) -> None:
+        """As `on_commit`, called once the block is rolled back; for a savepoint, when that is, be it alone or with its transaction."""
+        self._scope.add_hook(OutcomeHook(function, arguments), on_commit=False)
+
+    async def settings(self, *, role: str | None = None, **values: SettingValue) -> None:
+        """Set settings of the server, and the role, until the transaction ends: SET LOCAL, for row-level security and limits.
+
+            await tx.settings(role="clerk", **{"app.user": user.id, "lock_timeout": "500ms"})
+
+        Set in a savepoint that rolls back, they are what they were before it. All are sent in one trip.
+
+        Args:
+            role: who to be from now on.
+            values: names of your own have a dot in them. True is on, False is off.
+
+        Raises:
+            QueryError: a value that is no text, number or bool. Nothing was sent.
+            DatabaseError: the server has no such setting or role, or does not allow it.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        await self._scope.run(setting_steps(values, role), is_write=False)
 
     def savepoint(self) -> "Savepoint":
         """A part of the block that takes effect or rolls back alone.

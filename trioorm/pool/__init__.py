@@ -5,6 +5,7 @@ from trioorm.pool.hub import Hub, Subscription
 from trioorm.pool.lease import Lease
 from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow, checked_channel
 from trioorm.pool.opening import open_pool
+from trioorm.pool.outcome_hooks import OutcomeHook
 from trioorm.pool.pool import Pool
 from trioorm.pool.settings import Connection, Hook, Loan, Percentiles, PoolOptions, PoolSettings, PoolStatistics, settings_from
 
@@ -17,6 +18,7 @@ __all__ = [
     "ListenEvent",
     "Loan",
     "Notification",
+    "OutcomeHook",
     "Overflow",
     "Percentiles",
     "Pool",

@@ -18,14 +18,17 @@ class Background:
 
     Args:
         nursery: where they run; entered, and left only after `cancel`.
+
+    Attributes:
+        is_cancelled: whether `cancel` was called; what is started after that does nothing, and after the nursery's end must not be started.
     """
 
-    __slots__ = ("_cancelled", "_nursery", "_scopes")
+    __slots__ = ("_nursery", "_scopes", "is_cancelled")
 
     def __init__(self, nursery: TaskGroup) -> None:
         self._nursery = nursery
         self._scopes: set[anyio.CancelScope] = set()
-        self._cancelled = False
+        self.is_cancelled = False
 
     def start_soon(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments, name: str) -> None:
         """Start a task."""
@@ -33,13 +36,13 @@ class Background:
 
     def cancel(self) -> None:
         """Cancel all of them, and whatever is started later."""
-        self._cancelled = True
+        self.is_cancelled = True
         for scope in self._scopes:
             scope.cancel()
 
     async def _run(self, function: Callable[[*Arguments], Awaitable[Any]], arguments: tuple[*Arguments]) -> None:
         with anyio.CancelScope() as scope:
-            if self._cancelled:
+            if self.is_cancelled:
                 scope.cancel()
             self._scopes.add(scope)
             try:

@@ -36,6 +36,8 @@ class Counts:
     connect_seconds: float = 0.0
     connect_errors: int = 0
     lost: int = 0
+    hooks: int = 0
+    hook_errors: int = 0
     waits: "deque[float]" = field(factory=_samples)
     loans: "deque[float]" = field(factory=_samples)
 

@@ -31,7 +31,7 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
         AuthenticationFailed: the same. Not safe to retry.
         TypeError, ValueError: a setting that does not exist, or makes no sense.
 
-    Checkpoint: on entry, only if `min_size` is not 0; on leaving, only if connections are on loan.
+    Checkpoint: on entry, only if `min_size` is not 0; on leaving, only if connections are on loan or hooks under way.
     """
 
     # A class, so that an error of the body leaves the block bare and not inside the nursery's exception group.
@@ -56,7 +56,10 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
         return self._pool
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        held = await self._pool.close()
+        hooks, until = self._pool.outcome_hooks, anyio.current_time() + self._settings.cleanup_timeout_seconds
+        held = await hooks.finish(until)
+        held = await self._pool.close() or held
+        held = await hooks.finish(until) or held  # of transactions that ended while it closed
         self._background.cancel()
         try:
             await self._nursery.__aexit__(None, None, None)

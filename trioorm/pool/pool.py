@@ -18,6 +18,7 @@ import trio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from trioorm.errors import ConnectFailed, TrioormError
+from trioorm.instruments import Instruments
 from trioorm.pool import hooks
 from trioorm.pool.background import Background
 from trioorm.pool.counts import Counts, percentiles
@@ -26,6 +27,7 @@ from trioorm.pool.hub import Hub
 from trioorm.pool.last_cancel import LAST_CANCEL_SECONDS, cancel_statements
 from trioorm.pool.lease import Lease, Member
 from trioorm.pool.line import Line, Shedding, Waiter
+from trioorm.pool.outcome_hooks import OutcomeHooks
 from trioorm.pool.owner import Owner
 from trioorm.pool.refusals import deadlocked, line_is_full, timed_out, turned_away
 from trioorm.pool.settings import Connection, Hook, Loan, PoolSettings, PoolStatistics
@@ -48,6 +50,7 @@ class Pool:
     Attributes:
         settings: as given, or as `resize` left them.
         hub: where notifications are heard, on a connection of its own.
+        outcome_hooks: what runs once a transaction's outcome is certain.
     """
 
     def __init__(self, connect: Connect, settings: PoolSettings, background: Background) -> None:
@@ -65,6 +68,7 @@ class Pool:
         self._backoff = Backoff()
         self._last_failure: TrioormError | None = None
         self._counts = Counts()
+        self.outcome_hooks = OutcomeHooks(background, self._counts, Instruments(settings.instruments))
         target = settings.queue_target_seconds
         self._shedding = None if target is None else Shedding(target, settings.queue_interval_seconds)
         self._closed = False
@@ -94,6 +98,8 @@ class Pool:
             connections_ms=round(counts.connect_seconds * 1000),
             connections_errors=counts.connect_errors,
             connections_lost=counts.lost,
+            hooks_num=counts.hooks,
+            hooks_errors=counts.hook_errors,
             on_loan=len(self._leases),
             connecting=self._connecting,
             waiting_time=percentiles(counts.waits),

@@ -4,12 +4,13 @@ Where psycopg_pool has a setting of the same meaning its word is kept, with the 
 `PoolOptions` repeats names and types alone, for type checkers, and the tests hold the two together.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeAlias, TypedDict, Unpack
 
 from attrs import Attribute, evolve, field, fields_dict, frozen, validators
 
+from trioorm.instruments import Instrument
 from trioorm.wire import AnyIOConnection
 
 Connection: TypeAlias = AnyIOConnection[Any]
@@ -61,6 +62,7 @@ class PoolSettings:
             than a cleanup may, the connection is closed.
         check: called instead of asking for a sign of life. If it fails, or takes longer than a cleanup may, the connection is closed and
             another one lent.
+        instruments: observers of what happens, see `trioorm.instruments`.
 
     Source: for the queue, https://queue.acm.org/detail.cfm?id=2209336 (CoDel) and Elixir's DBConnection.
     """
@@ -83,6 +85,7 @@ class PoolSettings:
     configure: Hook | None = None
     reset: Hook | None = None
     check: Hook | None = None
+    instruments: Sequence[Instrument] = ()
 
     def __attrs_post_init__(self) -> None:
         if self.min_size > self.max_size:
@@ -120,6 +123,7 @@ class PoolOptions(TypedDict, total=False):
     configure: Hook | None
     reset: Hook | None
     check: Hook | None
+    instruments: Sequence[Instrument]
 
 
 def settings_from(opener: str, **options: Unpack[PoolOptions]) -> PoolSettings:
@@ -186,6 +190,8 @@ class PoolStatistics:
         connections_ms: how long these took, in milliseconds.
         connections_errors: attempts that failed.
         connections_lost: connections found dead when they were to be lent.
+        hooks_num: hooks of `on_commit` and `on_rollback` that were begun.
+        hooks_errors: those of them that failed or were cut off.
         on_loan: connections lent to tasks.
         connecting: connections being opened.
         waiting_time: how long requests waited.
@@ -208,6 +214,8 @@ class PoolStatistics:
     connections_ms: int
     connections_errors: int
     connections_lost: int
+    hooks_num: int
+    hooks_errors: int
     on_loan: int
     connecting: int
     waiting_time: Percentiles

@@ -1,6 +1,18 @@
 """Transactions and savepoints as nurseries, and statements outside of them. Knows no models."""
 
 from trioorm.transaction.runner import Hold, PoolRunner, Runner
-from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_text
+from trioorm.transaction.settings import SettingValue, setting_steps
+from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_text, refuse_inside_transaction
 
-__all__ = ["Hold", "Isolation", "PoolRunner", "Runner", "SavepointScope", "TransactionScope", "begin_text"]
+__all__ = [
+    "Hold",
+    "Isolation",
+    "PoolRunner",
+    "Runner",
+    "SavepointScope",
+    "SettingValue",
+    "TransactionScope",
+    "begin_text",
+    "refuse_inside_transaction",
+    "setting_steps",
+]

@@ -30,3 +30,8 @@ def blocks_within(block: object) -> tuple[object, ...]:
     """The marks from the outermost to this block; all of them when the block is not among them."""
     blocks = _blocks.get()
     return blocks[: blocks.index(block) + 1] if block in blocks else blocks
+
+
+def open_blocks() -> tuple[object, ...]:
+    """The marks that the running code carries, from the outermost in."""
+    return _blocks.get()

@@ -20,8 +20,17 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import ConnectionLost, TransactionAborted, TransactionClosed, TransactionRolledBack
+from trioorm.errors import (
+    CommitOutcomeUnknown,
+    ConnectionLost,
+    TransactionAborted,
+    TransactionClosed,
+    TransactionRolledBack,
+    is_safe_to_retry,
+)
+from trioorm.pool import OutcomeHook
 from trioorm.transaction.aftermath import aftermath, is_cancellation
+from trioorm.transaction.hooks import BlockHooks
 from trioorm.transaction.inside import blocks_within, enter_block, restore_blocks
 from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among, is_stale_plan
 from trioorm.transaction.turns import Turns
@@ -77,6 +86,8 @@ class Scope(ABC):
         self.lease: Lease | None = None
         # The error that put the transaction in error, to be named instead of the server's "current transaction is aborted".
         self.first_error: BaseException | None = None
+        self.hooks = BlockHooks()
+        self._fate_is_unknown = False
 
     def __str__(self) -> str:
         return self.name
@@ -167,6 +178,19 @@ class Scope(ABC):
         finally:
             lease.step_out()
 
+    def add_hook(self, hook: OutcomeHook, *, on_commit: bool) -> None:
+        """Remember a hook for one of the two outcomes.
+
+        Raises:
+            TransactionClosed: the block has ended.
+        """
+        self._check_open()
+        self.hooks.add(hook, on_commit=on_commit)
+
+    @abstractmethod
+    def _settle_hooks(self, *, took_effect: bool) -> None:
+        """Run the hooks, or hand them on, now that the block's fate is known. Never waits."""
+
     # Running statements.
 
     @trio.lowlevel.enable_ki_protection
@@ -196,6 +220,7 @@ class Scope(ABC):
         if (failure := failure_among(sent, results)) is not None:
             if is_stale_plan(failure):
                 connection.retire_statements(steps)  # for the next transaction; this one is in error
+                failure.safe_to_retry = True
             self.note_error(failure)
             raise failure
         return results[len(opening) :]
@@ -259,6 +284,7 @@ class Scope(ABC):
             message_primary="current transaction is aborted",
         )
         error.__cause__ = first
+        error.safe_to_retry = first is not None and is_safe_to_retry(first)
         return error
 
     def _check_open(self) -> None:
@@ -281,12 +307,15 @@ class Scope(ABC):
         try:
             if failure is None and not cancelled_itself:
                 failure = await self._finish_well()
+                self._fate_is_unknown |= isinstance(failure, CommitOutcomeUnknown)
             if failure is not None or cancelled_itself:
                 held = await self._undo()
         finally:
             self._give_connection_back()
             if self._has_last_turn:
                 self.turns.give()  # those in line learn that the block has ended
+        if not self._fate_is_unknown:
+            self._settle_hooks(took_effect=failure is None and not cancelled_itself)
         failure = after_cleanup(failure, held)
         if failure is None and cancelled_itself:
             failure = TransactionRolledBack(
@@ -377,6 +406,7 @@ class Scope(ABC):
 
     def ended_by_text(self) -> TransactionClosed:
         """The error for a COMMIT, ROLLBACK or the like that somebody ran as a statement inside the block."""
+        self._fate_is_unknown = True
         return TransactionClosed(
             f"a statement inside {self.name} ended its transaction (COMMIT, ROLLBACK or the like as text).\n"
             "What came before may be written, and what comes after is not protected.\n"

@@ -13,14 +13,16 @@ from typing import Literal
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, TransactionRolledBack
-from trioorm.pool import Pool
+from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, TransactionRolledBack, UsageError
+from trioorm.pool import OutcomeHook, Pool
+from trioorm.transaction.hooks import outside_of_all_blocks
+from trioorm.transaction.inside import open_blocks
 from trioorm.transaction.runner import Connection, failure_among
 from trioorm.transaction.scope import Scope
 from trioorm.wire import OnCancel, Step, command
 from trioorm.wire.interrupt import Held
 
-__all__ = ["Isolation", "SavepointScope", "TransactionScope"]
+__all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_transaction"]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
@@ -61,14 +63,20 @@ class TransactionScope(Scope):
         pool: where the connection comes from, on entry.
         begin: the BEGIN command.
         name: how it is called in errors.
+        settings: steps that follow BEGIN in the same trip.
     """
 
-    def __init__(self, pool: Pool, begin: bytes = b"BEGIN", *, name: str = "the transaction") -> None:
+    def __init__(self, pool: Pool, begin: bytes = b"BEGIN", *, name: str = "the transaction", settings: Sequence[Step] = ()) -> None:
         super().__init__(name, cleanup_timeout_seconds=pool.settings.cleanup_timeout_seconds)
         self._pool = pool
         self._begin = command(begin)
+        self._settings = settings
         self._begun = False
         self._savepoints = 0
+
+    def is_open_on(self, pool: Pool) -> bool:
+        """Whether the block is open and its connection is of this pool."""
+        return self._pool is pool and self.lease is not None
 
     async def _take_connection(self) -> Connection:
         self.lease = await self._pool.acquire()
@@ -90,7 +98,7 @@ class TransactionScope(Scope):
             return []
         if self._begun:
             raise self.ended_by_text()
-        return [self._begin]
+        return [self._begin, *self._settings]
 
     def opened(self, results: Sequence[PGresult]) -> None:
         """See `Scope.opened`."""
@@ -125,6 +133,29 @@ class TransactionScope(Scope):
             return None
         _, held = await connection.fly_shielded([_ROLLBACK], seconds=self.cleanup_timeout_seconds)
         return held
+
+    def _settle_hooks(self, *, took_effect: bool) -> None:
+        self.start_hooks(self.hooks.due(committed=took_effect))
+
+    def start_hooks(self, hooks: Sequence[OutcomeHook]) -> None:
+        """Run hooks in the database's background."""
+        self._pool.outcome_hooks.start(hooks, outside_of_all_blocks)
+
+
+def refuse_inside_transaction(pool: Pool, what: str) -> None:
+    """Refuse what would be repeated, or commit, alone, where the running code is inside a transaction on the same pool.
+
+    Raises:
+        UsageError: it is.
+    """
+    for block in reversed(open_blocks()):
+        if isinstance(block, TransactionScope) and block.is_open_on(pool):
+            raise UsageError(
+                f"{what} was called inside of {block.name}, on the same database.\n"
+                "It would commit on a connection of its own, whatever becomes of the transaction around it, and again each time that is "
+                "tried again.\nTo fix it: pass `tx` and use it; for a part that may fail alone, `async with tx.savepoint() as sp`; for "
+                "writes that are meant to stay whatever happens, `async with db.transaction()`."
+            )
 
 
 class SavepointScope(Scope):
@@ -202,3 +233,13 @@ class SavepointScope(Scope):
         steps = [command(f'ROLLBACK TO "{self._sql_name}"'.encode()), command(f'RELEASE "{self._sql_name}"'.encode())]
         _, held = await connection.fly_shielded(steps, seconds=self.cleanup_timeout_seconds)
         return held
+
+    def _settle_hooks(self, *, took_effect: bool) -> None:
+        if took_effect:
+            self._outer.hooks.take_over(self.hooks)
+        else:
+            self.start_hooks(self.hooks.due(committed=False))
+
+    def start_hooks(self, hooks: Sequence[OutcomeHook]) -> None:
+        """See `TransactionScope.start_hooks`."""
+        self._outer.start_hooks(hooks)
