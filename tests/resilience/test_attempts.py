@@ -149,13 +149,12 @@ async def test_no_attempt_begins_that_cannot_fit() -> None:
     begun = 0
     with anyio.fail_after(5):
         with pytest.raises(SerializationFailure) as caught:
-            with anyio.fail_after(0.12) as scope:
+            with anyio.fail_after(0.12):
                 async for attempt in attempts(Retry(max_attempts=100, base_seconds=0.0001)):
                     async with attempt:
                         begun += 1
                         await anyio.sleep(0.05)
                         raise conflict()
-    assert not scope.cancelled_caught
     assert 1 <= begun <= 2
     assert "no further one fits before the caller's deadline" in caught.value.__notes__[0]
 
@@ -224,7 +223,7 @@ async def test_an_instrument_that_fails_changes_nothing(caplog: pytest.LogCaptur
 @pytest.mark.parametrize("field", ["max_attempts", "base_seconds", "max_seconds"])
 def test_a_retry_of_nothing_is_refused(field: str) -> None:
     with pytest.raises(ValueError, match=field):
-        Retry(**{field: 0})  # pyright: ignore[reportArgumentType]
+        Retry(**{field: 0})
 
 
 def test_only_our_own_errors_are_safe_to_retry() -> None:
