@@ -10,13 +10,15 @@ from functools import partial
 from types import TracebackType
 from typing import NoReturn, TypedDict, TypeVar, TypeVarTuple, Unpack
 
+from attrs import evolve
+
 from trioorm.database.plan import PlanCache
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.embedded import open_server
-from trioorm.errors import ConnectFailed, UsageError
+from trioorm.errors import UsageError
 from trioorm.instruments import Instruments
-from trioorm.pool import Connection, Pool, PoolOptions, PoolStatistics, Subscription, open_pool, settings_from
+from trioorm.pool import Connector, Pool, Pooler, PoolOptions, PoolStatistics, Subscription, open_pool, settings_from
 from trioorm.resilience import Attempts, Retry
 from trioorm.transaction import (
     Isolation,
@@ -27,7 +29,8 @@ from trioorm.transaction import (
     refuse_inside_transaction,
     setting_steps,
 )
-from trioorm.wire import AnyIOConnection, command, error_from_result, is_error
+from trioorm.wire import Password
+from trioorm.wire.connection import STATEMENT_CACHE_SIZE
 
 __all__ = ["Database", "TransactionOptions", "open_database"]
 
@@ -38,9 +41,6 @@ _EMBEDDED = "embedded:"
 
 _RETRY = Retry()
 _NO_SETTINGS: Mapping[str, SettingValue] = {}
-
-# What every session is set to, in one trip. UTC, because timestamps come back in it.
-_SESSION = (command(b"SET TimeZone TO 'UTC'"),)
 
 
 class TransactionOptions(TypedDict, total=False):
@@ -207,6 +207,11 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
         address: a libpq connection string or URI; "embedded:" starts a real PostgreSQL of its own for the block, "embedded:PATH" one
             whose data
             stay in that folder (both need the extra `embedded`).
+        password: text, or a function that is asked for it anew for each connection: an async one, or a plain one, which runs in a thread.
+        pooler: "transaction" for a connection pooler such as PgBouncer in that mode, "session" for one that keeps a session for each
+            client; None finds out, and takes any pooler for one in transaction mode.
+        listen_address: where notifications are heard, when a pooler stands before `address`.
+        statement_cache_size: how many statements the server keeps prepared for each connection; 0 prepares none under a name.
         options: the pool's settings: sizes, bounds, hooks; the fields of `PoolSettings`, as keyword arguments.
 
     Raises:
@@ -219,8 +224,25 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
 
     # A class, so that an error of the body leaves the block bare and not inside a nursery's exception group.
 
-    def __init__(self, address: str, **options: Unpack[PoolOptions]) -> None:
-        self._address = address
+    def __init__(
+        self,
+        address: str,
+        *,
+        password: Password | None = None,
+        pooler: Pooler | None = None,
+        listen_address: str | None = None,
+        statement_cache_size: int = STATEMENT_CACHE_SIZE,
+        **options: Unpack[PoolOptions],
+    ) -> None:
+        self._connector = Connector(
+            address=address,
+            password=password,
+            pooler=pooler,
+            listen_address=listen_address,
+            statement_cache_size=statement_cache_size,
+            parameters={"client_encoding": "utf8"},
+            time_zone="UTC",  # because timestamps come back in it
+        )
         self._options = options
         settings_from("open_database", **options)  # refused here, where the call stands
         self._stack = AsyncExitStack()
@@ -239,26 +261,13 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
             raise UsageError("this open_database(...) was entered before.\nTo fix it: call open_database again for another block.")
         self._entered = True
         async with AsyncExitStack() as stack:
-            if self._address.startswith(_EMBEDDED):
-                server = await stack.enter_async_context(open_server(self._address.removeprefix(_EMBEDDED) or None))
-                self._address = server.conninfo()
-            pool = await stack.enter_async_context(open_pool(self._connect, **self._options))
+            connector = self._connector
+            if connector.address.startswith(_EMBEDDED):
+                server = await stack.enter_async_context(open_server(connector.address.removeprefix(_EMBEDDED) or None))
+                connector = evolve(connector, address=server.conninfo())
+            pool = await stack.enter_async_context(open_pool(connector, **self._options))
             self._stack = stack.pop_all()
-        return Database(pool, self._address)
+        return Database(pool, connector.address)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self._stack.__aexit__(kind, error, traceback)
-
-    async def _connect(self) -> Connection:
-        """One connection for the pool, its session set up."""
-        connection: Connection = await AnyIOConnection.connect(self._address, autocommit=True, client_encoding="utf8")
-        try:
-            for step, result in zip(_SESSION, await connection.fly(_SESSION), strict=True):
-                if is_error(result):
-                    raise ConnectFailed(
-                        f"a new connection could not be set up: {error_from_result(result, statement=step.statement.text.decode())}"
-                    )
-        except BaseException:
-            connection.close_nowait()
-            raise
-        return connection

@@ -1,5 +1,6 @@
 """The pool of connections: fair waiting, hand-over without an await, whole after every cancellation. Knows no models."""
 
+from trioorm.pool.connecting import Connector, Pooler
 from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
 from trioorm.pool.hub import Hub, Subscription
 from trioorm.pool.lease import Lease
@@ -11,6 +12,7 @@ from trioorm.pool.settings import Connection, Hook, Loan, Percentiles, PoolOptio
 
 __all__ = [
     "Connection",
+    "Connector",
     "Gap",
     "Hook",
     "Hub",
@@ -28,6 +30,7 @@ __all__ = [
     "PoolSettings",
     "PoolStatistics",
     "PoolTimeout",
+    "Pooler",
     "Subscription",
     "TooManyRequests",
     "checked_channel",

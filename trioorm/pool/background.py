@@ -23,12 +23,13 @@ class Background:
         is_cancelled: whether `cancel` was called; what is started after that does nothing, and after the nursery's end must not be started.
     """
 
-    __slots__ = ("_nursery", "_scopes", "is_cancelled")
+    __slots__ = ("_none_left", "_nursery", "_scopes", "is_cancelled")
 
     def __init__(self, nursery: TaskGroup) -> None:
         self._nursery = nursery
         self._scopes: set[anyio.CancelScope] = set()
         self.is_cancelled = False
+        self._none_left = anyio.Event()
 
     def start_soon(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments, name: str) -> None:
         """Start a task."""
@@ -40,6 +41,16 @@ class Background:
         for scope in self._scopes:
             scope.cancel()
 
+    async def wait_until_ended(self) -> bool:
+        """Wait until none is left of those that have begun.
+
+        Checkpoint: only if it waits.
+        """
+        while self._scopes:
+            self._none_left = anyio.Event()
+            await self._none_left.wait()
+        return True
+
     async def _run(self, function: Callable[[*Arguments], Awaitable[Any]], arguments: tuple[*Arguments]) -> None:
         with anyio.CancelScope() as scope:
             if self.is_cancelled:
@@ -49,3 +60,5 @@ class Background:
                 await function(*arguments)
             finally:
                 self._scopes.discard(scope)
+                if not self._scopes:
+                    self._none_left.set()

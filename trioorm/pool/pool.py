@@ -11,6 +11,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 
 import anyio
@@ -53,12 +54,15 @@ class Pool:
         outcome_hooks: what runs once a transaction's outcome is certain.
     """
 
-    def __init__(self, connect: Connect, settings: PoolSettings, background: Background) -> None:
+    def __init__(
+        self, connect: Connect, settings: PoolSettings, background: Background, *, connect_listener: Connect | None = None
+    ) -> None:
         self.settings = settings
-        self._connect_bare = connect
+        self._connect = partial(self._set_up, connect)
         self._background = background
         self._owner = Owner()
-        self.hub = Hub(self._connect, background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
+        connect_listener = partial(self._set_up, connect_listener or connect)
+        self.hub = Hub(connect_listener, background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
         self._idle: deque[Member] = deque()  # the longest idle on the left
         self._leases: set[Lease] = set()
         self._line = Line()
@@ -328,9 +332,9 @@ class Pool:
         lifetime = self.settings.max_lifetime_seconds * random.uniform(0.9, 1.0)
         return Member(connection, expires_at=monotonic() + lifetime, generation=self._generation)
 
-    async def _connect(self) -> Connection:
+    async def _set_up(self, connect: Connect) -> Connection:
         """One connection, set up."""
-        connection = await self._connect_bare()
+        connection = await connect()
         connection.cleanup_timeout_seconds = self.settings.cleanup_timeout_seconds
         if self.settings.configure is not None:
             await hooks.configure(connection, self.settings.configure)

@@ -6,6 +6,7 @@ Knows no models. Useful alone: `AnyIOConnection` is for everybody who wants psyc
 from trioorm.wire.connection import AnyIOConnection, OnCancel
 from trioorm.wire.copy import CopyIn
 from trioorm.wire.interrupt import after_cleanup
+from trioorm.wire.password import Password
 from trioorm.wire.server_errors import error_from_result, is_error
 from trioorm.wire.statements import Statement, Step, command
 from trioorm.wire.stream import RowStream
@@ -14,6 +15,7 @@ __all__ = [
     "AnyIOConnection",
     "CopyIn",
     "OnCancel",
+    "Password",
     "RowStream",
     "Statement",
     "Step",
