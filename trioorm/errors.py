@@ -138,6 +138,10 @@ class ConnectionLost(DatabaseUnavailable):
         self.safe_to_retry = safe_to_retry
 
 
+class LockLost(DatabaseUnavailable):
+    """The session that held an advisory lock ended before the block of the lock. Not safe to retry: the body had begun."""
+
+
 # A server of our own.
 
 

@@ -21,6 +21,7 @@ from trioorm.instruments import Instruments
 from trioorm.pool import Connector, Pool, Pooler, PoolOptions, PoolStatistics, Subscription, open_pool, settings_from
 from trioorm.resilience import Attempts, Retry
 from trioorm.transaction import (
+    AdvisoryLock,
     Isolation,
     PoolRunner,
     SettingValue,
@@ -166,6 +167,27 @@ class Database(Verbs):
         refuse_inside_transaction(self._pool, "a transaction that is tried again")
         name = options.get("name") or "the transaction"
         return Attempts(partial(self.transaction, **options), retry, name=name, instrument=self._instrument)
+
+    def advisory_lock(self, key: int | str, *, shared: bool = False, nowait: bool = False) -> AdvisoryLock:
+        """A lock of one's own, which PostgreSQL keeps for the length of a block: one holder at a time among all clients of the database.
+
+            async with db.advisory_lock("nightly report"):
+                ...
+
+        It has a connection of the pool to itself. If that breaks, PostgreSQL gives the lock up, so the body is cancelled and the block
+        raises `LockLost`; a block that ends without an exception had the lock to its end. How long to wait for it is said by a cancel
+        scope.
+
+        Args:
+            key: a number of 64 bits, or a text, which stands for a number.
+            shared: others may have it too, if they ask for it shared.
+            nowait: fail at once (LockNotAvailable) rather than wait for it.
+
+        Raises:
+            QueryError: a key that is neither number nor text.
+            Others: on entry and on leaving, see `AdvisoryLock`.
+        """
+        return AdvisoryLock(self._pool, key, shared=shared, nowait=nowait)
 
     def listen(self, *channels: str, buffer: int = 64) -> Subscription:
         """Hear notifications, for the length of a block.

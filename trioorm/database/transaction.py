@@ -9,7 +9,7 @@ import anyio
 from trioorm.database.plan import PlanCache
 from trioorm.database.verbs import Verbs
 from trioorm.pool import OutcomeHook
-from trioorm.transaction import SavepointScope, SettingValue, TransactionScope, setting_steps
+from trioorm.transaction import SavepointScope, SettingValue, TransactionScope, lock_in_transaction, setting_steps
 
 __all__ = ["Savepoint", "Transaction"]
 
@@ -129,6 +129,23 @@ class _Block(Verbs):
         Checkpoint: always.
         """
         await self._scope.run(setting_steps(values, role), is_write=False)
+
+    async def advisory_lock(self, key: int | str, *, shared: bool = False, nowait: bool = False) -> None:
+        """Take a lock of one's own, which PostgreSQL keeps until the transaction ends (or the savepoint rolls back).
+
+        Args:
+            key: a number of 64 bits, or a text, which stands for a number.
+            shared: others may have it too, if they ask for it shared.
+            nowait: fail at once (LockNotAvailable) rather than wait for it; the transaction can be used as before.
+
+        Raises:
+            LockNotAvailable: with `nowait`: another has it. Safe to retry.
+            QueryError: a key that is neither. Nothing was sent.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        await lock_in_transaction(self._scope, key, shared=shared, nowait=nowait)
 
     def savepoint(self) -> "Savepoint":
         """A part of the block that takes effect or rolls back alone.

@@ -1,10 +1,12 @@
 """Transactions and savepoints as nurseries, and statements outside of them. Knows no models."""
 
+from trioorm.transaction.advisory_lock import AdvisoryLock, lock_in_transaction
 from trioorm.transaction.runner import Hold, PoolRunner, Runner
 from trioorm.transaction.settings import SettingValue, setting_steps
 from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_text, refuse_inside_transaction
 
 __all__ = [
+    "AdvisoryLock",
     "Hold",
     "Isolation",
     "PoolRunner",
@@ -13,6 +15,7 @@ __all__ = [
     "SettingValue",
     "TransactionScope",
     "begin_text",
+    "lock_in_transaction",
     "refuse_inside_transaction",
     "setting_steps",
 ]

@@ -16,13 +16,20 @@ def is_cancellation(error: BaseException) -> bool:
     return isinstance(error, anyio.get_cancelled_exc_class())
 
 
-def aftermath(body_error: BaseException | None, nursery_error: BaseException, first_error: BaseException | None) -> BaseException:
+def aftermath(
+    body_error: BaseException | None,
+    nursery_error: BaseException,
+    first_error: BaseException | None,
+    *,
+    what: str = "tasks of the transaction failed",
+) -> BaseException:
     """The one exception that leaves a block.
 
     Args:
         body_error: what the body raised, if anything.
         nursery_error: what its nursery made of the body's and the children's errors.
-        first_error: the error that aborted the transaction on the server, if any.
+        first_error: the error that aborted the transaction on the server, if any; it comes first.
+        what: how a group is called.
 
     Returns:
         The body's error itself when nothing else is left; else a group; a bare cancellation when there is no error at all.
@@ -40,7 +47,7 @@ def aftermath(body_error: BaseException | None, nursery_error: BaseException, fi
     _, rest = group.split(lambda error: not isinstance(error, BaseExceptionGroup) and id(error) not in kept)
     assert rest is not None, "at least one root cause is in the group"
     by_cause = sorted(rest.exceptions, key=lambda member: first_error is None or all(leaf is not first_error for leaf in leaves_of(member)))
-    return BaseExceptionGroup("tasks of the transaction failed", by_cause)
+    return BaseExceptionGroup(what, by_cause)
 
 
 def _members(error: BaseException) -> tuple[BaseException, ...]:

@@ -1,0 +1,230 @@
+"""Advisory locks: locks of one's own that PostgreSQL keeps, by number or by name.
+
+The contract: the block of a session's lock holds it from entry to exit, or raises. It has a connection to itself, watched all the while:
+when that dies, and with it the lock, the body is cancelled, since another may have the lock by now. A connection whose lock is not provably
+released is closed, never lent again.
+
+Source: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
+"""
+
+import hashlib
+from types import TracebackType
+from typing import Self
+
+import anyio
+import trio
+from psycopg import OperationalError
+from psycopg.pq import Format
+from psycopg.pq.abc import PGresult
+
+from trioorm.errors import ConnectionLost, LockLost, LockNotAvailable, QueryError, UsageError, leaves_of
+from trioorm.pool import Lease, Pool
+from trioorm.transaction.aftermath import aftermath, is_cancellation
+from trioorm.transaction.runner import Connection, Runner, failure_among
+from trioorm.wire import Statement, Step, after_cleanup, command
+from trioorm.wire.interrupt import cancel_requests, deliver_unseen
+
+__all__ = ["AdvisoryLock", "lock_in_transaction", "lock_number"]
+
+_BIGINT_OID = 20
+
+_SESSION_LOCKS = {
+    (shared, nowait): Statement(
+        f"SELECT pg{'_try' if nowait else ''}_advisory_lock{'_shared' if shared else ''}($1)".encode(), (_BIGINT_OID,)
+    )
+    for shared in (False, True)
+    for nowait in (False, True)
+}
+_TRANSACTION_LOCKS = {
+    (shared, nowait): Statement(
+        f"SELECT pg{'_try' if nowait else ''}_advisory_xact_lock{'_shared' if shared else ''}($1)".encode(), (_BIGINT_OID,)
+    )
+    for shared in (False, True)
+    for nowait in (False, True)
+}
+_UNLOCK = {
+    False: Statement(b"SELECT pg_advisory_unlock($1)", (_BIGINT_OID,)),
+    True: Statement(b"SELECT pg_advisory_unlock_shared($1)", (_BIGINT_OID,)),
+}
+_UNLOCK_ALL = command(b"SELECT pg_advisory_unlock_all()")
+_SIGN_OF_LIFE = command(b"")
+_FALSE = b"\0"
+
+
+def lock_number(key: int | str) -> int:
+    """The number that stands for a key: itself, or the first eight bytes of a name's SHA-256, as a signed number.
+
+    Raises:
+        QueryError: a number of more than 64 bits, or neither number nor text.
+    """
+    if isinstance(key, str):
+        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
+    if isinstance(key, bool) or not isinstance(key, int):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise QueryError(f"the key of a lock is a number or a text, not a {type(key).__qualname__}.\nTo fix it: advisory_lock(str(key)).")
+    if not -(2**63) <= key < 2**63:
+        raise QueryError(f"the key {key} does not fit into 64 bits.\nTo fix it: give a smaller number, or a text.")
+    return key
+
+
+def _step(statement: Statement, number: int) -> Step:
+    return Step(statement, [number.to_bytes(8, "big", signed=True)], [Format.BINARY])
+
+
+def _is_refused(result: PGresult, *, nowait: bool) -> bool:
+    return nowait and result.get_value(0, 0) == _FALSE
+
+
+def _not_available(key: int | str) -> LockNotAvailable:
+    return LockNotAvailable(
+        f"the lock {key!r} is held by another session, and it was not to be waited for.\n"
+        "To fix it: try again later, or leave `nowait` out.",
+        sqlstate="55P03",
+        message_primary="advisory lock not available",
+    )
+
+
+async def lock_in_transaction(runner: Runner, key: int | str, *, shared: bool, nowait: bool) -> None:
+    """Take a lock until the transaction ends.
+
+    Raises:
+        LockNotAvailable: with `nowait`: another has it. The transaction can be used as before.
+        QueryError: see `lock_number`.
+        Others: as `Runner.run`.
+
+    Checkpoint: always.
+    """
+    (result,) = await runner.run([_step(_TRANSACTION_LOCKS[shared, nowait], lock_number(key))], is_write=True)
+    if _is_refused(result, nowait=nowait):
+        raise _not_available(key)
+
+
+class AdvisoryLock:
+    """A lock for the length of a block, on a connection that the block has to itself. Made by `Database.advisory_lock`.
+
+    Attributes:
+        key: as given.
+        number: what PostgreSQL knows it by.
+    """
+
+    def __init__(self, pool: Pool, key: int | str, *, shared: bool, nowait: bool) -> None:
+        self.key = key
+        self.number = lock_number(key)
+        self._pool = pool
+        self._shared = shared
+        self._nowait = nowait
+        self._lease: Lease | None = None
+        self._was_entered = False
+        self._watching = anyio.CancelScope()
+        self._loss: LockLost | None = None
+
+    def __repr__(self) -> str:
+        return f"<AdvisoryLock {self.key!r}, {'not held' if self._lease is None else 'held'}>"
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Self:
+        """Wait for the lock; leave early through a cancel scope around the block's entry.
+
+        Raises:
+            LockNotAvailable: with `nowait`: another has it. Safe to retry.
+            DeadlockDetected: whoever has it waits for this session.
+            PoolTimeout, ConnectionLost, PoolDeadlock: no connection, or it broke. Nothing is locked.
+
+        Checkpoint: always.
+        """
+        if self._was_entered:
+            raise UsageError(f"{self!r} was entered before.\nTo fix it: call advisory_lock again for another block.")
+        self._was_entered = True
+        lease = await self._pool.acquire()
+        connection = lease.__enter__()
+        try:
+            await self._lock(connection)
+        except BaseException:
+            lease.release()
+            raise
+        self._lease = lease
+        self._nursery = anyio.create_task_group()
+        await self._nursery.__aenter__()
+        self._requests_before = cancel_requests()
+        self._nursery.start_soon(self._watch, connection, name=f"trioorm: watching the lock {self.key!r}")
+        return self
+
+    async def _lock(self, connection: Connection) -> None:
+        step = _step(_SESSION_LOCKS[self._shared, self._nowait], self.number)
+        try:
+            results = await connection.fly([step])
+        except BaseException as error:
+            # The cancellation may have come when the lock was there already.
+            _, held = await connection.fly_shielded([_UNLOCK_ALL], seconds=connection.cleanup_timeout_seconds)
+            if (raised := after_cleanup(error, held)) is not None and raised is not error:
+                raise raised from None
+            raise
+        if (failure := failure_among([step], results)) is not None:
+            raise failure
+        if _is_refused(results[0], nowait=self._nowait):
+            raise _not_available(self.key)
+
+    async def _watch(self, connection: Connection) -> None:
+        """Until cancelled: look whether the lock's connection lives."""
+        most_silent_seconds = self._pool.settings.listener_max_silence_seconds / 2
+        with self._watching:
+            try:
+                while True:
+                    with anyio.move_on_after(most_silent_seconds) as silence:
+                        await connection.wait_for_input()  # a notice, a parameter: they are not for us
+                    if silence.cancelled_caught:
+                        with anyio.fail_after(most_silent_seconds):
+                            await connection.fly([_SIGN_OF_LIFE])
+            except (OperationalError, ConnectionLost, TimeoutError):
+                connection.close_nowait()
+                self._loss = self._lost("its connection broke while the body was running, so the body was cancelled")
+                raise self._loss from None
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Release the lock.
+
+        Raises:
+            LockLost: it was lost before the body had ended. Not safe to retry.
+
+        Checkpoint: only if it waits, and a cancellation is never raised here.
+        """
+        lease = self._lease
+        assert lease is not None, "the block was entered"
+        failure = await self._join(kind, error, traceback)
+        held = None
+        try:
+            connection = lease.connection
+            if not connection.closed:
+                step = _step(_UNLOCK[self._shared], self.number)
+                results, held = await connection.fly_shielded([step], seconds=connection.cleanup_timeout_seconds)
+                if results is None or failure_among([step], results) is not None or results[0].get_value(0, 0) == _FALSE:
+                    connection.close_nowait()
+                    if failure is None:
+                        failure = self._lost("it could not be released, so it is not known since when another may have it")
+        finally:
+            self._lease = None
+            lease.release()
+        failure = after_cleanup(failure, held)
+        if failure is not None and not is_cancellation(failure):
+            deliver_unseen(self._requests_before)
+        if failure is not None and failure is not error:
+            raise failure
+
+    async def _join(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> BaseException | None:
+        """End the watch; what the body or the watch raised, the loss of the lock first."""
+        self._watching.cancel()
+        try:
+            await self._nursery.__aexit__(kind, error, traceback)
+        except BaseException as raised:
+            failure = aftermath(error, raised, self._loss, what="the body of a lock that was lost failed too")
+            # The watch is no task of the caller's: alone it is no group.
+            return self._loss if failure is not error and all(leaf is self._loss for leaf in leaves_of(failure)) else failure
+        return error
+
+    def _lost(self, why: str) -> LockLost:
+        return LockLost(
+            f"the lock {self.key!r} was lost: {why}.\n"
+            "PostgreSQL gives it up with the session, so another may have it. To fix it: look at what was half done, take the lock again.",
+        )
