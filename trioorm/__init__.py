@@ -9,7 +9,7 @@ What is named here is the public face, together with the rooms that are useful a
 """
 
 from trioorm.compiler import create_schema_statements, drop_schema_statements
-from trioorm.database import Database, Savepoint, Transaction, Verbs, open_database
+from trioorm.database import Buffers, Database, PlanNode, QueryPlan, Savepoint, Transaction, Verbs, open_database
 from trioorm.errors import (
     AuthenticationFailed,
     BindError,
@@ -95,6 +95,8 @@ from trioorm.pool import (
 from trioorm.query import (
     Delete,
     Insert,
+    LintFinding,
+    LintRule,
     Returning,
     Select,
     Sql,
@@ -144,6 +146,7 @@ __all__ = [
     "Attempts",
     "AuthenticationFailed",
     "BindError",
+    "Buffers",
     "CheckViolation",
     "Column",
     "CommitOutcomeUnknown",
@@ -159,6 +162,8 @@ __all__ = [
     "Insert",
     "IntegrityError",
     "Json",
+    "LintFinding",
+    "LintRule",
     "ListenEvent",
     "LockLost",
     "LockNotAvailable",
@@ -170,10 +175,12 @@ __all__ = [
     "OnDelete",
     "Ordering",
     "Overflow",
+    "PlanNode",
     "PoolClosed",
     "PoolStatistics",
     "PoolTimeout",
     "QueryError",
+    "QueryPlan",
     "Retry",
     "Returning",
     "Savepoint",

@@ -1,7 +1,9 @@
 """The hall, where the wings meet: statements are compiled, bound, run and hydrated here, and only here."""
 
 from trioorm.database.database import Database, open_database
+from trioorm.database.explaining import QueryPlan
+from trioorm.database.plan_nodes import Buffers, PlanNode
 from trioorm.database.transaction import Savepoint, Transaction
 from trioorm.database.verbs import Verbs
 
-__all__ = ["Database", "Savepoint", "Transaction", "Verbs", "open_database"]
+__all__ = ["Buffers", "Database", "PlanNode", "QueryPlan", "Savepoint", "Transaction", "Verbs", "open_database"]

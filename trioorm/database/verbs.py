@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from psycopg.pq.abc import PGresult
 
 from trioorm.database.copying import copy_objects
+from trioorm.database.explaining import QueryPlan, explain_step, read_plan
 from trioorm.database.listening import notify_statement
 from trioorm.database.objects import delete_object, insert_objects, must_be_object, select_by_key, update_object, upsert_object
 from trioorm.database.plan import Plan, PlanCache
@@ -21,11 +22,19 @@ from trioorm.expression import Column
 from trioorm.model import Model
 from trioorm.query import Statement
 from trioorm.transaction import Runner
+from trioorm.wire import command
 
 __all__ = ["Verbs"]
 
 R = TypeVar("R")
 M = TypeVar("M", bound=Model)
+
+# What goes before and after a statement that must leave nothing behind.
+_UNDONE = ((command(b"BEGIN"),), (command(b"ROLLBACK"),))
+_UNDONE_INSIDE = (
+    (command(b"SAVEPOINT trioorm_explain"),),
+    (command(b"ROLLBACK TO SAVEPOINT trioorm_explain"), command(b"RELEASE SAVEPOINT trioorm_explain")),
+)
 
 
 class Verbs(SchemaVerbs):
@@ -148,6 +157,31 @@ class Verbs(SchemaVerbs):
         plan, values = self._plans.plan(statement)
         self._must_give_rows(plan, statement)
         return RowsBlock(self._runner, plan, plan.step(values), batch_rows=batch_rows)
+
+    async def explain(self, statement: Statement[Any], *, analyze: bool = False, verbose: bool = False) -> QueryPlan:
+        """Ask PostgreSQL how it would run a statement; `print` the answer.
+
+        Args:
+            statement: any that gives or changes rows.
+            analyze: run it, and measure. Whatever it writes is rolled back: inside a transaction by a savepoint. What no rollback undoes
+                stays: numbers taken from sequences, and what functions do outside of the database.
+            verbose: with the columns of each step, among its details.
+
+        Returns:
+            The plan as a tree of typed steps.
+
+        Raises:
+            As `fetch_all`; an error of the server puts a transaction in error, as it does for other statements.
+
+        Checkpoint: always.
+        """
+        plan, values = self._plans.plan(statement)
+        step = explain_step(plan, values, analyze=analyze, verbose=verbose)
+        around = ((), ()) if not analyze else _UNDONE_INSIDE if self._runner.in_transaction else _UNDONE
+        results = await self._runner.run([*around[0], step, *around[1]], is_write=False)
+        answer = results[len(around[0])].get_value(0, 0)
+        assert answer is not None
+        return read_plan(answer, plan.compiled.text)
 
     async def notify(self, channel: str, payload: str = "") -> None:
         """Send a notification to all who listen on a channel.

@@ -6,6 +6,7 @@ The contract: a `Statement[R]` is a shape and its bind values, and says by `R` w
 from trioorm.query.change import Delete, Update, delete, update
 from trioorm.query.entity import Alias, OptionalItem, alias, excluded, optional
 from trioorm.query.insert import Insert, OnConflict, insert
+from trioorm.query.lint import LintFinding, LintRule
 from trioorm.query.select import Select, select
 from trioorm.query.sql import Sql, TypedSql, sql
 from trioorm.query.statement import Statement
@@ -15,6 +16,8 @@ __all__ = [
     "Alias",
     "Delete",
     "Insert",
+    "LintFinding",
+    "LintRule",
     "OnConflict",
     "OptionalItem",
     "Returning",

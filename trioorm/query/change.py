@@ -15,6 +15,7 @@ from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model
 from trioorm.query.assignment import field_named, value_for
 from trioorm.query.entity import entity_of
+from trioorm.query.lint import LintFinding, missing_where
 from trioorm.query.shape import Assignment, DeleteShape, UpdateShape
 from trioorm.query.statement import Clause
 from trioorm.query.write import Write
@@ -55,6 +56,12 @@ class _Change(Write):
     def using(self: Self, *models: type) -> Self:
         """Other tables that the conditions (and values) look into; say in `where` how they belong together."""
         return self._with(_others=self._others + tuple(entity_of(model)[1] for model in models))
+
+    def lint(self) -> tuple[LintFinding, ...]:
+        """As `Statement.lint`; a missing condition, which would be refused, is a finding too."""
+        if not self._where.shapes and not self._everywhere:
+            return (missing_where(self._verb, self._info.model.__name__, self._info.table_name),)
+        return super().lint()
 
     def _conditions(self) -> tuple[Shape, ...]:
         name = self._info.model.__name__

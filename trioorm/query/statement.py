@@ -6,6 +6,7 @@ from typing import Generic, TypeVar, overload
 from trioorm.expression.expression import Expression, condition_operand
 from trioorm.expression.printing import text_of
 from trioorm.expression.shape import Shape
+from trioorm.query.lint import LintFinding, lint_shape
 
 R_co = TypeVar("R_co", covariant=True)
 V = TypeVar("V")
@@ -56,6 +57,16 @@ class Statement(Generic[R_co]):
     def bind_values(self) -> tuple[object, ...]:
         """The bind values, in the order of their places in the shape."""
         raise NotImplementedError
+
+    def lint(self) -> tuple[LintFinding, ...]:
+        """What is legal here and seldom meant: tables that no condition connects, a limit without an order, a comparison with NULL.
+
+        Nothing is sent; each finding's text says how to fix it.
+
+        Raises:
+            QueryError: the statement is not complete.
+        """
+        return lint_shape(self.shape)
 
     def __str__(self) -> str:
         return text_of(self.shape)
