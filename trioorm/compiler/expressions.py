@@ -12,29 +12,41 @@ from collections.abc import Callable
 from trioorm.errors import QueryError
 from trioorm.expression.identifiers import quote_identifier, quote_qualified, type_text
 from trioorm.expression.shape import (
+    ArrayOf,
     Between,
     Binary,
     Bind,
+    Case,
     Cast,
+    Collated,
     ColumnReference,
     Exists,
+    Extract,
+    FieldOf,
     Fragment,
+    Frame,
     Function,
+    InRows,
     InSubquery,
     Keyword,
     Labelled,
     Logical,
     Ordered,
+    Over,
     Postfix,
     Prefix,
     Quantified,
+    Quantifier,
+    Row,
     Shape,
     Source,
     Subquery,
+    Subscript,
+    Window,
 )
 from trioorm.expression.types import SqlType
 
-OR, AND, NOT, COMPARISON, OTHER, SUM, PRODUCT, SIGN, CAST, ATOM = range(10)
+OR, AND, NOT, COMPARISON, OTHER, SUM, PRODUCT, ZONE, COLLATE, SIGN, CAST, ATOM = range(12)
 """How strongly operators bind, the weakest first. PostgreSQL ranks IS, comparisons and LIKE; readers seldom know how, so here one inside
 another always stands in parentheses."""
 
@@ -42,11 +54,11 @@ _STRENGTH = {
     "OR": OR, "AND": AND,
     "=": COMPARISON, "<>": COMPARISON, "<": COMPARISON, "<=": COMPARISON, ">": COMPARISON, ">=": COMPARISON,
     "IS DISTINCT FROM": COMPARISON, "IS NOT DISTINCT FROM": COMPARISON,
-    "LIKE": COMPARISON, "ILIKE": COMPARISON, "NOT LIKE": COMPARISON, "NOT ILIKE": COMPARISON,
-    "||": OTHER, "@>": OTHER, "&&": OTHER,
-    "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "%": PRODUCT,
+    "LIKE": COMPARISON, "ILIKE": COMPARISON, "NOT LIKE": COMPARISON, "NOT ILIKE": COMPARISON, "SIMILAR TO": COMPARISON,
+    "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "%": PRODUCT, "AT TIME ZONE": ZONE,
 }  # fmt: skip
-_ASSOCIATIVE = frozenset({SUM, PRODUCT, OTHER})
+"""All operators that are not here are PostgreSQL's "any other", which bind alike."""
+_ASSOCIATIVE = frozenset({SUM, PRODUCT, OTHER, ZONE})
 
 
 class Scope:
@@ -79,13 +91,14 @@ class ExpressionRenderer:
         self.scope: Scope | None = None
         self.repeatable = True
         self.writes = False
+        self._labels_hidden = False
         self._statement = statement
 
     def bind(self, place: Bind) -> str:
         """The text of a value's place."""
         self.bind_types.append(place.type)
         text = f"${len(self.bind_types)}"
-        return f"{text}::{type_text(place.type)}" if place.cast and place.type is not None else text
+        return f"{text}::{type_text(place.type.bound)}" if place.cast and place.type is not None else text
 
     def column(self, reference: ColumnReference) -> str:
         """A column with the name of its table."""
@@ -142,6 +155,31 @@ class ExpressionRenderer:
                 return f"({self.statement(statement)})", ATOM
             case Function():
                 return self._function(shape), ATOM
+            case Over(function, window):
+                named = isinstance(window, str)
+                return f"{self(function)} OVER {quote_identifier(window) if named else f'({self.window(window)})'}", ATOM
+            case Case(branches, otherwise):
+                return self._case(branches, otherwise), ATOM
+            case Row(items):
+                return f"ROW({self.listed(items)})", ATOM
+            case ArrayOf((statement,), True):
+                return f"ARRAY({self.statement(statement)})", ATOM
+            case ArrayOf(items):
+                return f"ARRAY[{self.listed(items)}]", ATOM
+            case Quantifier(word, operand, is_statement):
+                return f"{word} ({self.statement(operand) if is_statement else self(operand)})", ATOM
+            case InRows(operand, negated, arrays):
+                rows = f"SELECT * FROM unnest({self.listed(arrays)})"
+                return f"{self(operand, COMPARISON + 1)} {'NOT IN' if negated else 'IN'} ({rows})", COMPARISON
+            case Subscript(operand, index, end, is_slice):
+                inner = self._slice(index, end) if is_slice or index is None else self(index)
+                return f"{self._indexable(operand)}[{inner}]", ATOM
+            case FieldOf(operand, name):
+                return f"({self(operand)}).{quote_identifier(name)}", ATOM
+            case Collated(operand, collation):
+                return f"{self(operand, COLLATE)} COLLATE {quote_identifier(collation)}", COLLATE
+            case Extract(field, operand):
+                return f"EXTRACT({field} FROM {self(operand)})", ATOM
             case Cast(operand, kind):
                 return f"{self(operand, CAST)}::{type_text(kind)}", CAST
             case Labelled(operand, _):
@@ -160,7 +198,7 @@ class ExpressionRenderer:
 
     def term(self, shape: Shape) -> str:
         """A term of ORDER BY or GROUP BY: what has a name among the statement's items goes by it."""
-        if isinstance(shape, Labelled) and self.scope is not None and shape.label in self.scope.labels:
+        if isinstance(shape, Labelled) and not self._labels_hidden and self.scope is not None and shape.label in self.scope.labels:
             return quote_identifier(shape.label)
         if isinstance(shape, Bind):
             # A bare number there would mean a position in the list of items; a bind value is a constant and orders nothing.
@@ -187,7 +225,7 @@ class ExpressionRenderer:
             self.scope = scope
 
     def _binary(self, operator: str, left: Shape, right: Shape) -> tuple[str, int]:
-        strength = _STRENGTH[operator]
+        strength = _STRENGTH.get(operator, OTHER)
         left_text = self(left, strength if strength in _ASSOCIATIVE else strength + 1)
         return f"{left_text} {operator} {self(right, strength + 1)}", strength
 
@@ -195,8 +233,52 @@ class ExpressionRenderer:
         if not re.fullmatch(r"[a-z_][a-z0-9_]*", shape.name):
             raise QueryError(f"{shape.name!r} is no name of a function.")
         self.repeatable = self.repeatable and shape.repeatable
-        text = f"{shape.name}({'DISTINCT ' if shape.distinct else ''}{self.listed(shape.arguments)})"
+        order = self._inner_order(shape.order_by) if shape.order_by else ""
+        inner = f"{'DISTINCT ' if shape.distinct else ''}{self.listed(shape.arguments)}"
+        if order and not shape.within_group:
+            inner = f"{inner} {order}"
+        text = f"{shape.name}({inner})"
+        if shape.within_group:
+            text = f"{text} WITHIN GROUP ({order})"
         return text if shape.filter is None else f"{text} FILTER (WHERE {self(shape.filter)})"
+
+    def window(self, shape: Window) -> str:
+        """What stands in a window's parentheses."""
+        parts = [quote_identifier(shape.base)] if shape.base else []
+        if shape.partition_by:
+            parts.append(f"PARTITION BY {self.listed(shape.partition_by)}")
+        if shape.order_by:
+            parts.append(self._inner_order(shape.order_by))
+        if shape.frame is not None:
+            parts.append(self._frame(shape.frame))
+        return " ".join(parts)
+
+    def _inner_order(self, terms: tuple[Shape, ...]) -> str:
+        """ORDER BY of a window or aggregate, where the names of the statement's items are not seen."""
+        before, self._labels_hidden = self._labels_hidden, True
+        try:
+            return f"ORDER BY {self.terms(terms)}"
+        finally:
+            self._labels_hidden = before
+
+    def _frame(self, frame: Frame) -> str:
+        (start, start_side), (end, end_side) = frame.start, frame.end
+        start_text = start_side if start is None else f"{self(start)} {start_side}"
+        end_text = end_side if end is None else f"{self(end)} {end_side}"
+        return f"{frame.unit} BETWEEN {start_text} AND {end_text}{f' EXCLUDE {frame.exclude}' if frame.exclude else ''}"
+
+    def _case(self, branches: tuple[Shape, ...], otherwise: Shape | None) -> str:
+        pairs = [f"WHEN {self(branches[at])} THEN {self(branches[at + 1])}" for at in range(0, len(branches), 2)]
+        return f"CASE {' '.join(pairs)}{'' if otherwise is None else f' ELSE {self(otherwise)}'} END"
+
+    def _slice(self, low: Shape | None, high: Shape | None) -> str:
+        low_text = "" if low is None else self(low)
+        return f"{low_text}:{'' if high is None else self(high)}"
+
+    def _indexable(self, shape: Shape) -> str:
+        """PostgreSQL takes `column[1]`, and parentheses around anything else."""
+        text = self(shape)
+        return text if isinstance(shape, (ColumnReference, Subscript)) else f"({text})"
 
 
 def _not_in_sight(reference: ColumnReference, scope: Scope) -> QueryError:

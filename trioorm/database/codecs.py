@@ -11,25 +11,28 @@ Source: PostgreSQL's send and receive functions (src/backend/utils/adt), and psy
 
 import datetime
 import decimal
+import ipaddress
 import json
 import re
 import struct
 import uuid
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any
 
 from attrs import frozen
 from psycopg.pq import Format
 from psycopg.types.numeric import DecimalBinaryDumper
 
 from trioorm.errors import BindError
-from trioorm.expression import SqlType, enum_label
+from trioorm.expression import CompositeType, Interval, JsonType, Multirange, Range, SqlType, text_form
 
 __all__ = ["MISFITS", "Packer", "binary_packer_for", "framed", "misfit", "pack_values", "packer_for"]
 
 _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _DECIMAL = DecimalBinaryDumper(decimal.Decimal)
+_NAIVE_EPOCH = datetime.datetime(2000, 1, 1)
 _EPOCH_DAY = datetime.date(2000, 1, 1).toordinal()
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -109,7 +112,22 @@ def _pack_timestamptz(value: datetime.datetime) -> bytes:
     return struct.pack("!q", (value - _EPOCH) // _MICROSECOND)
 
 
-def _pack_interval(value: datetime.timedelta) -> bytes:
+def _pack_timetz(value: datetime.time) -> bytes:
+    offset = value.utcoffset()
+    if offset is None:
+        raise TypeError("a time with time zone is expected (write value.replace(tzinfo=...), with a fixed offset)")
+    return _pack_time(value.replace(tzinfo=None)) + struct.pack("!i", -(offset // datetime.timedelta(seconds=1)))
+
+
+def _pack_timestamp(value: datetime.datetime) -> bytes:
+    if value.tzinfo is not None:
+        raise TypeError("a datetime without time zone is expected (write value.replace(tzinfo=None), once it is in the zone that is meant)")
+    return struct.pack("!q", (value - _NAIVE_EPOCH) // _MICROSECOND)
+
+
+def _pack_interval(value: datetime.timedelta | Interval) -> bytes:
+    if isinstance(value, Interval):
+        return struct.pack("!qii", value.microseconds, value.days, value.months)
     return struct.pack("!qii", value.seconds * 1_000_000 + value.microseconds, value.days, 0)
 
 
@@ -124,8 +142,57 @@ def _pack_jsonb(value: object) -> bytes:
     return b"\x01" + text.encode()
 
 
-def _pack_label(value: Enum) -> bytes:
-    return enum_label(value).encode()
+def _pack_bits(value: str) -> bytes:
+    _expect(value, str)
+    if value.strip("01"):
+        raise ValueError("bits are written with 0 and 1")
+    padded = value.ljust(-(-len(value) // 8) * 8, "0")
+    return struct.pack("!i", len(value)) + bytes([int(padded[at : at + 8], 2) for at in range(0, len(padded), 8)])
+
+
+def _hardware_packer(length: int) -> Callable[[str], bytes]:
+    def pack_hardware_address(value: str) -> bytes:
+        _expect(value, str)
+        packed = bytes.fromhex(re.sub(r"[:.\- ]", "", value))
+        if len(packed) != length:
+            raise ValueError(f"a hardware address of {length} bytes is expected, as in {':'.join(['08'] * length)}")
+        return packed
+
+    return pack_hardware_address
+
+
+def _pack_address(value: ipaddress.IPv4Interface | ipaddress.IPv6Interface | ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+    _expect(value, ipaddress.IPv4Address | ipaddress.IPv6Address)
+    bits = value.network.prefixlen if isinstance(value, (ipaddress.IPv4Interface, ipaddress.IPv6Interface)) else value.max_prefixlen
+    return _network_bytes(value.version, bits, value.packed, is_cidr=False)
+
+
+def _pack_network(value: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bytes:
+    _expect(value, ipaddress.IPv4Network | ipaddress.IPv6Network)
+    return _network_bytes(value.version, value.prefixlen, value.network_address.packed, is_cidr=True)
+
+
+def _network_bytes(version: int, bits: int, packed: bytes, *, is_cidr: bool) -> bytes:
+    return bytes((2 if version == 4 else 3, bits, is_cidr, len(packed))) + packed
+
+
+def _pack_vector(value: Sequence[float]) -> bytes:
+    _expect(value, list | tuple)
+    return struct.pack(f"!hh{len(value)}f", len(value), 0, *value)
+
+
+def _pack_hstore(value: dict[str, str | None]) -> bytes:
+    _expect(value, dict)
+    parts = [struct.pack("!i", len(value))]
+    for key, held in value.items():
+        packed = _pack_text(key)
+        parts += (struct.pack("!i", len(packed)), packed)
+        if held is None:
+            parts.append(b"\xff\xff\xff\xff")
+        else:
+            packed = _pack_text(held)
+            parts += (struct.pack("!i", len(packed)), packed)
+    return b"".join(parts)
 
 
 def _label_packer(sql_type: SqlType) -> Callable[[Enum], bytes]:
@@ -153,39 +220,130 @@ _BY_NAME: dict[str, Packer] = {
     "interval": Packer(1186, 1187, Format.BINARY, _pack_interval),
     "uuid": Packer(2950, 2951, Format.BINARY, _pack_uuid),
     "jsonb": Packer(3802, 3807, Format.BINARY, _pack_jsonb),
+    "jsonpath": Packer(4072, 4073, Format.TEXT, _pack_text),
+    "real": Packer(700, 1021, Format.BINARY, struct.Struct("!f").pack),
+    "bpchar": Packer(1042, 1014, Format.BINARY, _pack_text),
+    "citext": Packer(0, 0, Format.BINARY, _pack_text),
+    "varbit": Packer(1562, 1563, Format.BINARY, _pack_bits),
+    "timetz": Packer(1266, 1270, Format.BINARY, _pack_timetz),
+    "timestamp": Packer(1114, 1115, Format.BINARY, _pack_timestamp),
+    "inet": Packer(869, 1041, Format.BINARY, _pack_address),
+    "cidr": Packer(650, 651, Format.BINARY, _pack_network),
+    "macaddr": Packer(829, 1040, Format.BINARY, _hardware_packer(6)),
+    "macaddr8": Packer(774, 775, Format.BINARY, _hardware_packer(8)),
+    "tsvector": Packer(3614, 3643, Format.TEXT, _pack_text),
+    "tsquery": Packer(3615, 3645, Format.TEXT, _pack_text),
+    "hstore": Packer(0, 0, Format.BINARY, _pack_hstore),
+    "vector": Packer(0, 0, Format.BINARY, _pack_vector),
 }
 
+_RANGE_OIDS: dict[str, tuple[int, int]] = {
+    "int4range": (3904, 3905), "int8range": (3926, 3927), "numrange": (3906, 3907), "daterange": (3912, 3913),
+    "tsrange": (3908, 3909), "tstzrange": (3910, 3911),
+    "int4multirange": (4451, 6150), "int8multirange": (4536, 6157), "nummultirange": (4532, 6151), "datemultirange": (4535, 6155),
+    "tsmultirange": (4533, 6152), "tstzmultirange": (4534, 6153),
+}  # fmt: skip
 
+
+@lru_cache(maxsize=2000)
 def packer_for(sql_type: SqlType | None) -> Packer:
     """The packer of a type; for None, one that sends text whose type the server infers."""
     if sql_type is None:
         return _INFERRED
-    if sql_type.element is not None:
-        return _array_packer(packer_for(sql_type.element))
-    if sql_type.enum is not None:
-        return Packer(0, 0, Format.TEXT, _label_packer(sql_type))
-    return _BY_NAME[sql_type.name]
+    kind = sql_type.bound
+    if kind.element is not None:
+        return _array_packer(packer_for(kind.element), kind)
+    if kind.enum is not None:
+        return Packer(0, 0, Format.TEXT, _label_packer(kind))
+    if isinstance(kind, JsonType):
+        return _json_packer(kind)
+    if isinstance(kind, CompositeType):
+        return _composite_packer(kind)
+    if kind.subtype is not None:
+        return _range_packer(kind, packer_for(kind.subtype))
+    return _BY_NAME[kind.name]
 
 
-def binary_packer_for(sql_type: SqlType, element_oid: int = 0) -> Packer:
-    """The packer of a type in binary, as COPY wants it.
+def binary_packer_for(sql_type: SqlType, element_oid: int = 0) -> Packer | None:
+    """The packer of a type in binary, as COPY wants it; None where there is none.
 
     Args:
         sql_type: the type.
-        element_oid: the oid of an enum whose array this is; an enum alone needs none, its binary form is its label.
+        element_oid: where this is an array, the oid of its elements if they have no fixed one; such a value alone needs none.
     """
-    if sql_type.enum is not None:
-        return Packer(0, 0, Format.BINARY, _label_packer(sql_type))
-    if sql_type.element is not None and sql_type.element.enum is not None:
-        return _array_packer(Packer(0, element_oid, Format.BINARY, _label_packer(sql_type.element)), element_oid)
-    return packer_for(sql_type)
+    kind = sql_type.bound
+    if kind.enum is not None:
+        return Packer(0, 0, Format.BINARY, _label_packer(kind))
+    if kind.element is not None:
+        element = binary_packer_for(kind.element)
+        if element is None:
+            return None
+        return _array_packer(Packer(element.oid or element_oid, 0, Format.BINARY, element.pack), kind)
+    packer = packer_for(kind)
+    return packer if packer.format is Format.BINARY else None
 
 
-def _array_packer(element: Packer, element_oid: int = 0) -> Packer:
-    oid = element.oid or element_oid
-    if element.format is Format.BINARY:
-        return Packer(element.array_oid, 0, Format.BINARY, lambda values: _pack_array(element.pack, oid, values))
-    return Packer(element.array_oid, 0, Format.TEXT, lambda values: _array_literal(element, values))
+def _json_packer(kind: JsonType) -> Packer:
+    dump = kind.codec.dump
+    return Packer(3802, 3807, Format.BINARY, lambda value: _pack_jsonb(dump(value)))
+
+
+def _range_packer(kind: SqlType, subtype: Packer) -> Packer:
+    bound = framed(subtype)
+
+    def pack_range(value: Range[Any]) -> bytes:
+        _expect(value, Range)
+        if value.is_empty:
+            return b"\x01"
+        flags = 2 * (value.bounds[0] == "[") | 4 * (value.bounds[1] == "]") | 8 * (value.lower is None) | 16 * (value.upper is None)
+        return bytes((flags,)) + b"".join([bound(end) for end in (value.lower, value.upper) if end is not None])
+
+    def pack_multirange(value: Multirange[Any]) -> bytes:
+        _expect(value, Multirange)
+        parts = [pack_range(each) for each in value]
+        return struct.pack("!i", len(parts)) + b"".join([struct.pack("!i", len(part)) + part for part in parts])
+
+    oid, array_oid = _RANGE_OIDS[kind.name]
+    return Packer(oid, array_oid, Format.BINARY, pack_multirange if kind.python is Multirange else pack_range)
+
+
+def _composite_packer(kind: CompositeType) -> Packer:
+    """In binary where each field has an oid that is known; else as text, in PostgreSQL's writing."""
+    packers = [packer_for(field) for _, field in kind.fields]
+    split = kind.split
+    if not all(packer.oid and packer.format is Format.BINARY for packer in packers):
+        return Packer(0, 0, Format.TEXT, lambda value: _pack_text(text_form(_of_class(value, kind.python), kind)))
+    heads = [struct.pack("!I", packer.oid) for packer in packers]
+    packs = [framed(packer) for packer in packers]
+    count = struct.pack("!i", len(packers))
+
+    def pack_composite(value: object) -> bytes:
+        parts = [count]
+        for head, pack, held in zip(heads, packs, split(_of_class(value, kind.python)), strict=True):
+            parts += (head, b"\xff\xff\xff\xff" if held is None else pack(held))
+        return b"".join(parts)
+
+    return Packer(0, 0, Format.BINARY, pack_composite)
+
+
+def _of_class(value: object, python: type) -> object:
+    _expect(value, python)
+    return value
+
+
+def _array_packer(element: Packer, kind: SqlType) -> Packer:
+    if element.oid and element.format is Format.BINARY:
+        return Packer(element.array_oid, 0, Format.BINARY, lambda values: _pack_array(element.pack, element.oid, values))
+    # Each element is packed as well, for what that refuses.
+    return Packer(element.array_oid, 0, Format.TEXT, lambda values: _array_text(element, kind, values))
+
+
+def _array_text(element: Packer, kind: SqlType, values: Sequence[object]) -> bytes:
+    _expect(values, list | tuple)
+    for value in values:
+        if value is not None:
+            element.pack(value)
+    return _pack_text(text_form(values, kind))
 
 
 def _pack_array(pack: Callable[[Any], bytes], oid: int, values: Sequence[object]) -> bytes:
@@ -205,40 +363,11 @@ def _pack_array(pack: Callable[[Any], bytes], oid: int, values: Sequence[object]
     return struct.pack("!iiiii", 1, has_null, oid, len(values), 1) + b"".join(parts)
 
 
-def _array_literal(element: Packer, values: Sequence[object]) -> bytes:
-    _expect(values, list | tuple)
-    return b"{" + b",".join(b"NULL" if value is None else _quoted(element.pack(value)) for value in values) + b"}"
-
-
-def _quoted(text: bytes) -> bytes:
-    return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
-
-
 def _pack_inferred(value: object) -> bytes:
     """The text form of a value whose type only the server knows."""
-    match value:
-        case bool():
-            return b"true" if value else b"false"
-        case bytes() | bytearray():
-            return b"\\x" + value.hex().encode()
-        case datetime.datetime() if value.utcoffset() is None:
-            raise TypeError("the datetime is naive, so it names no moment (write datetime.now(UTC), or value.replace(tzinfo=...))")
-        case datetime.date() | datetime.time():
-            return value.isoformat().encode()
-        case datetime.timedelta():
-            return f"{value.days} days {value.seconds} seconds {value.microseconds} microseconds".encode()
-        case Enum():
-            return _pack_label(value)
-        case list() | tuple():
-            return _array_literal(_INFERRED, cast("Sequence[object]", value))
-        case dict():
-            return _pack_jsonb(cast("object", value))[1:]
-        case str():
-            return _pack_text(value)
-        case int() | float() | decimal.Decimal() | uuid.UUID():
-            return str(value).encode()
-        case _:
-            raise TypeError(f"no PostgreSQL type is known for a {type(value).__qualname__}")
+    if isinstance(value, datetime.datetime) and value.utcoffset() is None:
+        raise TypeError("the datetime is naive, so it names no moment (write datetime.now(UTC), or value.replace(tzinfo=...))")
+    return _pack_text(text_form(value, None))
 
 
 _INFERRED = Packer(0, 0, Format.TEXT, _pack_inferred)

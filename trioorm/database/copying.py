@@ -14,7 +14,7 @@ from psycopg.pq import Format
 
 from trioorm.database.codecs import MISFITS, Packer, binary_packer_for, framed, misfit
 from trioorm.errors import QueryError
-from trioorm.expression import quote_identifier, quote_qualified
+from trioorm.expression import SqlType, quote_identifier, quote_qualified, type_text
 from trioorm.model import UNSET, FieldInfo, Model, model_of
 from trioorm.transaction import Runner
 from trioorm.wire import CopyIn, OnCancel, Statement, Step, after_cleanup
@@ -38,7 +38,7 @@ async def copy_objects(
             await checkpoint()
             return 0
         fields = _fields_to_send(model, first)
-        encoder = _RowEncoder(model, fields, await _packers(runner, fields))
+        encoder = _RowEncoder(model, fields, await _packers(runner, model, fields))
         async with runner.hold("a COPY") as connection:
             copy = CopyIn(connection, encoder.statement)
             try:
@@ -100,18 +100,24 @@ def _other_class(model: type[Model], row: Model) -> QueryError:
     return QueryError(f"copy_in of {model.__qualname__} met a {type(row).__qualname__}.\nTo fix it: one class for each copy_in.")
 
 
-async def _packers(runner: Runner, fields: Sequence[FieldInfo]) -> list[Packer]:
-    """How to pack each column in binary; an array of an enum needs the enum's oid, which only the database knows."""
+async def _packers(runner: Runner, model: type[Model], fields: Sequence[FieldInfo]) -> list[Packer]:
+    """How to pack each column in binary; an array of a type without a fixed oid needs that type's, which only the database knows."""
     packers: list[Packer] = []
     for field in fields:
-        element = field.type.element
-        oid = await _oid_of(runner, element.name) if element is not None and element.enum is not None else 0
-        packers.append(binary_packer_for(field.type, oid))
+        element = field.type.bound.element
+        oid = await _oid_of(runner, element) if element is not None and not element.has_fixed_oid else 0
+        packer = binary_packer_for(field.type, oid)
+        if packer is None:
+            raise QueryError(
+                f"{model.__qualname__}.{field.attribute} is {field.type.name}, which cannot travel by COPY: it has no binary form here.\n"
+                "To fix it: insert_many, or let the server fill the column."
+            )
+        packers.append(packer)
     return packers
 
 
-async def _oid_of(runner: Runner, type_name: str) -> int:
-    (result,) = await runner.run([Step(_OID, [quote_identifier(type_name).encode()], [Format.TEXT])], is_write=False)
+async def _oid_of(runner: Runner, sql_type: SqlType) -> int:
+    (result,) = await runner.run([Step(_OID, [type_text(sql_type.bound).encode()], [Format.TEXT])], is_write=False)
     return int(result.get_value(0, 0) or b"0")
 
 

@@ -1,27 +1,30 @@
 """Hydration: from a result of the server to the objects that a statement promised.
 
 The contract: a `RowReader` is made once per compiled statement; `rows` takes a libpq result and gives a list of what one row is: a model's
-object, a value, a tuple of both. Nothing waits here. Loading bytes is psycopg's, in C; what it does not know are enums (their oids differ
-between databases), whose labels are looked up here.
+object, a value, a tuple of both. Nothing waits here. Loading bytes is psycopg's, in C; what it does not know, or gives as other classes
+than ours, is read as bytes and unpacked here (`unpacking.py`).
 """
 
 import struct
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any, cast
 
 import psycopg
 from psycopg.adapt import Transformer
+from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.compiler import Compiled, ModelResult, ResultItem, RowResult, ValueResult
+from trioorm.database.unpacking import unpacker_for
 from trioorm.errors import DataError, QueryError
 from trioorm.expression import SqlType
 from trioorm.model import model_of
 
 __all__ = ["RowReader"]
 
-Convert = Callable[[Any], Any]
+_BYTEA = 17
+
+Unpack = Callable[[bytes], Any]
 Build = Callable[[Sequence[Any]], Any]
 
 
@@ -32,12 +35,14 @@ class RowReader:
         compiled: says what a row consists of.
     """
 
-    __slots__ = ("_make", "_transformer", "width")
+    __slots__ = ("_make", "_raw", "_transformer", "width")
 
     def __init__(self, compiled: Compiled) -> None:
         # Without a connection, psycopg's loaders take text as UTF-8 and give timestamps in UTC, which is what our sessions speak.
         self._transformer = Transformer()
         self._make, self.width = _row_maker(compiled)
+        raw = _raw_columns(compiled)
+        self._raw = raw if any(raw) else ()
 
     def rows(self, result: PGresult, first: int = 0, last: int | None = None) -> list[Any]:
         """The rows from `first` up to `last`, all when None.
@@ -51,7 +56,12 @@ class RowReader:
                 f"the statement gave {result.nfields} columns, but {self.width} were declared.\n"
                 "To fix it: make the declared types or the model agree with the statement."
             )
-        self._transformer.set_pgresult(result)
+        if self._raw:
+            self._transformer.set_pgresult(result, set_loaders=False)
+            oids = [_BYTEA if raw else result.ftype(number) for number, raw in enumerate(self._raw)]
+            self._transformer.set_loader_types(oids, Format.BINARY)
+        else:
+            self._transformer.set_pgresult(result)
         try:
             return self._transformer.load_rows(first, result.ntuples if last is None else last, self._make)
         except psycopg.DataError as error:
@@ -59,6 +69,10 @@ class RowReader:
                 f"a value cannot be held in Python: {error}.\nTo fix it: leave it out with a condition, or cast it to text.",
                 sqlstate="22000",
             ) from None
+        except (struct.error, IndexError) as error:
+            raise QueryError(
+                "the server sent a value of another type than was declared.\nTo fix it: make the declared types agree with the statement."
+            ) from error
 
 
 def _row_maker(compiled: Compiled) -> tuple[Build, int | None]:
@@ -76,7 +90,7 @@ def _row_maker(compiled: Compiled) -> tuple[Build, int | None]:
     if compiled.scalar:
         build = parts[0][2]
         return build, at
-    if all(isinstance(item, ValueResult) and _converter(item.type) is None for item in compiled.results):
+    if all(isinstance(item, ValueResult) and _unpacker(item.type) is None for item in compiled.results):
         return tuple, at
 
     def make_tuple(values: Sequence[Any]) -> tuple[Any, ...]:
@@ -89,7 +103,7 @@ def _builder(item: ResultItem) -> Build:
     if isinstance(item, RowResult):
         return tuple
     if isinstance(item, ValueResult):
-        convert = _converter(item.type)
+        convert = _unpacker(item.type)
         if convert is None:
             return _only
         return lambda values: None if values[0] is None else convert(values[0])
@@ -108,7 +122,7 @@ def _object_builder(item: ModelResult) -> Build:
     setters = [
         cast("Callable[[Any, Any], None]", vars(_owner_of_slot(model, field.attribute))[field.attribute].__set__) for field in fields
     ]
-    conversions = [(number, convert) for number, field in enumerate(fields) if (convert := _converter(field.type)) is not None]
+    conversions = [(number, convert) for number, field in enumerate(fields) if (convert := _unpacker(field.type)) is not None]
     new = object.__new__
 
     def build(values: Sequence[Any]) -> object:
@@ -135,34 +149,21 @@ def _owner_of_slot(model: type, attribute: str) -> type:
     return next(owner for owner in model.__mro__ if attribute in vars(owner))
 
 
-def _converter(sql_type: SqlType | None) -> Convert | None:
-    """What turns a value as psycopg loads it into the value that the type promises; None when they are the same."""
-    if sql_type is None:
-        return None
-    if sql_type.enum is not None:
-        return {label.encode(): member for label, member in sql_type.labels.items()}.__getitem__
-    if sql_type.element is not None and (element := _converter(sql_type.element)) is not None:
-        return lambda data: _enum_array(data, element)
-    return None
+def _unpacker(sql_type: SqlType | None) -> Unpack | None:
+    return None if sql_type is None else unpacker_for(sql_type)
 
 
-def _enum_array(data: bytes, convert: Callable[[bytes], Enum]) -> list[Enum | None]:
-    """An array of an enum, which psycopg hands on as PostgreSQL's binary array of one dimension.
+def _is_raw(sql_type: SqlType | None) -> bool:
+    """Whether a column is read as bytes. Enums need not be asked for: psycopg knows none of them and hands their bytes on."""
+    return _unpacker(sql_type) is not None and sql_type is not None and (sql_type.element or sql_type).enum is None
 
-    Source: array_send in PostgreSQL's src/backend/utils/adt/arrayfuncs.c.
-    """
-    dimensions = struct.unpack_from("!i", data)[0]
-    if dimensions == 0:
-        return []
-    count = struct.unpack_from("!i", data, 12)[0]
-    members: list[Enum | None] = []
-    at = 20
-    for _ in range(count):
-        (length,) = struct.unpack_from("!i", data, at)
-        at += 4
-        if length < 0:
-            members.append(None)
-        else:
-            members.append(convert(data[at : at + length]))
-            at += length
-    return members
+
+def _raw_columns(compiled: Compiled) -> tuple[bool, ...]:
+    raw: list[bool] = []
+    for item in compiled.results:
+        if isinstance(item, ModelResult):
+            by_attribute = model_of(item.model).by_attribute
+            raw.extend(_is_raw(by_attribute[name].type) for name in item.columns)
+        elif isinstance(item, ValueResult):
+            raw.append(_is_raw(item.type))
+    return tuple(raw)

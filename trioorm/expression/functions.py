@@ -1,39 +1,29 @@
-"""Functions, aggregates and constants: `count(User.id)`, `func.lower(User.name)`, `now()`, `and_(...)`, `cast(...)`, `literal(...)`.
+"""Constants, conditions and choices: `and_(...)`, `cast(...)`, `literal(...)`, `case(...)`, `row(...)`, `any_(...)`.
 
-The contract: the result's type follows PostgreSQL's rules, with one exception: a sum of whole numbers is cast to bigint, because
-PostgreSQL would give a numeric and Python an int is expected. A function that is not known here counts as volatile, so a select that
-calls it is not run twice by the library on its own.
-
-Source: PostgreSQL manual, chapter 9 (functions and operators).
+Source: PostgreSQL manual, sections 9.18 (conditional expressions), 9.24 and 9.25 (comparisons of rows and arrays).
 """
 
 import datetime
 import decimal
-import re
 import typing
-from typing import TypeVar, overload
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar, overload
 
 from trioorm.errors import QueryError
+from trioorm.expression import building
+from trioorm.expression.annotations import type_of_class, type_of_value
 from trioorm.expression.binding import bind
 from trioorm.expression.expression import Expression, Operation, condition_operand, logical
-from trioorm.expression.shape import Bind, Cast, Exists, Function, Keyword, Shape
-from trioorm.expression.types import BIGINT, BOOLEAN, INTEGER, NUMERIC, TEXT, TIMESTAMPTZ, SqlType, type_of_annotation, type_of_value
+from trioorm.expression.shape import ArrayOf, Bind, Case, Cast, Exists, Extract, Function, Keyword, Quantifier, Row, Shape
+from trioorm.expression.types import BOOLEAN, NUMERIC, TEXT, TIMESTAMPTZ, SqlType, array_of
+from trioorm.expression.user_types import row_type
 
 S = TypeVar("S")
-
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_REPEATABLE = frozenset(
-    """
-    abs age array_agg array_append array_cat array_length array_position array_remove array_to_string avg bit_length bool_and
-    bool_or btrim cardinality ceil ceiling char_length coalesce concat concat_ws count date_bin date_part date_trunc degrees div
-    every exp floor format greatest initcap json_agg jsonb_agg jsonb_array_length jsonb_build_array jsonb_build_object
-    jsonb_extract_path jsonb_extract_path_text jsonb_object_agg jsonb_path_exists jsonb_typeof least left length ln log lower lpad
-    ltrim make_date make_interval max md5 min mod now nullif octet_length percentile_cont percentile_disc pi position power
-    radians regexp_count regexp_like regexp_replace regexp_substr repeat replace reverse right round rpad rtrim scale sign
-    split_part sqrt starts_with stddev string_agg string_to_array strpos substr substring sum to_char to_date to_json to_jsonb
-    to_number to_timestamp translate trim trim_array trunc unnest upper variance
-    """.split()  # noqa: SIM905 - ninety names read better as a text
-)
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
 
 
 def and_(*conditions: Expression[bool | None]) -> Expression[bool]:
@@ -81,97 +71,8 @@ def cast(expression: Expression[object], to: type[S], /) -> Expression[S]: ...
 def cast(expression: Expression[object], to: SqlType, /) -> Expression[typing.Never]: ...
 def cast(expression: Expression[object], to: type[S] | SqlType, /) -> Expression[S] | Expression[typing.Never]:
     """The value as another type: a Python class (`int` is bigint) or a PostgreSQL type such as `SMALLINT`."""
-    target = to if isinstance(to, SqlType) else _type_of_class(to, "cast()")
+    target = type_of_class(to, "cast()")
     return Operation(Cast(expression.operand(), target), expression.bind_values, target)
-
-
-def _type_of_class(python: object, place: str) -> SqlType:
-    found = type_of_annotation(python)
-    if found is None:
-        raise QueryError(
-            f"{place} was given {python!r}, for which no PostgreSQL type is known.\n"
-            f"To fix it: give a class such as int or str, or a type such as JSONB."
-        )
-    return found[0]
-
-
-# Aggregates.
-
-
-def count(
-    expression: Expression[object] | None = None, *, distinct: bool = False, where: Expression[bool] | None = None
-) -> Expression[int]:
-    """The number of rows, or of rows in which `expression` is not NULL.
-
-    Args:
-        distinct: count different values only.
-        where: count only rows for which this holds (SQL's FILTER).
-    """
-    if expression is None:
-        if distinct:
-            raise QueryError(
-                "count(distinct=True) needs the expression whose different values are counted.\nTo fix it: count(User.city, distinct=True)."
-            )
-        return _aggregate("count", (Keyword("*"),), (), BIGINT, where=where, distinct=False)
-    return _aggregate("count", (expression.operand(),), expression.bind_values, BIGINT, where=where, distinct=distinct)
-
-
-def sum_(expression: Expression[S | None], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[S | None]:
-    """The sum of a number or interval; NULL when there are no rows. Whole numbers add up to a bigint, and overflow is an error."""
-    kind = expression.sql_type
-    _require_number(kind, "sum_()", or_interval=True)
-    made = _aggregate("sum", (expression.operand(),), expression.bind_values, kind, where=where, distinct=distinct)
-    if kind is not None and kind.python is int:
-        return Operation(Cast(made.shape, BIGINT), made.bind_values, BIGINT)
-    return made
-
-
-@overload
-def avg(
-    expression: Expression[int | None], *, distinct: bool = ..., where: Expression[bool] | None = ...
-) -> Expression[decimal.Decimal | None]: ...
-@overload
-def avg(expression: Expression[S | None], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[S | None]: ...
-def avg(expression: Expression[object], *, distinct: bool = False, where: Expression[bool] | None = None) -> Expression[object]:
-    """The mean of a number or interval; NULL when there are no rows. The mean of whole numbers is a Decimal."""
-    kind = expression.sql_type
-    _require_number(kind, "avg()", or_interval=True)
-    result = NUMERIC if kind is not None and kind.python is int else kind
-    return _aggregate("avg", (expression.operand(),), expression.bind_values, result, where=where, distinct=distinct)
-
-
-def min_(expression: Expression[S | None], *, where: Expression[bool] | None = None) -> Expression[S | None]:
-    """The smallest value; NULL when there are no rows."""
-    return _aggregate("min", (expression.operand(),), expression.bind_values, expression.sql_type, where=where, distinct=False)
-
-
-def max_(expression: Expression[S | None], *, where: Expression[bool] | None = None) -> Expression[S | None]:
-    """The largest value; NULL when there are no rows."""
-    return _aggregate("max", (expression.operand(),), expression.bind_values, expression.sql_type, where=where, distinct=False)
-
-
-def _aggregate(
-    name: str,
-    arguments: tuple[Shape, ...],
-    values: tuple[object, ...],
-    result: SqlType | None,
-    *,
-    where: Expression[bool] | None,
-    distinct: bool,
-) -> Expression[typing.Never]:
-    if where is None:
-        return Operation(Function(name, arguments, distinct), values, result)
-    return Operation(
-        Function(name, arguments, distinct, condition_operand(where, f"{name}(where=...)")), values + where.bind_values, result
-    )
-
-
-def _require_number(kind: SqlType | None, what: str, *, or_interval: bool) -> None:
-    if kind is not None and kind.family != "number" and not (or_interval and kind.family == "interval"):
-        raise QueryError(f"{what} needs a number or an interval, and got {kind.name}.\nTo fix it: cast() the expression to a number first.")
-
-
-# Other functions.
 
 
 def coalesce(expression: Expression[S | None], /, *others: S | Expression[S]) -> Expression[S]:
@@ -201,71 +102,183 @@ def upper(text: Expression[S]) -> Expression[S]:
     return Operation(Function("upper", (text.operand(),)), text.bind_values, TEXT)
 
 
-class FunctionNamespace:
-    """`func.any_name(...)` calls a function of PostgreSQL by its name.
+def nullif(expression: Expression[S], value: S | Expression[S]) -> Expression[S | None]:
+    """The expression, or NULL where it equals `value`."""
+    shape, values = building.compared_operand(expression, "NULLIF", value)
+    return Operation(Function("nullif", (expression.operand(), shape)), expression.bind_values + values, expression.sql_type)
 
-    Arguments are expressions or values; values are bound. Say what it gives: `func.cardinality(Film.tags, returns=int)`; without, the
-    server's type decides and type checkers see `object`.
+
+def greatest(expression: Expression[S], /, *others: S | Expression[S]) -> Expression[S]:
+    """The largest of these; NULLs are passed over."""
+    return _one_of("greatest", expression, others)
+
+
+def least(expression: Expression[S], /, *others: S | Expression[S]) -> Expression[S]:
+    """The smallest of these; NULLs are passed over."""
+    return _one_of("least", expression, others)
+
+
+def _one_of(name: str, expression: Expression[Any], others: Sequence[object]) -> Expression[Any]:
+    parts = [building.compared_operand(expression, f"{name}()", other) for other in others]
+    shapes = (expression.operand(), *(shape for shape, _ in parts))
+    values = expression.bind_values + tuple(value for _, more in parts for value in more)
+    return Operation(Function(name, shapes), values, expression.sql_type)
+
+
+@overload
+def case(*branches: tuple[Expression[bool], S | Expression[S]], else_: S | Expression[S]) -> Expression[S]: ...
+@overload
+def case(*branches: tuple[Expression[bool], S | Expression[S]], else_: None = None) -> Expression[S | None]: ...
+def case(*branches: tuple[Expression[bool], object], else_: object = None) -> Expression[Any]:
+    """The value of the first branch whose condition holds: `case((User.age < 18, "minor"), else_="adult")`.
+
+    Args:
+        branches: pairs of a condition and a value or expression.
+        else_: where none holds; None is NULL.
+
+    Raises:
+        QueryError: no branches, or results of different kinds of types.
     """
-
-    def __getattr__(self, name: str) -> "FunctionCall":
-        if name.startswith("__") or not _NAME.fullmatch(name):
-            raise AttributeError(f"func.{name} is no name of a function: small letters, digits and underscores only")
-        return FunctionCall(name)
-
-
-class FunctionCall:
-    """A function of PostgreSQL, to be called. Made by `func.name`."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __call__(
-        self, *arguments: object, returns: type[S], distinct: bool = False, where: Expression[bool] | None = None
-    ) -> Expression[S]: ...
-    @overload
-    def __call__(
-        self, *arguments: object, returns: SqlType | None = None, distinct: bool = False, where: Expression[bool] | None = None
-    ) -> Expression[object]: ...
-    def __call__(
-        self, *arguments: object, returns: type[S] | SqlType | None = None, distinct: bool = False, where: Expression[bool] | None = None
-    ) -> Expression[object]:
-        """The call as an expression.
-
-        Args:
-            arguments: expressions or values.
-            returns: the Python class or PostgreSQL type of the result.
-            distinct: for aggregates, different values only.
-            where: for aggregates, only rows for which this holds.
-        """
-        shapes: list[Shape] = []
-        values: list[object] = []
-        for argument in arguments:
-            if isinstance(argument, Expression):
-                expression = typing.cast("Expression[object]", argument)
-                shapes.append(expression.operand())
-                values.extend(expression.bind_values)
-            elif argument is None:
-                shapes.append(Keyword("NULL"))
-            else:
-                kind = INTEGER if type(argument) is int and -(2**31) <= argument < 2**31 else type_of_value(argument)
-                shapes.append(Bind(bind(argument, kind, of=f"func.{self.name}")[1], cast=True))
-                values.append(argument)
-        result = returns if returns is None or isinstance(returns, SqlType) else _type_of_class(returns, f"func.{self.name}(returns=...)")
-        condition: Shape | None = None
-        if where is not None:
-            condition = condition_operand(where, f"func.{self.name}(where=...)")
-            values.extend(where.bind_values)
-        shape = Function(self.name, tuple(shapes), distinct, condition, self.name in _REPEATABLE)
-        return Operation(shape, tuple(values), result)
+    if not branches:
+        raise QueryError("case() was given no branches.\nTo fix it: case((condition, value), else_=other).")
+    results = [result for _, result in branches] + ([] if else_ is None else [else_])
+    kind = next((found.sql_type for found in results if isinstance(found, Expression) and found.sql_type is not None), None)
+    kind = (
+        kind
+        if kind is not None
+        else next((type_of_value(found) for found in results if found is not None and not isinstance(found, Expression)), None)
+    )
+    shapes: list[Shape] = []
+    values: tuple[object, ...] = ()
+    for condition, result in branches:
+        shapes.append(condition_operand(condition, "case()"))
+        shape, more = _result_of_case(result, kind)
+        shapes.append(shape)
+        values += condition.bind_values + more
+    otherwise: Shape | None = None
+    if else_ is not None:
+        otherwise, more = _result_of_case(else_, kind)
+        values += more
+    return Operation(Case(tuple(shapes), otherwise), values, kind)
 
 
-func = FunctionNamespace()
+def _result_of_case(result: object, kind: SqlType | None) -> building.Part:
+    if isinstance(result, Expression):
+        found = typing.cast("Expression[object]", result)
+        if not building.same_family(found.sql_type, kind):
+            raise QueryError(f"The results of a case() are of different types: {found} is none of the others'.\nTo fix it: cast() it.")
+    return building.place_of(result, kind, of="case()") if kind is not None else building.operand_of(result, None, of="case()")
+
+
+def any_(values: "Expression[list[S]] | Expression[S] | Sequence[S]") -> Expression[S]:
+    """Any element of an array, or any row of a select, at the right of a comparison: `User.age > any_(select(Child.age))`."""
+    return _quantified("ANY", values)
+
+
+def all_(values: "Expression[list[S]] | Expression[S] | Sequence[S]") -> Expression[S]:
+    """All elements of an array, or all rows of a select, at the right of a comparison: `User.age >= all_([18, 21])`."""
+    return _quantified("ALL", values)
+
+
+def _quantified(word: Literal["ANY", "ALL"], values: object) -> Expression[Any]:
+    place = f"{word.lower()}_()"
+    if isinstance(values, Expression):
+        given = typing.cast("Expression[object]", values)
+        kind = given.sql_type
+        if given.is_statement:
+            return Operation(Quantifier(word, given.shape, is_statement=True), given.bind_values, kind)
+        if kind is not None and kind.element is None:
+            raise QueryError(f"{place} takes an array or a select, and got {kind.name}.\nTo fix it: compare with the expression itself.")
+        return Operation(Quantifier(word, given.shape), given.bind_values, kind.element if kind is not None else None)
+    if not isinstance(values, (list, tuple)) or not values:
+        raise QueryError(
+            f"{place} takes an array or a select, and got {'an empty one' if values in ([], ()) else type(values).__qualname__}.\nTo fix it: give a list with elements."
+        )
+    items = list(typing.cast("Sequence[object]", values))
+    array = type_of_value(items)
+    shape, bound = building.place_of(items, array, of=place)
+    return Operation(Quantifier(word, shape), bound, array.element)
+
+
+# fmt: off
+@overload
+def row(a: Expression[T1] | T1, b: Expression[T2] | T2, /) -> Expression[tuple[T1, T2]]: ...
+@overload
+def row(a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, /) -> Expression[tuple[T1, T2, T3]]: ...
+@overload
+def row(a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, d: Expression[T4] | T4, /) -> Expression[tuple[T1, T2, T3, T4]]: ...
+@overload
+def row(
+    a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, d: Expression[T4] | T4, e: Expression[T5] | T5, /
+) -> Expression[tuple[T1, T2, T3, T4, T5]]: ...
+# fmt: on
+def row(*items: object) -> Expression[Any]:
+    """Several values as one: `row(User.name, User.id) > ("Ada", 7)`, `row(a, b).in_([(1, 2), (3, 4)])`.
+
+    Rows compare from left to right, as words do; a plain tuple at the right takes the types of the left.
+    """
+    if len(items) < 2:
+        raise QueryError("row() takes two values or more.\nTo fix it: compare a single one as it is.")
+    shapes: list[Shape] = []
+    values: tuple[object, ...] = ()
+    kinds: list[SqlType | None] = []
+    for item in items:
+        if isinstance(item, Expression):
+            found = typing.cast("Expression[object]", item)
+            kinds.append(found.sql_type)
+            shape, more = found.operand(), found.bind_values
+        else:
+            kinds.append(type_of_value(item))
+            shape, more = building.place_of(item, kinds[-1] or BOOLEAN, of="row()")
+        shapes.append(shape)
+        values += more
+    return Operation(Row(tuple(shapes)), values, row_type(tuple(kinds)))
+
+
+@overload
+def array(items: Sequence[S | Expression[S]], /) -> Expression[list[S]]: ...
+@overload
+def array(items: Expression[S], /) -> Expression[list[S]]: ...
+def array(items: "Sequence[object] | Expression[object]", /) -> Expression[Any]:
+    """An array of expressions and values, or of the rows of a select: `array([User.name, "x"])`, `array(select(User.name))`."""
+    if isinstance(items, Expression):
+        if not items.is_statement:
+            raise QueryError(f"array() takes a list or a select, and got the expression {items}.\nTo fix it: array([expression]).")
+        kind = items.sql_type
+        return Operation(ArrayOf((items.shape,), is_statement=True), items.bind_values, None if kind is None else array_of(kind))
+    given = typing.cast("Sequence[object]", items)
+    typed = next((item.sql_type for item in given if isinstance(item, Expression) and item.sql_type is not None), None)
+    if typed is None:
+        plain = [item for item in given if item is not None and not isinstance(item, Expression)]
+        if not plain:
+            raise QueryError("The type of array() is not known.\nTo fix it: cast() one of its elements.")
+        typed = type_of_value(plain[0])
+    parts = [building.place_of(item, typed, of="array()") for item in given]
+    values = tuple(value for _, more in parts for value in more)
+    return Operation(ArrayOf(tuple(shape for shape, _ in parts)), values, array_of(typed))
+
+
+_FIELDS = frozenset(
+    """century day decade dow doy epoch hour isodow isoyear julian microseconds millennium milliseconds minute month quarter second
+    timezone timezone_hour timezone_minute week year""".split()  # noqa: SIM905 - reads better as a text
+)
+
+
+def extract(field: str, of: "Expression[Any]") -> Expression[decimal.Decimal]:
+    """A part of a moment, date, time or interval: `extract("year", Order.created_at)`.
+
+    Raises:
+        QueryError: there is no part of that name.
+    """
+    if field not in _FIELDS:
+        raise QueryError(f"{field!r} is no part of a moment.\nTo fix it: one of {', '.join(sorted(_FIELDS))}.")
+    building.require_family(
+        of, "extract()", ("timestamptz", "timestamp", "date", "time", "timetz", "interval"), "a moment, date, time or interval"
+    )
+    return Operation(Extract(field, of.operand()), of.bind_values, NUMERIC)
+
 
 __all__ = [
-    "FunctionCall", "FunctionNamespace", "and_", "avg", "cast", "coalesce", "count", "default", "exists", "func", "literal", "lower",
-    "max_", "min_", "not_", "now", "or_", "sum_", "upper",
+    "all_", "and_", "any_", "array", "case", "cast", "coalesce", "default", "exists", "extract", "greatest", "least", "literal", "lower",
+    "not_", "now", "nullif", "or_", "row", "upper",
 ]  # fmt: skip

@@ -6,15 +6,9 @@ the exception is DDL, where PostgreSQL takes no bind values, and `quote_literal`
 Source: PostgreSQL manual, section 4.1 (lexical structure); `standard_conforming_strings` is on since PostgreSQL 9.1.
 """
 
-import datetime
-import decimal
-import enum
-import json
-import typing
-import uuid
-
 from trioorm.errors import ModelError, QueryError
-from trioorm.expression.types import SqlType, enum_label
+from trioorm.expression.text_form import text_form
+from trioorm.expression.types import SqlType
 
 MAX_IDENTIFIER_BYTES = 63
 """PostgreSQL cuts longer names off silently, and two long names may then be one."""
@@ -46,10 +40,14 @@ def quote_qualified(name: str, schema: str | None) -> str:
 
 
 def type_text(sql_type: SqlType) -> str:
-    """A type as DDL and casts spell it; enum names are quoted, being identifiers of the user's."""
+    """A type as DDL and casts spell it; names of the user's own types are quoted, being identifiers."""
+    if sql_type.user_defined:
+        return quote_identifier(sql_type.name)
     if sql_type.element is not None:
         return type_text(sql_type.element) + "[]"
-    return quote_identifier(sql_type.name) if sql_type.enum is not None else sql_type.name
+    if not sql_type.modifiers:
+        return sql_type.name
+    return f"{sql_type.name}({', '.join([str(number) for number in sql_type.modifiers])})"
 
 
 def quote_literal(value: object, sql_type: SqlType | None) -> str:
@@ -60,45 +58,21 @@ def quote_literal(value: object, sql_type: SqlType | None) -> str:
     """
     if value is None:
         return "NULL"
-    if isinstance(value, bool):
+    is_json = sql_type is not None and sql_type.family == "jsonb"
+    if isinstance(value, bool) and not is_json:
         return "TRUE" if value else "FALSE"
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool) and not is_json:
         return str(int(value)) if value >= 0 else f"({int(value)})"
-    text = _literal_text(value)
+    try:
+        text = text_form(value, sql_type)
+    except TypeError as error:
+        raise ModelError(
+            f"A value of class {type(value).__qualname__} cannot stand in a table's definition as a constant.\n"
+            "To fix it: write the constant with sql('...')."
+        ) from error
     if "\0" in text:
         raise ModelError(
             "A constant in a table's definition holds a NUL character, which PostgreSQL cannot store.\nTo fix it: leave it out."
         )
     quoted = "'" + text.replace("'", "''") + "'"
     return quoted if sql_type is None else f"{quoted}::{type_text(sql_type)}"
-
-
-def _literal_text(value: object) -> str:
-    match value:
-        case enum.Enum():
-            return enum_label(value)
-        case str():
-            return str(value)
-        case float() | decimal.Decimal() | uuid.UUID():
-            return str(value)
-        case datetime.datetime() | datetime.date() | datetime.time():
-            return value.isoformat()
-        case datetime.timedelta():
-            return f"{value.days} days {value.seconds} seconds {value.microseconds} microseconds"
-        case bytes():
-            return "\\x" + value.hex()
-        case dict():
-            return json.dumps(value)
-        case list() | tuple():
-            items = typing.cast("list[object]", value)
-            return "{" + ",".join("NULL" if item is None else _array_item(item) for item in items) + "}"
-        case _:
-            raise ModelError(
-                f"A value of class {type(value).__qualname__} cannot stand in a table's definition as a constant.\n"
-                "To fix it: write the constant with sql('...')."
-            )
-
-
-def _array_item(item: object) -> str:
-    text = str(item).lower() if isinstance(item, bool) else str(item) if isinstance(item, int) else _literal_text(item)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -43,7 +43,9 @@ class _Places(dict[SqlType, Bind]):
     """The usual place of each type, made once: looking it up costs a fifth of making it."""
 
     def __missing__(self, sql_type: SqlType) -> Bind:
-        return self.setdefault(sql_type, Bind(sql_type))
+        # A type without a fixed oid is named in the text, since its values may be sent in a form that only it understands.
+        named = not sql_type.bound.has_fixed_oid and sql_type.enum is None
+        return self.setdefault(sql_type, Bind(sql_type, cast=named))
 
 
 PLACES = _Places()
@@ -127,14 +129,120 @@ class Subquery(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A call. `repeatable` is False where calling twice may differ from calling once (`random`, `nextval`, unknown ones)."""
+    """A call. `repeatable` is False where calling twice may differ from calling once (`random`, `nextval`, unknown ones).
+
+    `order_by` stands among the arguments of an aggregate, or after them when it is an ordered set's (`within_group`).
+    """
 
     name: str
     arguments: tuple[Shape, ...]
     distinct: bool = False
+    order_by: tuple[Shape, ...] = ()
+    within_group: bool = False
     filter: Shape | None = None
     repeatable: bool = True
     kind: Literal["function"] = "function"
+
+
+class Frame(NamedTuple):
+    """Which rows around its own a window function sees. A bound is a shape with its side, or a side alone where it is unbounded or here."""
+
+    unit: str
+    start: tuple[Shape | None, str]
+    end: tuple[Shape | None, str]
+    exclude: str = ""
+    kind: Literal["frame"] = "frame"
+
+
+class Window(NamedTuple):
+    """What stands in the parentheses of OVER, or of WINDOW; `base` is the name of a window that it refines."""
+
+    partition_by: tuple[Shape, ...] = ()
+    order_by: tuple[Shape, ...] = ()
+    frame: Frame | None = None
+    base: str = ""
+    kind: Literal["window"] = "window"
+
+
+class Over(NamedTuple):
+    """A function over a window: one of its own, or one that the statement names."""
+
+    function: Shape
+    window: "Window | str"
+    kind: Literal["over"] = "over"
+
+
+class Case(NamedTuple):
+    """`CASE WHEN ... THEN ... ELSE ... END`: conditions and results by turns."""
+
+    branches: tuple[Shape, ...]
+    otherwise: Shape | None
+    kind: Literal["case"] = "case"
+
+
+class Row(NamedTuple):
+    """Several values as one."""
+
+    items: tuple[Shape, ...]
+    kind: Literal["row"] = "row"
+
+
+class ArrayOf(NamedTuple):
+    """`ARRAY[...]`, or `ARRAY(SELECT ...)` of a single statement."""
+
+    items: tuple[Shape, ...]
+    is_statement: bool = False
+    kind: Literal["array"] = "array"
+
+
+class Quantifier(NamedTuple):
+    """`ANY (...)` or `ALL (...)` of an array or a statement, as the right side of a comparison."""
+
+    word: str
+    operand: Shape
+    is_statement: bool = False
+    kind: Literal["quantifier"] = "quantifier"
+
+
+class InRows(NamedTuple):
+    """A row among rows, which come as one array for each of its items."""
+
+    operand: Shape
+    negated: bool
+    arrays: tuple[Shape, ...]
+    kind: Literal["in-rows"] = "in-rows"
+
+
+class Subscript(NamedTuple):
+    """`operand[index]`, or `operand[low:high]` when `is_slice`."""
+
+    operand: Shape
+    index: Shape | None
+    end: Shape | None = None
+    is_slice: bool = False
+    kind: Literal["subscript"] = "subscript"
+
+
+class FieldOf(NamedTuple):
+    """A field of a composite value."""
+
+    operand: Shape
+    name: str
+    kind: Literal["field"] = "field"
+
+
+class Collated(NamedTuple):
+    operand: Shape
+    collation: str
+    kind: Literal["collated"] = "collated"
+
+
+class Extract(NamedTuple):
+    """`EXTRACT(field FROM operand)`; the field is from this library's own list."""
+
+    field: str
+    operand: Shape
+    kind: Literal["extract"] = "extract"
 
 
 class Cast(NamedTuple):

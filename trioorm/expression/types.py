@@ -1,24 +1,25 @@
 """The PostgreSQL types that columns and bind values have, and the Python types they stand for.
 
-The contract: a `SqlType` is one of the constants below, an array of one (`array_of`) or an enum's (`enum_type`). There is one object
-for each type, so types are compared and hashed by identity. This file knows the names of types, not how their values travel: packing
-and unpacking are the hall's.
+The contract: a `SqlType` is one of the constants below, perhaps with modifiers (`NUMERIC(10, 2)`), an array of one (`array_of`), or made
+from a class of the user's (`user_types.py`). There is one object for each type, so types are compared and hashed by identity. This room
+knows the names of types, not how their values travel: packing and unpacking are the hall's.
 
 Source: PostgreSQL manual, chapter 8 (data types).
 """
 
 import datetime
 import decimal
-import re
+import ipaddress
 import types
 import typing
 import uuid
 from collections.abc import Mapping
-from enum import Enum, Flag
+from enum import Enum
 
 import attrs
 
-from trioorm.errors import ModelError, QueryError
+from trioorm.errors import ModelError
+from trioorm.expression.values import Interval, Multirange, Range, TsQuery, TsVector
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -26,8 +27,8 @@ class SqlType:
     """One PostgreSQL type.
 
     Attributes:
-        name: as PostgreSQL spells it in DDL and casts (`double precision`); for an enum its bare name, not quoted; for an array the
-            element's name and `[]`.
+        name: as PostgreSQL spells it in DDL and casts (`double precision`); for a type of the user's its bare name, not quoted; for an
+            array the element's name and `[]`.
         python: the class of the values that a row of this type gives.
         element: what an array holds, None for all others.
         enum: the Python enum of an enum type, None for all others.
@@ -35,6 +36,14 @@ class SqlType:
         rank: for numbers, which of two types holds the result of their arithmetic (the higher); 0 for all others.
         plain: a value whose class is exactly `python` needs no further look before it is bound.
         labels: for an enum type, PostgreSQL's labels with their members, in the order of declaration; else empty.
+        classes: of the values that can be bound; subclasses of `python` when empty.
+        modifiers: the numbers in parentheses: precision and scale, or a length.
+        takes: how many modifiers there may be.
+        bound_as: the type of its bind values where that is another: casting a value to `varchar(3)` would cut it off without a word, and
+            to `varchar` does not.
+        user_defined: the name is an identifier of the user's.
+        extension: the extension that brings the type; empty for those of PostgreSQL itself.
+        subtype: what a range or multirange is made of, None for all others.
     """
 
     name: str
@@ -45,49 +54,130 @@ class SqlType:
     rank: int = 0
     plain: bool = True
     labels: Mapping[str, Enum] = attrs.field(factory=lambda: types.MappingProxyType({}))
+    classes: tuple[type, ...] = attrs.field(default=(), kw_only=True)
+    modifiers: tuple[int, ...] = attrs.field(default=(), kw_only=True)
+    takes: int = attrs.field(default=0, kw_only=True)
+    bound_as: "SqlType | None" = attrs.field(default=None, kw_only=True)
+    user_defined: bool = attrs.field(default=False, kw_only=True)
+    extension: str = attrs.field(default="", kw_only=True)
+    subtype: "SqlType | None" = attrs.field(default=None, kw_only=True)
+
+    def __call__(self, *modifiers: int) -> "SqlType":
+        """The type with modifiers: `NUMERIC(10, 2)`, `VARCHAR(20)`, `VECTOR(3)`.
+
+        Raises:
+            ModelError: the type takes none, or not these.
+        """
+        known = _MODIFIED.get((self, modifiers))
+        if known is not None:
+            return known
+        if self.modifiers or not 1 <= len(modifiers) <= self.takes or any(type(number) is not int for number in modifiers):
+            wanted = (
+                f"takes {'one whole number' if self.takes == 1 else 'one or two whole numbers'}" if self.takes else "takes no modifiers"
+            )
+            raise ModelError(
+                f"{self.name}{modifiers!r} is no type: {self.name} {wanted}.\nTo fix it: NUMERIC(10, 2), VARCHAR(20), VECTOR(3)."
+            )
+        if modifiers[0] < 1:
+            raise ModelError(f"{self.name}{modifiers!r} holds nothing.\nTo fix it: give a number from 1.")
+        made = attrs.evolve(self, modifiers=modifiers, bound_as=self.bound)
+        return _MODIFIED.setdefault((self, modifiers), made)
+
+    @property
+    def bound(self) -> "SqlType":
+        """The type that its bind values have."""
+        if self.bound_as is not None:
+            return self.bound_as
+        if self.element is None:
+            return self
+        inner = self.element.bound
+        return self if inner is self.element else array_of(inner)
+
+    @property
+    def has_fixed_oid(self) -> bool:
+        """Whether the type has the same oid in every database. Those of users and of extensions have not."""
+        if self.user_defined or self.extension:
+            return False
+        return self.element is None or self.element.has_fixed_oid
 
     def __repr__(self) -> str:
-        return f"<SqlType {self.name}>"
+        return f"<SqlType {self.name}{self.modifiers or ''}>"
 
+
+_MODIFIED: dict[tuple[SqlType, tuple[int, ...]], SqlType] = {}
 
 SMALLINT = SqlType("smallint", int, family="number", rank=1)
 INTEGER = SqlType("integer", int, family="number", rank=2)
 BIGINT = SqlType("bigint", int, family="number", rank=3)
-NUMERIC = SqlType("numeric", decimal.Decimal, family="number", rank=4)
-DOUBLE = SqlType("double precision", float, family="number", rank=5)
+NUMERIC = SqlType("numeric", decimal.Decimal, family="number", rank=4, takes=2)
+REAL = SqlType("real", float, family="number", rank=5)
+DOUBLE = SqlType("double precision", float, family="number", rank=6)
 BOOLEAN = SqlType("boolean", bool, family="boolean")
 TEXT = SqlType("text", str, family="text")
+VARCHAR = SqlType("varchar", str, family="text", takes=1, bound_as=TEXT)
+CHAR = SqlType("bpchar", str, family="text", takes=1)
+CITEXT = SqlType("citext", str, family="text", extension="citext")
 BYTEA = SqlType("bytea", bytes, family="bytea")
+VARBIT = SqlType("varbit", str, family="bit", takes=1)
+BIT = SqlType("bit", str, family="bit", takes=1, bound_as=VARBIT)
 DATE = SqlType("date", datetime.date, family="date")
 TIME = SqlType("time", datetime.time, family="time")
+TIMETZ = SqlType("timetz", datetime.time, family="timetz")
+TIMESTAMP = SqlType("timestamp", datetime.datetime, family="timestamp", plain=False)
 TIMESTAMPTZ = SqlType("timestamptz", datetime.datetime, family="timestamptz", plain=False)
 INTERVAL = SqlType("interval", datetime.timedelta, family="interval")
+CALENDAR_INTERVAL = SqlType("interval", Interval, family="interval", classes=(Interval, datetime.timedelta))
 UUID = SqlType("uuid", uuid.UUID, family="uuid")
 JSONB = SqlType("jsonb", object, family="jsonb", plain=False)
+JSONPATH = SqlType("jsonpath", str, family="jsonpath")
+INET = SqlType("inet", ipaddress.IPv4Address, family="inet", classes=(ipaddress.IPv4Address, ipaddress.IPv6Address))
+CIDR = SqlType("cidr", ipaddress.IPv4Network, family="inet", classes=(ipaddress.IPv4Network, ipaddress.IPv6Network))
+MACADDR = SqlType("macaddr", str, family="macaddr")
+MACADDR8 = SqlType("macaddr8", str, family="macaddr8")
+TSVECTOR = SqlType("tsvector", TsVector, family="tsvector", classes=(TsVector,))
+TSQUERY = SqlType("tsquery", TsQuery, family="tsquery", classes=(TsQuery,))
+HSTORE = SqlType("hstore", dict, family="hstore", plain=False, extension="hstore")
+VECTOR = SqlType("vector", list, family="vector", plain=False, takes=1, extension="vector")
+
+
+def _range(name: str, subtype: SqlType) -> SqlType:
+    return SqlType(name, Range, family=f"range of {subtype.family}", plain=False, subtype=subtype)
+
+
+def _multirange(name: str, subtype: SqlType) -> SqlType:
+    return SqlType(name, Multirange, family=f"multirange of {subtype.family}", plain=False, subtype=subtype)
+
+
+INT4RANGE = _range("int4range", INTEGER)
+INT8RANGE = _range("int8range", BIGINT)
+NUMRANGE = _range("numrange", NUMERIC)
+DATERANGE = _range("daterange", DATE)
+TSRANGE = _range("tsrange", TIMESTAMP)
+TSTZRANGE = _range("tstzrange", TIMESTAMPTZ)
+INT4MULTIRANGE = _multirange("int4multirange", INTEGER)
+INT8MULTIRANGE = _multirange("int8multirange", BIGINT)
+NUMMULTIRANGE = _multirange("nummultirange", NUMERIC)
+DATEMULTIRANGE = _multirange("datemultirange", DATE)
+TSMULTIRANGE = _multirange("tsmultirange", TIMESTAMP)
+TSTZMULTIRANGE = _multirange("tstzmultirange", TIMESTAMPTZ)
 
 Json: typing.TypeAlias = typing.Union[dict[str, "Json | None"], list["Json | None"], str, int, float, bool]  # noqa: UP007 - `|` takes no forward name
 """The annotation of a jsonb column that may hold any JSON value; `Json | None` may be NULL too."""
 
+IpAddress: typing.TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+"""The annotation of an inet column. An address with a network, such as 10.0.0.1/8, is an `ipaddress.IPv4Interface`, which is one too."""
+
+IpNetwork: typing.TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+"""The annotation of a cidr column."""
+
 BUILT_IN: tuple[SqlType, ...] = (
-    SMALLINT, INTEGER, BIGINT, NUMERIC, DOUBLE, BOOLEAN, TEXT, BYTEA, DATE, TIME, TIMESTAMPTZ, INTERVAL, UUID, JSONB,
+    SMALLINT, INTEGER, BIGINT, NUMERIC, REAL, DOUBLE, BOOLEAN, TEXT, VARCHAR, CHAR, CITEXT, BYTEA, BIT, VARBIT, DATE, TIME, TIMETZ, TIMESTAMP,
+    TIMESTAMPTZ, INTERVAL, CALENDAR_INTERVAL, UUID, JSONB, JSONPATH, INET, CIDR, MACADDR, MACADDR8, TSVECTOR, TSQUERY, HSTORE, VECTOR,
+    INT4RANGE, INT8RANGE, NUMRANGE, DATERANGE, TSRANGE, TSTZRANGE,
+    INT4MULTIRANGE, INT8MULTIRANGE, NUMMULTIRANGE, DATEMULTIRANGE, TSMULTIRANGE, TSTZMULTIRANGE,
 )  # fmt: skip
 
-_BY_PYTHON: dict[object, SqlType] = {
-    bool: BOOLEAN,
-    int: BIGINT,
-    float: DOUBLE,
-    str: TEXT,
-    bytes: BYTEA,
-    decimal.Decimal: NUMERIC,
-    datetime.datetime: TIMESTAMPTZ,
-    datetime.date: DATE,
-    datetime.time: TIME,
-    datetime.timedelta: INTERVAL,
-    uuid.UUID: UUID,
-    dict: JSONB,
-}
 _ARRAYS: dict[SqlType, SqlType] = {}
-_ENUMS: dict[tuple[type[Enum], str], SqlType] = {}
 
 
 def array_of(element: SqlType) -> SqlType:
@@ -108,101 +198,22 @@ def array_of(element: SqlType) -> SqlType:
     return _ARRAYS.setdefault(element, SqlType(f"{element.name}[]", list, element=element, family=f"{element.family}[]", plain=False))
 
 
-def enum_type(members: type[Enum], *, name: str | None = None) -> SqlType:
-    """The PostgreSQL enum type of a Python enum.
-
-    Args:
-        members: the enum. A label is the member's value where that is a `str`, else the member's name.
-        name: of the type in PostgreSQL; by default the class's name in snake case.
-
-    Raises:
-        ModelError: the enum has no members, is a flag, or has two members with one label.
-    """
-    type_name = name if name is not None else _snake_case(members.__name__)
-    known = _ENUMS.get((members, type_name))
-    if known is not None:
-        return known
-    if issubclass(members, Flag):
-        raise ModelError(
-            f"The flag {members.__name__} cannot be an enum type: a value may be several of its members at once.\n"
-            "To fix it: store an int, or an array of a plain enum."
-        )
-    labels: dict[str, Enum] = {}
-    for member in members:
-        label = enum_label(member)
-        if label in labels or not label or len(label.encode()) > 63 or "\0" in label:
-            raise ModelError(
-                f"{members.__name__}.{member.name} cannot be a label of an enum type: {label!r}.\n"
-                "A label has 1 to 63 bytes and stands for one member only.\nTo fix it: change the member's value."
-            )
-        labels[label] = member
-    if not labels:
-        raise ModelError(f"The enum {members.__name__} has no members, so no value could be stored.\nTo fix it: give it members.")
-    made = SqlType(type_name, members, enum=members, family=f"enum {type_name}", labels=types.MappingProxyType(labels))
-    return _ENUMS.setdefault((members, type_name), made)
+def multirange_of(range_type: SqlType) -> SqlType:
+    """The multirange type of a range type."""
+    return next(kind for kind in BUILT_IN if kind.python is Multirange and kind.subtype is range_type.subtype)
 
 
-def enum_label(member: Enum) -> str:
-    """The label by which PostgreSQL knows a member: its value where that is a `str`, else its name."""
-    value: object = member.value
-    return value if isinstance(value, str) else member.name
+def range_of(subtype: SqlType) -> SqlType | None:
+    """The range type over a type; None when PostgreSQL has none."""
+    return next((kind for kind in BUILT_IN if kind.python is Range and kind.subtype is subtype), None)
 
 
-def type_of_annotation(annotation: object) -> tuple[SqlType, bool] | None:
-    """The type that a column annotated `Column[annotation]` has, and whether it may be NULL; None when there is no such type.
-
-    `int` is bigint, `list[T]` an array, `dict[...]` and `Json` are jsonb, an enum class is its enum type, `T | None` may be NULL.
-    """
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return type_of_annotation(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        parts = [part for part in typing.get_args(annotation) if part is not types.NoneType]
-        nullable = len(parts) < len(typing.get_args(annotation))
-        if len(parts) > 1 and any(typing.get_origin(part) is dict for part in parts):
-            return JSONB, nullable
-        found = type_of_annotation(parts[0]) if len(parts) == 1 else None
-        return (found[0], nullable) if found is not None else None
-    if origin is list:
-        element = type_of_annotation(typing.get_args(annotation)[0])
-        return (array_of(element[0]), False) if element is not None and element[0].element is None else None
-    if origin is dict:
-        return JSONB, False
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return enum_type(annotation), False
-    try:
-        plain = _BY_PYTHON.get(annotation)  # pyright: ignore[reportUnknownArgumentType] - isinstance narrowed it to type[Unknown]
-    except TypeError:  # an annotation that cannot be hashed is none of ours
-        return None
-    return (plain, False) if plain is not None else None
+def is_range_value(value: object) -> bool:
+    """Whether a value is a range or a multirange."""
+    return isinstance(value, (Range, Multirange))
 
 
-def type_of_value(value: object) -> SqlType:
-    """The type that a value is bound with when nothing else says so. It depends on the value's class only, so that the shape does.
-
-    Raises:
-        QueryError: no PostgreSQL type is known for the value's class.
-    """
-    found = _BY_PYTHON.get(type(value))
-    if found is not None:
-        return found
-    if isinstance(value, Enum):
-        return enum_type(type(value))
-    for python, sql_type in _BY_PYTHON.items():
-        if isinstance(python, type) and isinstance(value, python):
-            return sql_type
-    if isinstance(value, (list, tuple)):
-        kinds = {type_of_value(item) for item in typing.cast("list[object]", value) if item is not None}
-        if len(kinds) == 1:
-            return array_of(kinds.pop())
-    class_name = type(typing.cast("object", value)).__qualname__  # type: ignore[redundant-cast]  # pyright has it partly unknown here
-    raise QueryError(
-        f"No PostgreSQL type is known for a value of class {class_name}.\n"
-        "To fix it, one of:\n"
-        "  1. compare it with a column, which has a type\n"
-        "  2. say the type: literal(value, type=JSONB)"
-    )
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+def sibling_of(kind: SqlType | None) -> SqlType:
+    """The multirange type of a range type, and the other way round."""
+    wanted = Multirange if kind is None or kind.python is Range else Range
+    return next(other for other in BUILT_IN if other.python is wanted and kind is not None and other.subtype is kind.subtype)

@@ -15,6 +15,7 @@ from trioorm.errors import ModelError
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
 from trioorm.expression.types import SqlType
+from trioorm.expression.user_types import JsonCodec
 from trioorm.model.unset import UNSET, Unset
 from trioorm.schema.constraint import deferral
 from trioorm.schema.sequence import Identity
@@ -42,6 +43,7 @@ class ColumnDeclaration:
     on_update: OnDelete = "no action"
     deferral: Deferral = AT_ONCE
     type: SqlType | None = None
+    json: bool | JsonCodec = False
     name: str | None = None
     comment: str | None = None
 
@@ -62,6 +64,7 @@ def column(
     deferrable: bool = ...,
     initially_deferred: bool = ...,
     type: SqlType | None = ...,
+    json: bool | JsonCodec = ...,
     name: str | None = ...,
     comment: str | None = ...,
 ) -> Column[T]: ...
@@ -80,6 +83,7 @@ def column(
     deferrable: bool = ...,
     initially_deferred: bool = ...,
     type: SqlType | None = ...,
+    json: bool | JsonCodec = ...,
     name: str | None = ...,
     comment: str | None = ...,
 ) -> Column[T]: ...
@@ -97,6 +101,7 @@ def column(
     deferrable: bool = ...,
     initially_deferred: bool = ...,
     type: SqlType | None = ...,
+    json: bool | JsonCodec = ...,
     name: str | None = ...,
     comment: str | None = ...,
     init: Literal[False] = ...,
@@ -110,6 +115,7 @@ def column(
     index: bool = ...,
     check: Callable[[Expression[T]], Expression[bool]] | None = ...,
     type: SqlType | None = ...,
+    json: bool | JsonCodec = ...,
     name: str | None = ...,
     comment: str | None = ...,
     init: Literal[False] = ...,
@@ -128,6 +134,7 @@ def column(
     deferrable: bool = ...,
     initially_deferred: bool = ...,
     type: SqlType | None = ...,
+    json: bool | JsonCodec = ...,
     name: str | None = ...,
     comment: str | None = ...,
     init: Literal[False] = ...,
@@ -145,6 +152,7 @@ def column(
     deferrable: bool = ...,
     initially_deferred: bool = ...,
     type: SqlType | None = ...,
+    json: bool | JsonCodec = ...,
     name: str | None = ...,
     comment: str | None = ...,
 ) -> Column[T]: ...
@@ -166,6 +174,7 @@ def column(
     deferrable: bool = False,
     initially_deferred: bool = False,
     type: SqlType | None = None,
+    json: bool | JsonCodec = False,
     name: str | None = None,
     comment: str | None = None,
     init: Literal[False] = False,
@@ -189,7 +198,8 @@ def column(
         on_update: the same, when the key it refers to is changed.
         deferrable: a transaction may put the check of `references` off to its COMMIT.
         initially_deferred: it is put off unless the transaction says otherwise.
-        type: the PostgreSQL type, where the annotation's usual one is not meant: `SMALLINT`, `JSONB`.
+        type: the PostgreSQL type, where the annotation's usual one is not meant: `SMALLINT`, `NUMERIC(10, 2)`.
+        json: keep the value as jsonb: an attrs class, dataclass, pydantic model or list of these, or whatever a `JsonCodec` turns into JSON.
         name: of the column in PostgreSQL, where it is not the attribute's.
         comment: kept beside the column by the server, for people who look into the database.
         init: for type checkers only.
@@ -224,6 +234,7 @@ def column(
         on_update=on_update,
         deferral=deferral(deferrable, initially_deferred),
         type=type,
+        json=json,
         name=name,
         comment=comment,
     )

@@ -4,6 +4,7 @@ The contract: every mistake that can be seen when the class is made is a `ModelE
 """
 
 import inspect
+import types
 import typing
 from collections.abc import Mapping
 
@@ -14,11 +15,18 @@ from trioorm.expression.binding import accepts
 from trioorm.expression.column import Column
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import Source
-from trioorm.expression.types import BUILT_IN, SqlType, type_of_annotation
+from trioorm.expression.annotations import type_of_annotation
+from trioorm.expression.json_codec import json_codec_for
+from trioorm.expression.types import JSONB, SqlType
+from trioorm.expression.user_types import JsonCodec, json_type
 from trioorm.model.declaration import ColumnDeclaration
 from trioorm.model.field import FieldInfo
 from trioorm.model.unset import UNSET
 
+KNOWN = (
+    "bool, int, float, Decimal, str, bytes, date, time, datetime, timedelta, Interval, UUID, dict, Json, IpAddress, IpNetwork, Range, "
+    "Multirange, enums, lists of these"
+)
 RESERVED = frozenset({"mro", "table_constraints", "table_indexes", "view_query"})
 """Names that models and their metaclass have for themselves."""
 
@@ -80,14 +88,15 @@ def _field(where: str, attribute: str, annotation: object, source: Source, decla
         said = declared
     else:
         raise ModelError(f"{where} is set to {declared!r}.\nTo fix it: {attribute}: Column[...] = column(default=...).")
-    found = type_of_annotation(annotation)
+    found = _json_type(annotation, said) if said.json is not False else type_of_annotation(annotation)
+    if found is not None and said.json is not False and said.type is not None:
+        raise ModelError(f"{where} was given json= and type=.\nTo fix it: keep one; json= makes it jsonb.")
     kind = said.type if said.type is not None else found[0] if found is not None else None
     if kind is None:
-        known = ", ".join(sorted({sql_type.python.__name__ for sql_type in BUILT_IN} - {"object"}))
         raise ModelError(
             f"{where} is Column[{getattr(annotation, '__name__', annotation)}], for which no PostgreSQL type is known.\n"
-            f"Known are {known}, dict, Json, enums, lists of these, and T | None.\n"
-            "To fix it: use one of these, or say the type: column(type=JSONB)."
+            f"Known are {KNOWN}, and T | None.\n"
+            "To fix it: use one of these, say the type, as in column(type=JSONB), or keep an object of a class of yours with column(json=True)."
         )
     nullable = found[1] if found is not None else type(None) in typing.get_args(annotation)
     _check_field(where, said, found[0] if found is not None else None, kind, nullable)
@@ -100,8 +109,19 @@ def _field(where: str, attribute: str, annotation: object, source: Source, decla
     return FieldInfo(attribute, name, made, kind, annotation, nullable, said)
 
 
+def _json_type(annotation: object, said: ColumnDeclaration) -> tuple[SqlType, bool]:
+    """jsonb whose values are of the annotation's class, and whether the column may be NULL."""
+    parts = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else (annotation,)
+    held = [part for part in parts if part is not types.NoneType]
+    nullable = len(held) < len(parts)
+    inner: object = held[0] if len(held) == 1 else annotation
+    codec = said.json if isinstance(said.json, JsonCodec) else json_codec_for(inner)
+    return json_type(inner, codec), nullable
+
+
 def _check_field(where: str, said: ColumnDeclaration, annotated: SqlType | None, kind: SqlType, nullable: bool) -> None:
-    if annotated is not None and annotated is not kind and annotated.python is not kind.python and kind.python is not object:
+    differs = annotated is not None and annotated is not kind and annotated.python is not kind.python
+    if differs and annotated is not None and kind.python is not object and not (annotated is JSONB and kind.python is dict):
         raise ModelError(
             f"{where} is annotated with a type that is {annotated.name}, and says type={kind.name}, "
             f"whose values are {kind.python.__name__}.\n"

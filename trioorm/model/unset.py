@@ -5,7 +5,7 @@ server's to fill; inserting leaves such columns out.
 """
 
 import enum
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 
 class UnsetType(enum.Enum):
@@ -20,6 +20,8 @@ class UnsetType(enum.Enum):
         return False
 
 
-UNSET = UnsetType.UNSET
 Unset: TypeAlias = Literal[UnsetType.UNSET]
 """The type of `UNSET`."""
+
+UNSET: Unset | Any = UnsetType.UNSET
+"""`Any` beside its own type, so that type checkers let `user.id is UNSET` be asked of an `int`; as an `int` they refuse it all the same."""

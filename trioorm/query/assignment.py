@@ -70,7 +70,7 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
         return PLACES[field.type], (value,)
     if not accepts(field.type, value):  # a number of another class would be rounded without a word
         raise wrong_class(value, field.type, of=of)
-    check_aware(value, of=of)
+    check_aware(value, field.type, of=of)
     return PLACES[field.type], (value,)
 
 

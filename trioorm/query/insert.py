@@ -259,7 +259,7 @@ def _check_cell(field: FieldInfo, cell: object) -> None:
     elif not accepts(field.type, cell):
         raise wrong_class(cell, field.type, of=field.column)
     else:
-        check_aware(cell, of=field.column)
+        check_aware(cell, field.type, of=field.column)
 
 
 def _named_rows(info: ModelInfo, rows: Sequence[object]) -> list[dict[FieldInfo, object]]:
