@@ -13,9 +13,11 @@ from trioorm.compiler.compiled import ModelResult
 from trioorm.compiler.expressions import ExpressionRenderer
 from trioorm.compiler.statements import compile_shape, render_inner
 from trioorm.errors import ModelError
+from trioorm.expression.expression import Expression, Operation, is_expression
 from trioorm.expression.identifiers import quote_identifier, quote_literal, quote_qualified, type_text
-from trioorm.expression.shape import Bind, ColumnReference, Ordered, Source
+from trioorm.expression.shape import Bind, ColumnReference, Keyword, Ordered, Source
 from trioorm.expression.types import SqlType
+from trioorm.expression.user_types import CompositeType, DomainType
 from trioorm.model.model import model_of
 from trioorm.schema.extension import Extension
 from trioorm.schema.sequence import Counting, NumberSequence
@@ -115,10 +117,32 @@ def create_extension(extension: Extension) -> str:
     return f"CREATE EXTENSION IF NOT EXISTS {quote_identifier(extension.name)}{schema}{version}"
 
 
-def create_enum(kind: SqlType) -> str:
-    """`CREATE TYPE ... AS ENUM`."""
+def create_type(kind: SqlType) -> str:
+    """`CREATE TYPE` of an enum or composite type, or `CREATE DOMAIN`."""
+    name = type_text(kind)
+    if isinstance(kind, CompositeType):
+        fields = ", ".join([f"{quote_identifier(field)} {type_text(field_type)}" for field, field_type in kind.fields])
+        return f"CREATE TYPE {name} AS ({fields})"
+    if isinstance(kind, DomainType):
+        return _create_domain(kind)
     labels = ", ".join([quote_literal(label, None) for label in kind.labels])
-    return f"CREATE TYPE {type_text(kind)} AS ENUM ({labels})"
+    return f"CREATE TYPE {name} AS ENUM ({labels})"
+
+
+def drop_type(kind: SqlType) -> str:
+    """The way back of `create_type`."""
+    return f"DROP {'DOMAIN' if isinstance(kind, DomainType) else 'TYPE'} IF EXISTS {type_text(kind)}"
+
+
+def _create_domain(kind: DomainType) -> str:
+    text = f"CREATE DOMAIN {type_text(kind)} AS {type_text(kind.beneath)}{' NOT NULL' if kind.not_null else ''}"
+    if kind.condition is None:
+        return text
+    value: Expression[object] = Operation(Keyword("VALUE"), (), kind.beneath)
+    condition = kind.condition(value)
+    if not is_expression(condition):
+        raise ModelError(f"The check of the domain {kind.name} gave {condition!r}.\nTo fix it: check=lambda value: value > 0.")
+    return f"{text} CHECK ({_ConstantRenderer(condition.bind_values)(condition.shape)})"
 
 
 def comments(relation: Table | View) -> Iterator[str]:

@@ -155,9 +155,10 @@ class ExpressionRenderer:
                 return f"({self.statement(statement)})", ATOM
             case Function():
                 return self._function(shape), ATOM
-            case Over(function, window):
-                named = isinstance(window, str)
-                return f"{self(function)} OVER {quote_identifier(window) if named else f'({self.window(window)})'}", ATOM
+            case Over(function, str(name)):
+                return f"{self(function)} OVER {quote_identifier(name)}", ATOM
+            case Over(function, Window() as window):
+                return f"{self(function)} OVER ({self.window(window)})", ATOM
             case Case(branches, otherwise):
                 return self._case(branches, otherwise), ATOM
             case Row(items):
@@ -171,8 +172,8 @@ class ExpressionRenderer:
             case InRows(operand, negated, arrays):
                 rows = f"SELECT * FROM unnest({self.listed(arrays)})"
                 return f"{self(operand, COMPARISON + 1)} {'NOT IN' if negated else 'IN'} ({rows})", COMPARISON
-            case Subscript(operand, index, end, is_slice):
-                inner = self._slice(index, end) if is_slice or index is None else self(index)
+            case Subscript(operand, start, end, is_slice):
+                inner = self._slice(start, end) if is_slice or start is None else self(start)
                 return f"{self._indexable(operand)}[{inner}]", ATOM
             case FieldOf(operand, name):
                 return f"({self(operand)}).{quote_identifier(name)}", ATOM

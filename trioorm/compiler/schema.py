@@ -11,17 +11,19 @@ import attrs
 from trioorm.compiler.definitions import (
     add_foreign_key,
     comments,
-    create_enum,
     create_extension,
     create_index,
     create_sequence,
     create_table,
+    create_type,
     create_view,
+    drop_type,
 )
 from trioorm.errors import ModelError
-from trioorm.expression.identifiers import quote_identifier, quote_literal, quote_qualified, type_text
+from trioorm.expression.identifiers import quote_identifier, quote_literal, quote_qualified
 from trioorm.expression.shape import Source
 from trioorm.expression.types import SqlType
+from trioorm.expression.user_types import CompositeType, DomainType
 from trioorm.model.model import Model, model_of
 from trioorm.schema.extension import Extension
 from trioorm.schema.order import creation_order, view_order
@@ -40,7 +42,7 @@ class _Parts:
     tables: tuple[Table, ...]
     late: frozenset[tuple[Source, str]]
     views: tuple[View, ...]
-    enums: tuple[SqlType, ...]
+    types: tuple[SqlType, ...]
     sequences: tuple[NumberSequence, ...]
     extensions: tuple[Extension, ...]
 
@@ -57,16 +59,16 @@ class _Parts:
 
 
 def create_schema_statements(parts: Sequence[SchemaPart]) -> list[str]:
-    """The statements that make these: schemas, extensions, enum types, sequences, tables, late foreign keys, indexes, views, comments.
+    """The statements that make these: schemas, extensions, types, sequences, tables, late foreign keys, indexes, views, comments.
 
     Raises:
-        ModelError: two models have one table, two enums one name, or a reference leads nowhere.
+        ModelError: two models have one table, two types one name, or a reference leads nowhere.
     """
     found = _sorted(parts)
     return [
         *(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}" for schema in found.schemas),
         *(create_extension(extension) for extension in found.extensions),
-        *(create_enum(kind) for kind in found.enums),
+        *(create_type(kind) for kind in found.types),
         *(create_sequence(sequence) for sequence in found.sequences),
         *(create_table(table, set(found.late)) for table in found.tables),
         *(add_foreign_key(table, key) for table in found.tables for key in table.foreign_keys if (table.source, key.name) in found.late),
@@ -88,7 +90,7 @@ def drop_schema_statements(parts: Sequence[SchemaPart]) -> list[str]:
         *(f"DROP {view.kind} IF EXISTS {quote_qualified(view.name, view.schema)}" for view in reversed(found.views)),
         *([f"DROP TABLE IF EXISTS {', '.join(tables)}"] if tables else ()),
         *(f"DROP SEQUENCE IF EXISTS {quote_qualified(sequence.name, sequence.schema)}" for sequence in found.sequences),
-        *(f"DROP TYPE IF EXISTS {type_text(kind)}" for kind in found.enums),
+        *(drop_type(kind) for kind in reversed(found.types)),
         *(f"DROP EXTENSION IF EXISTS {quote_identifier(extension.name)}" for extension in reversed(found.extensions)),
         *(_drop_empty_schema(schema) for schema in found.schemas),
     ]
@@ -167,20 +169,36 @@ def _sorted(parts: Sequence[SchemaPart]) -> _Parts:
     order = creation_order(tables)
     late = frozenset((table.source, key.name) for table, key in order.late)
     unique_sequences = tuple(dict.fromkeys(sequences))
-    return _Parts(order.tables, late, view_order(views), _enums(tables), unique_sequences, tuple(dict.fromkeys(extensions)))
+    return _Parts(order.tables, late, view_order(views), _types(tables), unique_sequences, tuple(dict.fromkeys(extensions)))
 
 
-def _enums(tables: Sequence[Table]) -> tuple[SqlType, ...]:
+def _types(tables: Sequence[Table]) -> tuple[SqlType, ...]:
+    """The types of the user's that columns have, those that others are made of before them."""
     found: dict[str, SqlType] = {}
-    for table in tables:
-        for column in table.columns:
-            kind = column.type.element if column.type.element is not None else column.type
-            if kind.enum is None:
-                continue
-            other = found.setdefault(kind.name, kind)
-            if other is not kind and tuple(other.labels) != tuple(kind.labels):
-                raise ModelError(
-                    f"Two enums have the name {kind.name!r} and different labels: {', '.join(other.labels)} and {', '.join(kind.labels)}.\n"
-                    "To fix it: column(type=enum_type(Members, name='another_name'))."
-                )
-    return tuple(found[name] for name in sorted(found))
+    for kind in sorted((column.type for table in tables for column in table.columns), key=lambda kind: kind.name):
+        _add_types(kind, found)
+    return tuple(found.values())
+
+
+def _add_types(kind: SqlType, found: dict[str, SqlType]) -> None:
+    if not kind.user_defined:
+        if kind.element is not None:
+            _add_types(kind.element, found)
+        return
+    for inner in _made_of(kind):
+        _add_types(inner, found)
+    other = found.setdefault(kind.name, kind)
+    if other is kind or (kind.enum is not None and other.enum is not None and tuple(other.labels) == tuple(kind.labels)):
+        return
+    if kind.enum is not None and other.enum is not None:
+        raise ModelError(
+            f"Two enums have the name {kind.name!r} and different labels: {', '.join(other.labels)} and {', '.join(kind.labels)}.\n"
+            "To fix it: column(type=enum_type(Members, name='another_name'))."
+        )
+    raise ModelError(f"Two types have the name {kind.name!r}.\nTo fix it: give one of them another name, or make it once and use it twice.")
+
+
+def _made_of(kind: SqlType) -> tuple[SqlType, ...]:
+    if isinstance(kind, CompositeType):
+        return tuple(field for _, field in kind.fields)
+    return (kind.beneath,) if isinstance(kind, DomainType) else ()

@@ -1,7 +1,7 @@
 """How values come home where psycopg's own loaders do not fit: from PostgreSQL's binary format to our classes.
 
-The contract: `unpacker_for` gives, for a type that needs one, a function from the bytes of a value to the value; None for types that psycopg
-loads as we want them. A column with an unpacker is read as bytes.
+The contract: `unpacker_for` gives, for a type that needs one, a function from the bytes of a value to the value; None for types that
+psycopg loads as we want them. A column with an unpacker is read as bytes.
 
 Source: PostgreSQL's send functions (src/backend/utils/adt: array_send, range_send, multirange_send, record_send, tsvectorsend, tsquerysend,
 inet is psycopg's), hstore_send, and pgvector's vector_send.

@@ -68,8 +68,8 @@ _BY_PYTHON: dict[object, SqlType] = {
 def type_of_annotation(annotation: object) -> tuple[SqlType, bool] | None:
     """The type that a column annotated `Column[annotation]` has, and whether it may be NULL; None when there is no such type.
 
-    `int` is bigint, `list[T]` an array, `Range[T]` a range, `dict[...]` and `Json` are jsonb, an enum class is its enum type, `T | None` may
-    be NULL.
+    `int` is bigint, `list[T]` an array, `Range[T]` a range, `dict[...]` and `Json` are jsonb, an enum class is its enum type, `T | None`
+    may be NULL.
     """
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)

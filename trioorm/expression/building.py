@@ -16,6 +16,7 @@ from trioorm.expression.node import Node
 from trioorm.expression.shape import PLACES, Binary, Bind, InRows, InSubquery, Keyword, Logical, Quantified, Row, Shape
 from trioorm.expression.types import BOOLEAN, TEXT, SqlType
 from trioorm.expression.user_types import CompositeType
+from trioorm.expression.values import Interval
 
 Part: typing.TypeAlias = tuple[Shape, tuple[object, ...]]
 """A shape and its bind values."""
@@ -50,16 +51,18 @@ def compared_operand(left: Node[object], operator: str, other: object) -> Part:
     kind = left.sql_type
     if isinstance(kind, CompositeType) and kind.python is tuple:
         return row_of_values(kind, other, of=left)
-    return bind(other, kind, of=left)[0], (other,)
+    value: object = other
+    return bind(value, kind, of=left)[0], (value,)
 
 
 def row_of_values(kind: CompositeType, value: object, *, of: object) -> Part:
     """A row of bind values, each of the type of its place."""
     given = typing.cast("tuple[object, ...]", value)
-    if not isinstance(value, tuple) or len(given) != len(kind.fields) or any(item is None for item in given):
+    is_tuple = isinstance(value, tuple)
+    if not is_tuple or len(given) != len(kind.fields) or any(item is None for item in given):
         raise QueryError(
-            f"{of} is a row of {len(kind.fields)} and was compared with a {type(value).__qualname__}"
-            + (f" of {len(given)}" if isinstance(value, tuple) else "")
+            f"{of} is a row of {len(kind.fields)} and was compared with a {type(given).__qualname__}"
+            + (f" of {len(given)}" if is_tuple else "")
             + ".\nTo fix it: give a tuple of as many values, none of them None, as in row(User.name, User.age) < ('Ada', 36)."
         )
     places = tuple(bind(item, item_type, of=of)[0] for item, (_, item_type) in zip(given, kind.fields, strict=True))
@@ -97,9 +100,8 @@ def contained(left: Node[object], values: object, *, negated: bool) -> Part:
                 f"in_() takes a collection or a select, and got the expression {inner}.\n"
                 "To fix it: for one value use ==; for an array column use array.has(value)."
             )
-        if not isinstance(left.sql_type, CompositeType):
-            if not same_family(left.sql_type, inner.sql_type):
-                raise _incomparable(left, "IN", inner)
+        if not isinstance(left.sql_type, CompositeType) and not same_family(left.sql_type, inner.sql_type):
+            raise _incomparable(left, "IN", inner)
         return InSubquery(left.operand(), negated, inner.shape), left.bind_values + inner.bind_values
     if isinstance(values, (str, bytes)) or not isinstance(values, (list, tuple, set, frozenset, range, Sequence)):
         raise QueryError(
@@ -223,7 +225,7 @@ def arithmetic(
     return Binary(spelled, left.operand(), other_shape), left.bind_values + other_values, result
 
 
-_MOVED_BY = (datetime.timedelta, types.Interval, int)
+_MOVED_BY = (datetime.timedelta, Interval, int)
 
 
 def _arithmetic_bind(left: Node[object], value: object) -> tuple[Shape, SqlType]:

@@ -9,7 +9,7 @@ statement makes a dozen. Nothing writes to one after it is made; to type checker
 """
 
 import datetime
-import decimal
+import decimal  # noqa: TC003 - annotations may be evaluated
 import re
 import typing
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
     # Arithmetic. PostgreSQL's rules: whole numbers divide to whole numbers, and what is divided by zero is an error.
 
     @overload
-    def __add__(
+    def __add__(  # pyright: ignore[reportOverlappingOverload] - a datetime is a date, and answers first
         self: "Expression[Clock]", other: "Span | Expression[datetime.timedelta] | Expression[Interval]"
     ) -> "Expression[Clock]": ...
     @overload
@@ -72,11 +72,11 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
         return Operation(*building.arithmetic(self, "+", other))
 
     @overload
-    def __sub__(
+    def __sub__(  # pyright: ignore[reportOverlappingOverload] - as for addition
         self: "Expression[Clock]", other: "Span | Expression[datetime.timedelta] | Expression[Interval]"
     ) -> "Expression[Clock]": ...
     @overload
-    def __sub__(self: "Expression[Clock]", other: "Clock | Expression[Clock]") -> "Expression[datetime.timedelta]": ...
+    def __sub__(self: "Expression[Clock]", other: "Clock | Expression[Clock]") -> "Expression[datetime.timedelta]": ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload] - as above
     @overload
     def __sub__(self: "Expression[datetime.date]", other: "int | Expression[int]") -> "Expression[datetime.date]": ...
     @overload
@@ -140,7 +140,7 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
     @overload
     def __getitem__(self: "Expression[list[S] | None]", key: slice) -> "Expression[list[S] | None]": ...
     @overload
-    def __getitem__(self: "Expression[list[S] | None]", key: "int | Expression[int]") -> "Expression[S | None]": ...
+    def __getitem__(self: "Expression[list[S] | None]", key: "int | Expression[int]") -> "Expression[S | None]": ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload] - an array is an object
     @overload
     def __getitem__(self: "Expression[dict[str, str | None] | None]", key: str) -> "Expression[str | None]": ...
     @overload
@@ -182,12 +182,12 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
 
     def as_int(self) -> "Expression[int | None]":
         """A JSON number as a whole number."""
-        return self.as_type(int)
+        return self.as_value(int)
 
-    def as_type(self, to: type[S]) -> "Expression[S | None]":
-        """A JSON value as one of another class: `column["price"].as_type(Decimal)`. The server fails where it is no such value."""
+    def as_value(self, to: type[S]) -> "Expression[S | None]":
+        """A JSON value as one of another class: `column["price"].as_value(Decimal)`. The server fails where it is no such value."""
         return Operation(
-            Cast(self.as_text().shape, type_of_class(to, "as_type()")), self.as_text().bind_values, type_of_class(to, "as_type()")
+            Cast(self.as_text().shape, type_of_class(to, "as_value()")), self.as_text().bind_values, type_of_class(to, "as_value()")
         )
 
     def field(self, name: str, returns: type[S]) -> "Expression[S]":
@@ -209,7 +209,8 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
         """
         if not _OPERATOR.fullmatch(operator) or "--" in operator or "/*" in operator:
             raise QueryError(
-                f"{operator[:70]!r} is no name of an operator.\nIt has 1 to 63 of the characters + - * / < > = ~ ! @ # % ^ & | ` ? and begins no comment.\n"
+                f"{operator[:70]!r} is no name of an operator.\nIt has 1 to 63 of the characters "
+                "+ - * / < > = ~ ! @ # % ^ & | ` ? and begins no comment.\n"
                 "To fix it: for words such as SIMILAR TO use the method, or sql('...')."
             )
         return CustomOperator(self, operator)
@@ -328,7 +329,7 @@ class CustomOperator:
             returns: the Python class or PostgreSQL type of the result.
         """
         kind = self.left.sql_type
-        fits = kind is not None and (isinstance(right, Expression) or accepts(kind, right))
+        fits = kind is not None and (is_expression(right) or accepts(kind, right))
         shape, values = building.operand_of(
             right, kind if fits else None if right is None else _own_type(right), of=f"op({self.operator!r})"
         )
@@ -343,8 +344,13 @@ def _is_nothing(terms: Terms) -> bool:
     return isinstance(terms, (list, tuple)) and not terms  # an expression has no truth value
 
 
+def is_expression(value: object) -> typing.TypeGuard[Expression[Any]]:
+    """Whether a value is an expression: `isinstance`, which would leave type checkers without its parameter."""
+    return isinstance(value, Expression)
+
+
 def _own_type(value: object) -> SqlType | None:
-    return None if isinstance(value, Expression) else type_of_value(value)
+    return None if is_expression(value) else type_of_value(value)
 
 
 def _array_part(array: Expression[object], kind: SqlType, key: object) -> Expression[object]:
@@ -358,10 +364,11 @@ def _array_part(array: Expression[object], kind: SqlType, key: object) -> Expres
     if not isinstance(key, slice):
         index, values = position(key)
         return Operation(Subscript(array.operand(), index), array.bind_values + values, kind.element)
-    if key.step is not None:
+    part = typing.cast("Any", key)
+    if part.step is not None:
         raise QueryError("A slice of an array in SQL has no step.\nTo fix it: array[1:3].")
-    low, low_values = (None, ()) if key.start is None else position(key.start)
-    high, high_values = (None, ()) if key.stop is None else position(key.stop)
+    low, low_values = (None, ()) if part.start is None else position(part.start)
+    high, high_values = (None, ()) if part.stop is None else position(part.stop)
     values = array.bind_values + low_values + high_values
     return Operation(Subscript(array.operand(), low, high, is_slice=True), values, kind)
 
@@ -377,4 +384,4 @@ def logical(operator: str, conditions: Sequence[Expression[bool | None]]) -> Exp
     return Operation(*building.logical_parts(operator, conditions), BOOLEAN)
 
 
-__all__ = ["CustomOperator", "Expression", "Operation", "Ordering", "Selectable", "condition_operand", "logical"]
+__all__ = ["CustomOperator", "Expression", "Operation", "Ordering", "Selectable", "condition_operand", "is_expression", "logical"]

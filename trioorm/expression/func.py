@@ -1,8 +1,8 @@
 """`func.any_name(...)`: PostgreSQL's functions by their names, the common ones typed.
 
-The contract: `FunctionNamespace` names what type checkers know, `_RESULTS` what type each gives at run time; both lists have the same names,
-which is tested. A function that is in neither works too: say what it gives with `returns=`. One that is not known to be free of side effects
-counts as volatile, so a select that calls it is not run twice by the library on its own.
+The contract: `FunctionNamespace` names what type checkers know, `_RESULTS` what type each gives at run time; both lists have the same
+names, which is tested. A function that is in neither works too: say what it gives with `returns=`. One that is not known to be free of side
+effects counts as volatile, so a select that calls it is not run twice by the library on its own.
 
 Source: PostgreSQL manual, chapter 9 (functions and operators).
 """
@@ -18,8 +18,8 @@ from typing import Any, Protocol, TypeVar, overload
 from trioorm.expression import building
 from trioorm.expression.aggregates import call
 from trioorm.expression.annotations import type_of_class, type_of_value
-from trioorm.expression.expression import Expression
-from trioorm.expression.shape import Shape
+from trioorm.expression.expression import Expression, is_expression
+from trioorm.expression.shape import Shape  # noqa: TC001
 from trioorm.expression.types import (
     BIGINT,
     BOOLEAN,
@@ -40,7 +40,6 @@ from trioorm.expression.types import (
 from trioorm.expression.values import Interval
 from trioorm.expression.windows import Terms
 
-A = TypeVar("A")
 A_contra = TypeVar("A_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
@@ -49,13 +48,13 @@ Where: typing.TypeAlias = Expression[bool] | None
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
-class Fixed(Protocol[A, R_co]):
+class Fixed(Protocol[A_contra, R_co]):
     """A function of a value of one class: its result is NULL where the value is."""
 
     @overload
-    def __call__(self, value: A | Expression[A], /, *more: object) -> Expression[R_co]: ...
+    def __call__(self, value: A_contra | Expression[A_contra], /, *more: object) -> Expression[R_co]: ...
     @overload
-    def __call__(self, value: Expression[A | None], /, *more: object) -> Expression[R_co | None]: ...
+    def __call__(self, value: Expression[A_contra | None], /, *more: object) -> Expression[R_co | None]: ...
     @overload
     def __call__(self, *arguments: object, returns: type[S]) -> Expression[S]: ...
 
@@ -87,12 +86,12 @@ class Truncating(Protocol):
     def __call__(self, *arguments: object, returns: type[S]) -> Expression[S]: ...
 
 
-class Aggregate(Protocol[A, R_co]):
+class Aggregate(Protocol[A_contra, R_co]):
     """An aggregate: NULL when there are no rows."""
 
     @overload
     def __call__(
-        self, value: Expression[A | None], /, *more: object, distinct: bool = ..., where: Where = ..., order_by: Terms = ...
+        self, value: Expression[A_contra | None], /, *more: object, distinct: bool = ..., where: Where = ..., order_by: Terms = ...
     ) -> Expression[R_co | None]: ...
     @overload
     def __call__(
@@ -246,11 +245,12 @@ class FunctionCall:
         values: tuple[object, ...] = ()
         kinds: list[SqlType | None] = []
         for argument in arguments:
-            kind = argument.sql_type if isinstance(argument, Expression) else None if argument is None else argument_type(argument)
+            kind = argument.sql_type if is_expression(argument) else None if argument is None else argument_type(argument)
             shape, more = building.place_of(argument, kind or TEXT, of=f"func.{self.name}")
             shapes.append(shape)
             values += more
             kinds.append(kind)
+        result: SqlType | None
         if returns is not None:
             result = type_of_class(returns, f"func.{self.name}(returns=...)")
         else:

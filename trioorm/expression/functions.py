@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar, overload
 from trioorm.errors import QueryError
 from trioorm.expression import building
 from trioorm.expression.annotations import type_of_class, type_of_value
-from trioorm.expression.binding import bind
-from trioorm.expression.expression import Expression, Operation, condition_operand, logical
+from trioorm.expression.binding import bind, same_family
+from trioorm.expression.expression import Expression, Operation, condition_operand, is_expression, logical
 from trioorm.expression.shape import ArrayOf, Bind, Case, Cast, Exists, Extract, Function, Keyword, Quantifier, Row, Shape
 from trioorm.expression.types import BOOLEAN, NUMERIC, TEXT, TIMESTAMPTZ, SqlType, array_of
 from trioorm.expression.user_types import row_type
@@ -142,11 +142,11 @@ def case(*branches: tuple[Expression[bool], object], else_: object = None) -> Ex
     if not branches:
         raise QueryError("case() was given no branches.\nTo fix it: case((condition, value), else_=other).")
     results = [result for _, result in branches] + ([] if else_ is None else [else_])
-    kind = next((found.sql_type for found in results if isinstance(found, Expression) and found.sql_type is not None), None)
+    kind = next((found.sql_type for found in results if is_expression(found) and found.sql_type is not None), None)
     kind = (
         kind
         if kind is not None
-        else next((type_of_value(found) for found in results if found is not None and not isinstance(found, Expression)), None)
+        else next((type_of_value(found) for found in results if found is not None and not is_expression(found)), None)
     )
     shapes: list[Shape] = []
     values: tuple[object, ...] = ()
@@ -163,9 +163,9 @@ def case(*branches: tuple[Expression[bool], object], else_: object = None) -> Ex
 
 
 def _result_of_case(result: object, kind: SqlType | None) -> building.Part:
-    if isinstance(result, Expression):
-        found = typing.cast("Expression[object]", result)
-        if not building.same_family(found.sql_type, kind):
+    if is_expression(result):
+        found = result
+        if not same_family(found.sql_type, kind):
             raise QueryError(f"The results of a case() are of different types: {found} is none of the others'.\nTo fix it: cast() it.")
     return building.place_of(result, kind, of="case()") if kind is not None else building.operand_of(result, None, of="case()")
 
@@ -191,9 +191,8 @@ def _quantified(word: Literal["ANY", "ALL"], values: object) -> Expression[Any]:
             raise QueryError(f"{place} takes an array or a select, and got {kind.name}.\nTo fix it: compare with the expression itself.")
         return Operation(Quantifier(word, given.shape), given.bind_values, kind.element if kind is not None else None)
     if not isinstance(values, (list, tuple)) or not values:
-        raise QueryError(
-            f"{place} takes an array or a select, and got {'an empty one' if values in ([], ()) else type(values).__qualname__}.\nTo fix it: give a list with elements."
-        )
+        shown = "an empty one" if isinstance(values, (list, tuple)) else f"a {type(values).__qualname__}"
+        raise QueryError(f"{place} takes an array or a select, and got {shown}.\nTo fix it: give a list with elements.")
     items = list(typing.cast("Sequence[object]", values))
     array = type_of_value(items)
     shape, bound = building.place_of(items, array, of=place)
@@ -206,7 +205,9 @@ def row(a: Expression[T1] | T1, b: Expression[T2] | T2, /) -> Expression[tuple[T
 @overload
 def row(a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, /) -> Expression[tuple[T1, T2, T3]]: ...
 @overload
-def row(a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, d: Expression[T4] | T4, /) -> Expression[tuple[T1, T2, T3, T4]]: ...
+def row(
+    a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, d: Expression[T4] | T4, /
+) -> Expression[tuple[T1, T2, T3, T4]]: ...
 @overload
 def row(
     a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, d: Expression[T4] | T4, e: Expression[T5] | T5, /
@@ -246,7 +247,7 @@ def array(items: "Sequence[object] | Expression[object]", /) -> Expression[Any]:
             raise QueryError(f"array() takes a list or a select, and got the expression {items}.\nTo fix it: array([expression]).")
         kind = items.sql_type
         return Operation(ArrayOf((items.shape,), is_statement=True), items.bind_values, None if kind is None else array_of(kind))
-    given = typing.cast("Sequence[object]", items)
+    given = items
     typed = next((item.sql_type for item in given if isinstance(item, Expression) and item.sql_type is not None), None)
     if typed is None:
         plain = [item for item in given if item is not None and not isinstance(item, Expression)]

@@ -26,6 +26,7 @@ from trioorm.expression.annotations import field_names
 from trioorm.expression.user_types import JsonCodec
 
 _Turn = Callable[[Any], Any]
+_PLAIN: tuple[object, ...] = (str, int, float, bool)
 _AS_TEXT: dict[object, tuple[_Turn, _Turn]] = {
     decimal.Decimal: (str, decimal.Decimal),
     uuid.UUID: (str, uuid.UUID),
@@ -65,8 +66,8 @@ def _codec(annotation: object, known: dict[object, tuple[_Turn, _Turn]]) -> tupl
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _codec(arguments[0], known)
-    if annotation in (str, int, float, bool):
-        return _same, _checked(typing.cast("type", annotation))
+    if isinstance(annotation, type) and annotation in _PLAIN:
+        return _same, _checked(annotation)
     if annotation in (object, Any, dict, list, types.NoneType, None):
         return _same, _same
     if annotation in _AS_TEXT:
@@ -90,7 +91,7 @@ def _codec(annotation: object, known: dict[object, tuple[_Turn, _Turn]]) -> tupl
 
 def _optional(annotation: object, arguments: tuple[object, ...], known: dict[object, tuple[_Turn, _Turn]]) -> tuple[_Turn, _Turn]:
     parts = [part for part in arguments if part is not types.NoneType]
-    if all(part in (str, int, float, bool) or typing.get_origin(part) in (dict, list) for part in parts) and len(parts) > 1:
+    if all(part in _PLAIN or typing.get_origin(part) in (dict, list) for part in parts) and len(parts) > 1:
         return _same, _same  # JSON's own kinds tell themselves apart
     if len(parts) != 1:
         raise ModelError(
@@ -101,15 +102,14 @@ def _optional(annotation: object, arguments: tuple[object, ...], known: dict[obj
     return (lambda value: None if value is None else dump(value)), (lambda value: None if value is None else load(value))
 
 
-def _class_codec(python: type, known: dict[object, tuple[_Turn, _Turn]]) -> tuple[_Turn, _Turn]:
+def _class_codec(python: Any, known: dict[object, tuple[_Turn, _Turn]]) -> tuple[_Turn, _Turn]:  # noqa: ANN401 - any class
     if python in known:
         return known[python]
     if issubclass(python, Enum):
         return (lambda member: member.value), python
     pydantic = sys.modules.get("pydantic")  # a class of its can only be there when it is
     if pydantic is not None and issubclass(python, pydantic.BaseModel):
-        model: Any = python
-        return (lambda value: value.model_dump(mode="json")), model.model_validate
+        return (lambda value: value.model_dump(mode="json")), python.model_validate
     names = field_names(python)
     if not names:
         raise _no_place(python)
@@ -130,11 +130,11 @@ def _class_codec(python: type, known: dict[object, tuple[_Turn, _Turn]]) -> tupl
     return dump_object, load_object
 
 
-def _argument_names(python: type) -> dict[str, str]:
+def _argument_names(python: Any) -> dict[str, str]:  # noqa: ANN401 - a class with fields of one kind or the other
     """What the constructor calls each field: attrs leaves the underscores of private ones out."""
     if attrs.has(python):
         return {field.name: field.alias or field.name for field in attrs.fields(python)}
-    return {field.name: field.name for field in dataclasses.fields(python)}  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - it has fields
+    return {field.name: field.name for field in dataclasses.fields(python)}
 
 
 def _checked(python: type) -> _Turn:
@@ -158,7 +158,7 @@ def _no_place(annotation: object) -> ModelError:
     name = getattr(annotation, "__qualname__", str(annotation))
     return ModelError(
         f"{name} has no place in JSON.\n"
-        "Known are str, int, float, bool, Decimal, UUID, dates and times, enums, lists, dicts with str keys, attrs classes, dataclasses and "
-        "pydantic models.\n"
+        "Known are str, int, float, bool, Decimal, UUID, dates and times, enums, lists, dicts with str keys, attrs classes, dataclasses "
+        "and pydantic models.\n"
         "To fix it: say how: column(json=JsonCodec(dump=..., load=...))."
     )

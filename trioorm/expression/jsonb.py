@@ -1,6 +1,6 @@
 """Functions of jsonb: `jsonb.set_(User.data, ["address", "city"], "Rome")`.
 
-Access and questions are methods of expressions: `[...]`, `path`, `as_text`, `as_type`, `contains`, `has_key`; `+` merges.
+Access and questions are methods of expressions: `[...]`, `path`, `as_text`, `as_value`, `contains`, `has_key`; `+` merges.
 
 Source: PostgreSQL manual, section 9.16.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from trioorm.expression import building
-from trioorm.expression.expression import Expression, Operation
+from trioorm.expression.expression import Expression, Operation, is_expression
 from trioorm.expression.func import argument_type
 from trioorm.expression.shape import Binary, Function, Shape
 from trioorm.expression.types import BOOLEAN, INTEGER, JSONB, JSONPATH, TEXT, Json, SqlType, array_of
@@ -108,9 +108,9 @@ def _argument(value: object) -> building.Part:
 
 
 def _json(value: object) -> building.Part:
-    if not isinstance(value, Expression):
+    if not is_expression(value):
         return building.place_of(value, JSONB, of="jsonb")
-    given: Expression[Any] = value
+    given = value
     kind = given.sql_type
     if kind is not None and kind.family != "jsonb":
         return Function("to_jsonb", (given.operand(),)), given.bind_values

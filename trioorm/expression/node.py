@@ -45,9 +45,6 @@ class Node(Selectable[T_co]):
         """The shape in which this stands inside another expression; a statement stands in parentheses."""
         return self.shape
 
-    def __hash__(self) -> int:
-        return id(self)
-
     def __str__(self) -> str:
         return text_of(self.shape)
 

@@ -11,15 +11,15 @@ NULL only then. `is_null`, `is_distinct_from` and `coalesce(condition, False)` n
 
 import decimal
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression import building
 from trioorm.expression.node import Node
-from trioorm.expression.shape import PLACES, Between, Binary, Postfix, Prefix, Quantified, Shape
+from trioorm.expression.shape import PLACES, Between, Binary, Postfix, Prefix, Quantified
 from trioorm.expression.types import BOOLEAN, TEXT, SqlType, array_of
-from trioorm.expression.values import Multirange, Range
+from trioorm.expression.values import Multirange, Range  # noqa: TC001 - annotations may be evaluated
 
 T_co = TypeVar("T_co", covariant=True)
 C = TypeVar("C")
@@ -32,20 +32,20 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
     """Comparisons and their kin."""
 
     __slots__ = ()
-    _made: ClassVar[Callable[[Shape, tuple[object, ...], SqlType | None], Any]]
+    _made: ClassVar[type[Any]]
     """Makes the condition: the class of operations, which is declared further down the house."""
 
     # A Decimal meets an int as well: the first overload of each pair. Checkers take an int for a float by themselves.
 
-    @overload  # type: ignore[override]
-    def __eq__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...  # pyright: ignore[reportOverlappingOverload, reportIncompatibleMethodOverride] - SQL's equality is no bool
+    @overload  # type: ignore[override]  # SQL's equality is no bool
+    def __eq__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
     @overload
     def __eq__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
     def __eq__(self, other: object) -> object:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
         return _compare(self, "=", other)
 
     @overload  # type: ignore[override]
-    def __ne__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...  # pyright: ignore[reportOverlappingOverload, reportIncompatibleMethodOverride] - as above
+    def __ne__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
     @overload
     def __ne__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
     def __ne__(self, other: object) -> object:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
@@ -79,7 +79,8 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
     def __ge__(self, other: object) -> object:
         return _compare(self, ">=", other)
 
-    __hash__ = Node.__hash__
+    def __hash__(self) -> int:
+        return id(self)
 
     def is_distinct_from(self: "Predicates[S | None, C]", other: "S | Node[S | None] | None") -> C:
         """`<>` that treats NULL as a value: never NULL itself."""
@@ -223,14 +224,19 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
 _CONTAINERS = ("[]", "range", "jsonb", "hstore")
 
 
-def _compare(left: Predicates[Any, Any], operator: str, other: object) -> Any:  # noqa: ANN401 - what `_made` makes
+def _compare(left: Predicates[Any, C], operator: str, other: object) -> C:
+    make = left._made  # pyright: ignore[reportPrivateUsage] - of this file
     if isinstance(other, Node):
         right = typing.cast("Node[object]", other)
         if left.sql_type is right.sql_type:
-            return left._made(Binary(operator, left.operand(), right.operand()), left.bind_values + right.bind_values, BOOLEAN)  # pyright: ignore[reportPrivateUsage]
-        return left._made(*building.compared(left, operator, right), BOOLEAN)  # pyright: ignore[reportPrivateUsage]
+            made: C = make(Binary(operator, left.operand(), right.operand()), left.bind_values + right.bind_values, BOOLEAN)
+        else:
+            made = make(*building.compared(left, operator, right), BOOLEAN)
+        return made
     left_type = left.sql_type
     # The commonest case by far, a value of exactly the column's class, kept free of calls.
     if left_type is not None and other.__class__ is left_type.python and left_type.plain:
-        return left._made(Binary(operator, left.operand(), PLACES[left_type]), (*left.bind_values, other), BOOLEAN)  # pyright: ignore[reportPrivateUsage]
-    return left._made(*building.compared(left, operator, other), BOOLEAN)  # pyright: ignore[reportPrivateUsage]
+        made = make(Binary(operator, left.operand(), PLACES[left_type]), (*left.bind_values, other), BOOLEAN)
+    else:
+        made = make(*building.compared(left, operator, other), BOOLEAN)
+    return made

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from trioorm.errors import QueryError
 from trioorm.expression import building
-from trioorm.expression.expression import Expression, Operation
+from trioorm.expression.expression import Expression, Operation, is_expression
 from trioorm.expression.shape import Binary, Bind, Cast, Function, Prefix, Shape
 from trioorm.expression.types import BOOLEAN, INTEGER, REAL, TEXT, TSQUERY, TSVECTOR, SqlType, array_of
 from trioorm.expression.values import TsQuery, TsVector
@@ -24,7 +24,8 @@ def to_tsvector(document: Text, *, language: str | None = None) -> Expression[Ts
 
 
 def to_tsquery(query: Text, *, language: str | None = None) -> Expression[TsQuery]:
-    """A query in PostgreSQL's own writing: `fat & (cat | rat)`. The server fails on any other; for what people type, `websearch_to_tsquery`."""
+    """A query in PostgreSQL's own writing: `fat & (cat | rat)`. The server fails on any other; for what people
+    type, `websearch_to_tsquery`."""
     return _call("to_tsquery", language, (building.place_of(query, TEXT, of="a query"),), TSQUERY)
 
 
@@ -110,8 +111,8 @@ _LABEL = SqlType('"char"', str, family="text")
 
 
 def _query(query: object) -> building.Part:
-    if isinstance(query, Expression):
-        given: Expression[Any] = query
+    if is_expression(query):
+        given = query
         building.require_family(
             given, "a query of full-text search", ("tsquery",), "a tsquery (search.websearch_to_tsquery(...) of a text)"
         )

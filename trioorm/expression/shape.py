@@ -214,10 +214,10 @@ class InRows(NamedTuple):
 
 
 class Subscript(NamedTuple):
-    """`operand[index]`, or `operand[low:high]` when `is_slice`."""
+    """`operand[start]`, or `operand[start:end]` when `is_slice`."""
 
     operand: Shape
-    index: Shape | None
+    start: Shape | None
     end: Shape | None = None
     is_slice: bool = False
     kind: Literal["subscript"] = "subscript"

@@ -4,6 +4,7 @@ The contract: frozen, hashable, equal by content. They know nothing of SQL; pack
 """
 
 import datetime
+import typing
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -39,7 +40,8 @@ class Range(Generic[T_co]):
         if is_empty:
             lower = upper = None
         left, right = "(" if lower is None else bounds[0], ")" if upper is None else bounds[1]
-        self.__attrs_init__(lower, upper, left + right, is_empty)  # type: ignore[attr-defined]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue] - attrs makes it
+        make = typing.cast("Any", self).__attrs_init__  # made by attrs, unseen by pyright
+        make(lower, upper, left + right, is_empty)
 
     @classmethod
     def empty(cls) -> "Range[Any]":

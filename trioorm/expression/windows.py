@@ -8,7 +8,7 @@ Source: PostgreSQL manual, section 4.2.8 (window function calls).
 import datetime
 import decimal
 import typing
-from collections.abc import Sequence
+from collections.abc import Sequence  # noqa: TC003
 from typing import Literal, TypeAlias
 
 from trioorm.errors import QueryError
@@ -63,7 +63,7 @@ def window(
     frames = [(unit, frame) for unit, frame in (("ROWS", rows), ("RANGE", range_), ("GROUPS", groups)) if frame is not None]
     if len(frames) > 1 or (exclude is not None and not frames):
         raise QueryError(
-            "A window has one frame at most, and exclude= needs one.\nTo fix it: keep one of rows=, range_= and groups=, as in rows=(-2, 0)."
+            "A window has one frame at most, and exclude= needs one.\nTo fix it: keep one of rows=, range_=, groups=, as in rows=(-2, 0)."
         )
     if base:
         quote_identifier(base)
@@ -108,7 +108,7 @@ def terms_of(terms: Terms, place: str) -> tuple[tuple[Shape, ...], tuple[object,
             shapes.append(term.shape)
             values += term.bind_values
         elif isinstance(term, Node):
-            found = typing.cast("Node[object]", term)
+            found = term
             shapes.append(found.operand())
             values += found.bind_values
         else:
@@ -121,7 +121,7 @@ def terms_of(terms: Terms, place: str) -> tuple[tuple[Shape, ...], tuple[object,
 def _frame(unit: str, bounds: tuple[Bound, Bound], exclude: str | None) -> tuple[Frame, tuple[object, ...]]:
     if exclude not in (None, "current row", "group", "ties"):
         raise QueryError(f'exclude={exclude!r} leaves nothing out.\nTo fix it: "current row", "group" or "ties".')
-    if not isinstance(bounds, tuple) or len(bounds) != 2:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+    if not isinstance(typing.cast("object", bounds), tuple) or len(bounds) != 2:  # callers without a type checker
         raise QueryError(f"A frame is a tuple of two bounds, and {bounds!r} is not.\nTo fix it: rows=(-2, 0); None is without end.")
     (start, start_values), (end, end_values) = _bound(unit, bounds[0], "PRECEDING"), _bound(unit, bounds[1], "FOLLOWING")
     return Frame(unit, start, end, (exclude or "").upper()), start_values + end_values

@@ -199,7 +199,8 @@ def column(
         deferrable: a transaction may put the check of `references` off to its COMMIT.
         initially_deferred: it is put off unless the transaction says otherwise.
         type: the PostgreSQL type, where the annotation's usual one is not meant: `SMALLINT`, `NUMERIC(10, 2)`.
-        json: keep the value as jsonb: an attrs class, dataclass, pydantic model or list of these, or whatever a `JsonCodec` turns into JSON.
+        json: keep the value as jsonb: of an attrs class, dataclass or pydantic model, a list of these, or whatever a `JsonCodec` turns
+            into JSON.
         name: of the column in PostgreSQL, where it is not the attribute's.
         comment: kept beside the column by the server, for people who look into the database.
         init: for type checkers only.

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 import attrs
 
 from trioorm.errors import ModelError, QueryError
+from trioorm.expression.annotations import type_of_annotation
 from trioorm.expression.binding import accepts
 from trioorm.expression.column import Column
 from trioorm.expression.identifiers import quote_identifier
-from trioorm.expression.shape import Source
-from trioorm.expression.annotations import type_of_annotation
 from trioorm.expression.json_codec import json_codec_for
+from trioorm.expression.shape import Source
 from trioorm.expression.types import JSONB, SqlType
 from trioorm.expression.user_types import JsonCodec, json_type
 from trioorm.model.declaration import ColumnDeclaration
@@ -96,7 +96,7 @@ def _field(where: str, attribute: str, annotation: object, source: Source, decla
         raise ModelError(
             f"{where} is Column[{getattr(annotation, '__name__', annotation)}], for which no PostgreSQL type is known.\n"
             f"Known are {KNOWN}, and T | None.\n"
-            "To fix it: use one of these, say the type, as in column(type=JSONB), or keep an object of a class of yours with column(json=True)."
+            "To fix it: use one of these, say the type, as in column(type=JSONB), or keep an object of your own with column(json=True)."
         )
     nullable = found[1] if found is not None else type(None) in typing.get_args(annotation)
     _check_field(where, said, found[0] if found is not None else None, kind, nullable)

@@ -11,10 +11,10 @@ import typing
 from typing import LiteralString, Never, TypeVar, overload
 
 from trioorm.errors import QueryError
+from trioorm.expression.annotations import type_of_annotation, type_of_value
 from trioorm.expression.binding import check_aware
 from trioorm.expression.expression import Expression, Operation
 from trioorm.expression.shape import Bind, Fragment, Keyword, Shape
-from trioorm.expression.annotations import type_of_annotation, type_of_value
 from trioorm.expression.types import INTEGER, SqlType
 from trioorm.model.metaclass import ModelMeta
 from trioorm.query.entity import Alias, entity_of, item_of
