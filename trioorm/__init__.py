@@ -9,7 +9,7 @@ What is named here is the public face, together with the rooms that are useful a
 """
 
 from trioorm.compiler import create_schema_statements, drop_schema_statements
-from trioorm.database import Buffers, Database, PlanNode, QueryPlan, Savepoint, Transaction, Verbs, open_database
+from trioorm.database import Buffers, Database, PlanNode, QueryPlan, Savepoint, Snapshot, Transaction, Verbs, open_database
 from trioorm.errors import (
     AuthenticationFailed,
     BindError,
@@ -187,6 +187,7 @@ __all__ = [
     "Select",
     "Selectable",
     "SerializationFailure",
+    "Snapshot",
     "Sql",
     "SqlType",
     "Statement",

@@ -3,7 +3,8 @@
 from trioorm.database.database import Database, open_database
 from trioorm.database.explaining import QueryPlan
 from trioorm.database.plan_nodes import Buffers, PlanNode
+from trioorm.database.snapshot import Snapshot
 from trioorm.database.transaction import Savepoint, Transaction
 from trioorm.database.verbs import Verbs
 
-__all__ = ["Buffers", "Database", "PlanNode", "QueryPlan", "Savepoint", "Transaction", "Verbs", "open_database"]
+__all__ = ["Buffers", "Database", "PlanNode", "QueryPlan", "Savepoint", "Snapshot", "Transaction", "Verbs", "open_database"]

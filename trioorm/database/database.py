@@ -13,6 +13,7 @@ from typing import NoReturn, TypedDict, TypeVar, TypeVarTuple, Unpack
 from attrs import evolve
 
 from trioorm.database.plan import PlanCache
+from trioorm.database.snapshot import Snapshot
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.embedded import open_server
@@ -25,6 +26,7 @@ from trioorm.transaction import (
     Isolation,
     PoolRunner,
     SettingValue,
+    SnapshotScope,
     TransactionScope,
     begin_text,
     refuse_inside_transaction,
@@ -167,6 +169,26 @@ class Database(Verbs):
         refuse_inside_transaction(self._pool, "a transaction that is tried again")
         name = options.get("name") or "the transaction"
         return Attempts(partial(self.transaction, **options), retry, name=name, instrument=self._instrument)
+
+    def snapshot(self, *, connections: int = 4, name: str | None = None) -> Snapshot:
+        """One picture of the database, to be read by many tasks at once.
+
+            async with db.snapshot() as snap:
+                snap.start_soon(report, snap)
+                orders = await snap.fetch_all(select(Order))
+
+        All reads see what was committed when the block was entered, whatever is committed meanwhile (REPEATABLE READ, READ ONLY). The block
+        is a nursery, as a transaction is.
+
+        Args:
+            connections: how many it takes of the pool at most; one as it is entered, others when reads wait, if the pool has them to give.
+            name: how it is called in errors.
+
+        Raises:
+            UsageError: fewer than one connection.
+        """
+        label = "the snapshot" if name is None else f"the snapshot {name!r}"
+        return Snapshot(SnapshotScope(self._pool, connections, name=label), self._plans)
 
     def advisory_lock(self, key: int | str, *, shared: bool = False, nowait: bool = False) -> AdvisoryLock:
         """A lock of one's own, which PostgreSQL keeps for the length of a block: one holder at a time among all clients of the database.

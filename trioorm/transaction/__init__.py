@@ -3,6 +3,7 @@
 from trioorm.transaction.advisory_lock import AdvisoryLock, lock_in_transaction
 from trioorm.transaction.runner import Hold, PoolRunner, Runner
 from trioorm.transaction.settings import SettingValue, setting_steps
+from trioorm.transaction.snapshot import SnapshotScope
 from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_text, refuse_inside_transaction
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Runner",
     "SavepointScope",
     "SettingValue",
+    "SnapshotScope",
     "TransactionScope",
     "begin_text",
     "lock_in_transaction",

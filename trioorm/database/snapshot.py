@@ -1,0 +1,98 @@
+"""`Snapshot`: the reading verbs over one exported snapshot."""
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, NoReturn, Self, TypeVar, TypeVarTuple
+
+from trioorm.database.plan import Plan, PlanCache
+from trioorm.database.verbs import Verbs
+from trioorm.errors import QueryError
+from trioorm.model import Model
+from trioorm.query import Sql, Statement, TypedSql
+from trioorm.transaction import SnapshotScope
+
+__all__ = ["Snapshot"]
+
+Arguments = TypeVarTuple("Arguments")
+M = TypeVar("M", bound=Model)
+
+
+class Snapshot(Verbs):
+    """One picture of the database, read by many tasks at once, each on whatever connection is free. Made by `Database.snapshot`.
+
+    What writes or locks rows is refused before it is sent; what only the server can know, SQL of one's own, the server refuses.
+    """
+
+    def __init__(self, scope: SnapshotScope, plans: PlanCache) -> None:
+        super().__init__(scope, _PlansOfReads(plans))
+        self._scope = scope
+
+    def __repr__(self) -> str:
+        return f"<Snapshot: {self._scope.name}>"
+
+    async def __aenter__(self) -> Self:
+        """Take a connection and fix the picture.
+
+        Raises:
+            PoolTimeout: no connection came free in time. Safe to retry.
+            TransactionClosed: the block was entered before.
+
+        Checkpoint: always.
+        """
+        await self._scope.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Wait for the children, and give the connections back. Errors have the shape that a transaction gives them.
+
+        Checkpoint: only if it waits.
+        """
+        await self._scope.__aexit__(kind, error, traceback)
+
+    def start_soon(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments, name: object = None) -> None:
+        """Start a child of the block, as `Transaction.start_soon`.
+
+        Raises:
+            TransactionClosed: the block has ended. Nothing was started.
+        """
+        self._scope.start_soon(function, *arguments, name=name)
+
+    # What does not go through a plan.
+
+    async def copy_in(
+        self, model: type[M], objects: Iterable[M] | AsyncIterable[M], *, on_progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Refused: a snapshot only reads."""
+        _refuse("copy_in")
+
+    async def notify(self, channel: str, payload: str = "") -> None:
+        """Refused: a snapshot has no COMMIT with which it could be sent."""
+        _refuse("notify")
+
+    async def _run_commands(self, texts: Sequence[str]) -> None:
+        _refuse("a change of the schema")
+
+
+class _PlansOfReads(PlanCache):
+    """The database's plans, without those that write."""
+
+    __slots__ = ("_shared",)
+
+    def __init__(self, shared: PlanCache) -> None:
+        self._shared = shared
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    def plan(self, statement: Statement[Any]) -> tuple[Plan, list[object]]:
+        plan, values = self._shared.plan(statement)
+        if plan.compiled.is_write and not isinstance(statement, Sql | TypedSql):
+            _refuse(f"this statement:\n{statement}\n")
+        return plan, values
+
+
+def _refuse(what: str) -> NoReturn:
+    raise QueryError(
+        f"a snapshot only reads, and locks no rows; nothing was sent of {what}\n"
+        "To fix it: use `db` or a transaction for it; a lock needs a transaction too."
+    )
