@@ -99,7 +99,7 @@ def server_dsn() -> Iterator[str]:
     if given:
         yield given
         return
-    with running_server(options=ServerOptions(max_connections=200)) as server:
+    with running_server(options=ServerOptions(max_connections=200, settings={"max_prepared_transactions": 10})) as server:
         yield server.conninfo()
 
 

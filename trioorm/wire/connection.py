@@ -24,12 +24,12 @@ from psycopg.rows import AsyncRowFactory, Row
 
 from trioorm.errors import ConnectionLost, TrioormError
 from trioorm.wire.attempts import connect_to_any, parameters_in_force
+from trioorm.wire.block_connection import BlockConnection
 from trioorm.wire.connect_errors import malformed_address, unusable_address
 from trioorm.wire.flight import Answer, Flight
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.password import Password, password_text
-from trioorm.wire.readiness import Ready, Wait
-from trioorm.wire.ready_connection import ReadyConnection
+from trioorm.wire.readiness import Wait
 from trioorm.wire.server_errors import (
     connection_lost,
     copy_out_of_place,
@@ -58,7 +58,7 @@ class OnCancel(Enum):
     """Wait for its answer, within the budget, and return normally."""
 
 
-class AnyIOConnection(ReadyConnection[Row]):
+class AnyIOConnection(BlockConnection[Row]):
     """A psycopg connection that works under Trio, asyncio and uvloop, and below psycopg's API sends flights of prepared statements.
 
     Attributes:
@@ -236,13 +236,6 @@ class AnyIOConnection(ReadyConnection[Row]):
         """
         await self._wait_to_advance(Wait.RW)
 
-    async def _wait_to_advance(self, want: Wait) -> bool:
-        if want == Wait.R:
-            return await self.readiness.wait_for_result()
-        if await self.readiness.wait(want) & Ready.R:
-            self.pgconn.consume_input()
-        return True
-
     def _has_last_words(self, answer: Answer) -> bool:
         """Whether the whole answer had come before the connection broke: libpq keeps what it has read. The connection is closed for
         good."""
@@ -276,13 +269,6 @@ class AnyIOConnection(ReadyConnection[Row]):
                 raise write_outcome_unknown(f"the answer did not come within {seconds:g} s after the cancellation") from interruption
         deliver_again(interruption, held)
         return answer.outcomes
-
-    async def drain(self, answer: Answer, shield: Shield, until: float) -> bool:
-        """Take an answer under a shield until a moment on the loop's clock; say whether all of it has come."""
-        while (want := answer.advance()) is not None:
-            if await shield.wait(partial(self._wait_to_advance, want), until=until) is None:
-                return False
-        return True
 
     def _lost(self, answer: Answer, error: OperationalError, on_cancel: OnCancel) -> TrioormError:
         """The error for a connection that broke under an answer; the connection is closed for good."""

@@ -7,8 +7,8 @@ still under way is never used again.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -16,16 +16,17 @@ from typing import Any, TypeVar, cast
 import anyio
 import trio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
-from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, AsyncTransaction, OperationalError, pq
+from psycopg import AsyncConnection, OperationalError, pq
 from psycopg import errors as psycopg_errors
 from psycopg.abc import RV, PQGen
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
-from trioorm.wire.blocks import Cursor, LeaveBlock, Pipeline, Transaction
 from trioorm.wire.driving import drive, wait_for_socket
+from trioorm.wire.flight import Answer, PlainAnswer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
-from trioorm.wire.readiness import Wait, has_unread_input, readiness_for
+from trioorm.wire.lock import ConnectionLock, Ending, running_task
+from trioorm.wire.readiness import Ready, Wait, has_unread_input, readiness_for
 
 __all__ = ["ReadyConnection"]
 
@@ -37,8 +38,6 @@ _BAD = pq.ConnStatus.BAD
 _ACTIVE = pq.TransactionStatus.ACTIVE
 _IDLE = pq.TransactionStatus.IDLE
 _PIPELINE_OFF = pq.PipelineStatus.OFF
-
-_COMMIT_SECONDS = 5.0
 
 # How long to wait for the answer before a cancel request is sent again: it may have overtaken its statement.
 _REPEAT_CANCEL_SECONDS = 0.1
@@ -56,10 +55,9 @@ class ReadyConnection(AsyncConnection[Row]):
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory or cast("AsyncRowFactory[Any]", tuple_row))
         # psycopg's lock is asyncio's; it is used only as `async with self.lock`.
-        self.lock = cast("Any", anyio.Lock(fast_acquire=True))
-        self.cursor_factory = cast("type[AsyncCursor[Row]]", Cursor)
-        self._ending: Shield | None = None
-        self._ends_well = False
+        self.lock = cast("Any", ConnectionLock(self))
+        self._endings: dict[object, Ending] = {}
+        self._current_task = running_task()
         self.readiness = readiness_for(pgconn)
 
     # Closing.
@@ -84,6 +82,7 @@ class ReadyConnection(AsyncConnection[Row]):
         """Close the connection at once; a task that waits for its answer gets `psycopg.OperationalError`."""
         self._closed = True
         self.finish()
+        cast("ConnectionLock", self.lock).close_nowait()
 
     def finish(self) -> None:
         self.readiness.close()
@@ -111,16 +110,23 @@ class ReadyConnection(AsyncConnection[Row]):
 
         Checkpoint: always.
         """
-        if self._ending is not None:
-            return await self._wait_shielded(gen, self._ending)
-        if not self._ends_well:
+        ending = self.ending()
+        if ending is None:
             await checkpoint_if_cancelled()
+        elif ending.under is not None:
+            return await self._wait_shielded(gen, ending.under)
         self.leave_pipeline()
         try:
             want = next(gen)
         except StopIteration as stop:
-            await cancel_shielded_checkpoint()
+            try:
+                await cancel_shielded_checkpoint()
+            except BaseException as interruption:  # asyncio's own cancel goes through a shield
+                deliver_again(interruption, None)
             return cast("RV", stop.value)
+        if ending is not None and ending.stops_now:
+            ending.held = await self.stop(partial(self._drain_generator, gen, want))
+            return cast("RV", None)  # the end of a pipeline has no value
         try:
             with anyio.move_on_after(timeout):
                 while True:
@@ -134,8 +140,8 @@ class ReadyConnection(AsyncConnection[Row]):
         except GeneratorExit:
             raise
         except BaseException as interruption:
-            if self._ends_well:
-                with Shield(_COMMIT_SECONDS) as shield:
+            if ending is not None and not ending.stops:
+                with Shield(ending.seconds) as shield:
                     value = await self._wait_shielded(gen, shield, want)
                 deliver_again(interruption, shield.held)
                 return value
@@ -157,68 +163,29 @@ class ReadyConnection(AsyncConnection[Row]):
         self.finish()
         raise OperationalError("the server did not answer in time while a block was being ended, so the connection was closed")
 
-    async def end_block(self, leave: LeaveBlock[T], error: BaseException | None) -> T:
-        """End one of psycopg's blocks (a transaction, a pipeline, a COPY) so that a cancellation cannot cut its end short.
+    # Ends of psycopg's blocks.
 
-        Args:
-            leave: psycopg's own `__aexit__`.
-            error: what the body raised; then the end runs under a shield, within the cleanup budget. Without an error it is waited for, as
-                a COMMIT must be; a cancellation that comes before it begins counts as the body's error.
-        """
-        if error is None:
-            try:
-                await checkpoint_if_cancelled()
-            except BaseException as cancelled:
-                await self._end_shielded(leave, cancelled)
-                raise
-            self._ends_well = True
-            try:
-                return await leave(None, None, None)
-            finally:
-                self._ends_well = False
-        return await self._end_shielded(leave, error)
+    def ending(self) -> Ending | None:
+        """How the running task ends one of psycopg's blocks; None when it does not."""
+        return self._endings.get(self._current_task()) if self._endings else None
 
-    async def _end_shielded(self, leave: LeaveBlock[T], error: BaseException) -> T:
-        with Shield(self.cleanup_timeout_seconds) as shield:
-            around, self._ending = self._ending, shield
-            try:
-                result = await leave(type(error), error, error.__traceback__)
-            finally:
-                self._ending = around
-        if (raised := after_cleanup(error, shield.held)) is not None and raised is not error:
-            raise raised
-        return result
-
-    @asynccontextmanager
-    async def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> AsyncGenerator[AsyncTransaction]:
-        """psycopg's transaction block, whose end no cancellation can cut short. See psycopg's documentation."""
-        block = Transaction(self, savepoint_name, force_rollback)
-        if self._pipeline:
-            async with self.pipeline(), block, self.pipeline():
-                yield block
-        else:
-            async with block:
-                yield block
-
-    @asynccontextmanager
-    async def pipeline(self) -> AsyncGenerator[AsyncPipeline]:
-        """psycopg's pipeline block, whose end no cancellation can cut short. See psycopg's documentation."""
-        async with self.lock:
-            self._check_connection_ok()
-            self.leave_pipeline()
-            if (block := self._pipeline) is None:
-                block = self._pipeline = Pipeline(self)
+    @contextmanager
+    def _ending_by(self, ending: Ending) -> Generator[None]:
+        task = self._current_task()
+        around = self._endings.get(task)
+        self._endings[task] = ending
         try:
-            async with block:
-                yield block
+            yield
         finally:
-            if block.level == 0:
-                self._pipeline = None
+            if around is None:
+                del self._endings[task]
+            else:
+                self._endings[task] = around
 
     async def _try_cancel(self, *, timeout: float = 5.0) -> None:
         """Ask the server to cancel the statement of a block that is being ended; within the end's own bound."""
-        if self._ending is not None:
-            await self._request_cancel(self._ending)
+        if (ending := self.ending()) is not None and ending.under is not None:
+            await self._request_cancel(ending.under)
         else:
             await super()._try_cancel(timeout=min(timeout, self.cleanup_timeout_seconds))
 
@@ -230,9 +197,25 @@ class ReadyConnection(AsyncConnection[Row]):
                     return False
                 want = gen.send(ready)
         except StopIteration:
-            return True
+            pass
         except psycopg_errors.Error:
-            return True  # QueryCanceled as expected, or the statement's own error, which the cancellation outranks
+            pass  # QueryCanceled as expected, or the statement's own error, which the cancellation outranks
+        # The generator may have been one of several for the same statement: the beginning of a COPY, or some rows of a stream.
+        return self._pipeline is not None or await self.drain(PlainAnswer(self.pgconn, b""), shield, until)
+
+    async def drain(self, answer: Answer, shield: Shield, until: float) -> bool:
+        """Take an answer under a shield until a moment on the loop's clock; say whether all of it has come."""
+        while (want := answer.advance()) is not None:
+            if await shield.wait(partial(self._wait_to_advance, want), until=until) is None:
+                return False
+        return True
+
+    async def _wait_to_advance(self, want: Wait) -> bool:
+        if want == Wait.R:
+            return await self.readiness.wait_for_result()
+        if await self.readiness.wait(want) & Ready.R:
+            self.pgconn.consume_input()
+        return True
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Ask the server to cancel the running statement.
