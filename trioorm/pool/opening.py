@@ -74,7 +74,7 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
         self._background = Background(self._nursery)
         source = self._connect
         connect, listen = (source.connect, source.connect_listener) if isinstance(source, Connector) else (source, source)
-        self._pool = Pool(connect, self._settings, self._background, connect_listener=listen)
+        self._pool = Pool(connect, self._settings, self._background, listen=listen)
         self._background.start_soon(self._pool.keep, name="trioorm: keeping the pool")
         if self._settings.min_size:
             try:

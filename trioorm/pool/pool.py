@@ -54,15 +54,12 @@ class Pool:
         outcome_hooks: what runs once a transaction's outcome is certain.
     """
 
-    def __init__(
-        self, connect: Connect, settings: PoolSettings, background: Background, *, connect_listener: Connect | None = None
-    ) -> None:
+    def __init__(self, connect: Connect, settings: PoolSettings, background: Background, *, listen: Connect) -> None:
         self.settings = settings
         self._connect = partial(self._set_up, connect)
         self._background = background
         self._owner = Owner()
-        connect_listener = partial(self._set_up, connect_listener or connect)
-        self.hub = Hub(connect_listener, background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
+        self.hub = Hub(partial(self._set_up, listen), background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
         self._idle: deque[Member] = deque()  # the longest idle on the left
         self._leases: set[Lease] = set()
         self._line = Line()

@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self, TypeVar, cast
 from psycopg import AsyncCopy, AsyncCursor, AsyncPipeline, AsyncServerCursor, AsyncTransaction, ProgrammingError, pq
 from psycopg.abc import Buffer, Params, Query
 from psycopg.copy import AsyncLibpqWriter, AsyncQueuedLibpqWriter, AsyncWriter
+from psycopg.pq.abc import PGresult
 from psycopg.rows import Row
 
 from trioorm.wire.lock import ConnectionLock, Iteration
@@ -46,6 +47,8 @@ class _Ends(Protocol):
     async def abandon(self, error: BaseException) -> None: ...
 
     async def stop_block(self, leave: LeaveBlock[T], error: BaseException | None) -> T: ...
+
+    def note_results(self, results: list[PGresult]) -> None: ...
 
 
 class Transaction(AsyncTransaction):
@@ -133,6 +136,10 @@ class Cursor(AsyncCursor[Row]):
 
     __module__ = "trioorm.wire"
     __slots__ = ()
+
+    def _check_results(self, results: list[PGresult]) -> None:
+        super()._check_results(results)
+        cast("_Ends", self._conn).note_results(results)
 
     @asynccontextmanager
     async def copy(self, statement: Query, params: Params | None = None, *, writer: AsyncWriter | None = None) -> AsyncGenerator[AsyncCopy]:

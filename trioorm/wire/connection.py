@@ -16,7 +16,7 @@ import trio
 from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import AsyncCursor, OperationalError
 from psycopg import errors as psycopg_errors
-from psycopg.abc import AdaptContext, ConnParam
+from psycopg.abc import AdaptContext, ConnParam, PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import timeout_from_conninfo
 from psycopg.pq.abc import PGconn, PGresult
@@ -36,7 +36,7 @@ from trioorm.wire.server_errors import (
     error_from_result,
     write_outcome_unknown,
 )
-from trioorm.wire.statements import PreparedNames, Step
+from trioorm.wire.statements import FORGETTING, PreparedNames, Step
 
 __all__ = ["AnyIOConnection", "OnCancel"]
 
@@ -136,6 +136,12 @@ class AnyIOConnection(BlockConnection[Row]):
             raise ValueError(f"statement_cache_size must be 0 or more, not {size}.\nTo fix it: 0 prepares nothing under a name.")
         self._prepared_names.limit = size
 
+    def _deallocate(self, name: bytes | None) -> PQGen[None]:
+        """psycopg's own care for what it has prepared; without a name it drops all, and so what flights have prepared too."""
+        if name is None:
+            self._prepared_names.retire_all()
+        return super()._deallocate(name)
+
     @trio.lowlevel.enable_ki_protection
     async def fly(self, steps: Sequence[Step], *, on_cancel: OnCancel = OnCancel.STOP, seconds: float | None = None) -> list[PGresult]:
         """Send statements together and return the result of each.
@@ -207,6 +213,11 @@ class AnyIOConnection(BlockConnection[Row]):
         """Let the statements of these steps be prepared anew when they are next used."""
         for step in steps:
             self._prepared_names.retire(step.statement.name)
+
+    def note_results(self, results: Sequence[PGresult]) -> None:
+        """Notice when a cursor has made the server forget what flights have prepared."""
+        if any(result.command_status in FORGETTING for result in results):
+            self._prepared_names.retire_all()
 
     def take_off(self, steps: Sequence[Step]) -> Flight:
         """Queue statements as one flight, to be waited for with `arrive`. Never waits.

@@ -20,15 +20,13 @@ from psycopg.pq import DiagnosticField
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
-from trioorm.wire.statements import PreparedNames, Step
+from trioorm.wire.statements import FORGETTING, PreparedNames, Step
 
 __all__ = ["Answer", "Flight", "PlainAnswer"]
 
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 _PIPELINE_ABORTED = pq.ExecStatus.PIPELINE_ABORTED
 _PIPELINE_SYNC = pq.ExecStatus.PIPELINE_SYNC
-# Tags of commands after which the server has fewer prepared statements than we think.
-_FORGETTING = (b"DISCARD ALL", b"DEALLOCATE ALL", b"DEALLOCATE")
 _COPY_IN = pq.ExecStatus.COPY_IN
 _COPY_OUT = pq.ExecStatus.COPY_OUT
 _COPYING = (_COPY_IN, _COPY_OUT, pq.ExecStatus.COPY_BOTH)
@@ -152,7 +150,7 @@ class Flight:
         failed = result.status in (_FATAL_ERROR, _PIPELINE_ABORTED)
         if purpose is _For.STEP:
             self.outcomes.append(result)
-            if result.command_status in _FORGETTING:
+            if result.command_status in FORGETTING:
                 self._prepared.retire_all()
         elif purpose is _For.PREPARE and not failed:
             self._prepared.add(name)

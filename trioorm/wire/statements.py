@@ -14,6 +14,9 @@ from psycopg.pq import Format
 
 __all__ = ["PreparedNames", "Statement", "Step", "command"]
 
+FORGETTING = (b"DISCARD ALL", b"DEALLOCATE ALL", b"DEALLOCATE")
+"""Tags of commands after which the server has fewer prepared statements than before."""
+
 _numbers = count(1)
 
 

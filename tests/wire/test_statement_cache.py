@@ -1,0 +1,95 @@
+"""What the server keeps prepared for a connection: as many statements as the setting says, and never one that is not there any more."""
+
+import pytest
+
+from tests.wire.witness import again, step, text_rows
+from trioorm.pool import open_pool
+from trioorm.wire import AnyIOConnection, Statement, command, is_error
+
+_PREPARED = "SELECT string_agg(statement, ',' ORDER BY statement) FROM pg_prepared_statements WHERE name LIKE 'trioorm%'"
+
+
+async def _prepared(connection: AnyIOConnection) -> str | None:
+    """The texts that the server keeps, asked for without preparing anything."""
+    [result] = await connection.fly([command(_PREPARED.encode())])
+    [[texts]] = text_rows(result)
+    return texts
+
+
+def _numbered(number: int) -> Statement:
+    return step(f"SELECT {number}").statement
+
+
+async def test_it_keeps_those_used_last(dsn: str) -> None:
+    one, two, three, four = (_numbered(number) for number in (1, 2, 3, 4))
+    async with await AnyIOConnection.connect(dsn, autocommit=True, statement_cache_size=3) as connection:
+        for statement in (one, two, three, one, four):
+            await connection.fly([again(statement)])
+        assert await _prepared(connection) == "SELECT 1,SELECT 3,SELECT 4"
+
+
+async def test_a_flight_of_more_than_it_may_keep_runs_whole(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True, statement_cache_size=2) as connection:
+        for _ in range(2):
+            results = await connection.fly([step(f"SELECT {number}") for number in range(5)])
+            assert [text_rows(result) for result in results] == [[(f"{number}",)] for number in range(5)]
+            assert len((await _prepared(connection) or "").split(",")) == 2
+
+
+async def test_with_a_size_of_0_nothing_is_prepared_under_a_name(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True, statement_cache_size=0) as connection:
+        for _ in range(3):
+            [result] = await connection.fly([step("SELECT $1::int + 1", "41")])
+            assert text_rows(result) == [("42",)]
+        assert await _prepared(connection) is None
+
+
+async def test_a_size_below_0_is_refused(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn) as connection:
+        with pytest.raises(ValueError, match="0 or more"):
+            connection.statement_cache_size = -1
+    with pytest.raises(ValueError, match="0 or more"):
+        open_pool(dsn, statement_cache_size=-1)
+
+
+async def test_the_pool_hands_the_size_on(dsn: str) -> None:
+    async with open_pool(dsn, max_size=1, statement_cache_size=0) as pool:
+        with await pool.acquire() as connection:
+            assert connection.statement_cache_size == 0
+
+
+@pytest.mark.parametrize("forget", ["DISCARD ALL", "DEALLOCATE ALL"])
+async def test_what_a_cursor_makes_the_server_forget_is_prepared_anew(dsn: str, forget: str) -> None:
+    """Inside a transaction too, where the refusal of a missing statement could not be repaired."""
+    one = _numbered(1)
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        for _ in range(3):
+            await connection.execute(forget)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - written in this file
+            results = await connection.fly([command(b"BEGIN"), again(one), command(b"COMMIT")])
+            assert not any(is_error(result) for result in results)
+
+
+async def test_psycopgs_own_care_is_noticed(dsn: str) -> None:
+    """psycopg drops all prepared statements, those of flights too, when a rollback or a change of a table may have spoilt its own."""
+    one = _numbered(1)
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        await connection.fly([again(one)])
+        await connection.execute("SELECT 2", prepare=True)
+        await connection.execute("CREATE TABLE passing (id int)")
+        await connection.execute("DROP TABLE passing")
+        await connection.execute("SELECT 3")
+        assert await _prepared(connection) is None, "psycopg has not dropped anything: this test shows nothing"
+        results = await connection.fly([command(b"BEGIN"), again(one), command(b"COMMIT")])
+        assert not any(is_error(result) for result in results)
+
+
+async def test_a_reset_that_discards_all_leaves_transactions_whole(dsn: str) -> None:
+    async def discard(connection: AnyIOConnection) -> None:
+        await connection.execute("DISCARD ALL")
+
+    one = _numbered(1)
+    async with open_pool(dsn, max_size=1, reset=discard) as pool:
+        for _ in range(3):
+            with await pool.acquire() as connection:
+                results = await connection.fly([command(b"BEGIN"), again(one), command(b"COMMIT")])
+                assert not any(is_error(result) for result in results)
