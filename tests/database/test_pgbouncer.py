@@ -49,10 +49,10 @@ async def test_strangers_meet_nothing_of_ours(bouncer: str, pooler: Pooler | Non
         assert before == ("Asia/Tokyo", "0")
         async with open_database(bouncer, max_size=3, pooler=pooler) as db:
             await db.create_schema(Animal)
-            for _ in range(3):
+            for number in range(3):
                 assert await db.fetch_value(_TIME_ZONE) == "UTC"
                 assert stranger.execute(_SHOWN).fetchone() == before
-                await db.insert(Animal(name="Ada", age=3))
+                await db.insert(Animal(name=f"Ada {number}", age=3))
                 async with db.transaction() as tx:
                     assert len(await tx.fetch_all(select(Animal).where(Animal.age == 3))) > 0
                     assert await tx.fetch_value(_TIME_ZONE) == "UTC"
