@@ -14,9 +14,10 @@ import pytest
 
 import trioorm
 from tests.docs.pages import ROOT
-from trioorm import Database, Json, Transaction, errors
+from trioorm import Database, Json, Transaction, errors, open_database
 from trioorm.expression import type_of_annotation
-from trioorm.pool import PoolSettings
+from trioorm.pool import PoolSettings, open_pool
+from trioorm.pool.connecting import SAFE_PARAMETERS
 
 
 def table_after(page: str, heading: str) -> list[list[str]]:
@@ -58,6 +59,18 @@ def test_the_types_of_the_models_page_are_all() -> None:
 def test_the_settings_of_the_pool_page() -> None:
     written = {row[0].strip("`"): row[1].strip("`") for row in table_after("pool.md", "## Settings")}
     assert written == {name: repr(setting.default) for name, setting in attrs.fields_dict(PoolSettings).items()}
+
+
+def test_the_settings_of_the_connecting_page() -> None:
+    written = {row[0].strip("`"): row[1].strip("`") for row in table_after("connecting.md", "## Settings")}
+    for opener in (open_database, open_pool):
+        parameters = list(inspect.signature(opener).parameters.values())[1:-1]
+        assert written == {parameter.name: repr(parameter.default) for parameter in parameters}
+
+
+def test_the_safe_defaults_of_the_connecting_page() -> None:
+    written = {row[0].strip("`"): row[1].strip("`") for row in table_after("connecting.md", "## Safe defaults")}
+    assert written == SAFE_PARAMETERS
 
 
 @pytest.mark.parametrize("row", table_after("pool.md", "## Coming from psycopg_pool"), ids=lambda row: row[0])

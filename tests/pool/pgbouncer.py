@@ -41,7 +41,7 @@ def running_pgbouncer(dsn: str, *, pool_mode: str = "transaction", server_sessio
         folder = Path(name)
         settings = folder / "pgbouncer.ini"
         settings.write_text(
-            f"[databases]\n* = {make_conninfo(**target)}\n"
+            f"[databases]\n* = {make_conninfo('', **target)}\n"
             f"[pgbouncer]\nunix_socket_dir = {folder}\nlisten_port = 6432\nlogfile = {folder / 'log'}\nauth_type = any\n"
             f"pool_mode = {pool_mode}\ndefault_pool_size = {server_sessions}\nmax_client_conn = 200\n"
         )

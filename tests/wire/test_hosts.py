@@ -26,7 +26,7 @@ class _Servers:
         servers: dict[str, Server] = {"primary": self.primary, "read_only": self.read_only, "standby": self.standby}
         return servers[name]
 
-    def address(self, *names: str, **parameters: str | int) -> str:
+    def address(self, *names: str, **parameters: str) -> str:
         """The address of several of them, in this order."""
         servers = [self.named(name) for name in names]
         hosts, ports = (

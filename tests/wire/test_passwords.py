@@ -27,7 +27,7 @@ def address(rough_server: Server) -> str:
     """It asks for a password, and has none."""
     parts = conninfo_to_dict(rough_server.conninfo(tcp=True))
     del parts["password"]
-    return make_conninfo(**parts, passfile="/nonexistent")
+    return make_conninfo("", **parts, passfile="/nonexistent")
 
 
 async def test_an_async_function_is_asked_on_the_loop(address: str, secret: str) -> None:
@@ -125,7 +125,7 @@ async def test_a_function_that_fails_is_named_and_may_be_asked_again(address: st
 
 async def test_an_answer_that_is_no_text_is_wrong_use(address: str) -> None:
     with pytest.raises(UsageError, match="returned bytes") as failure:
-        await AnyIOConnection.connect(address, password=lambda: b"swordfish")  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType] - shown to be refused
+        await AnyIOConnection.connect(address, password=lambda: b"swordfish")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - shown to be refused
     assert "swordfish" not in str(failure.value)
 
 

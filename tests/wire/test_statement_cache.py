@@ -1,6 +1,7 @@
 """What the server keeps prepared for a connection: as many statements as the setting says, and never one that is not there any more."""
 
 import pytest
+from psycopg import AsyncCursor, AsyncRawCursor
 
 from tests.wire.witness import again, step, text_rows
 from trioorm.pool import open_pool
@@ -59,12 +60,15 @@ async def test_the_pool_hands_the_size_on(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("forget", ["DISCARD ALL", "DEALLOCATE ALL"])
-async def test_what_a_cursor_makes_the_server_forget_is_prepared_anew(dsn: str, forget: str) -> None:
+@pytest.mark.parametrize("cursor_factory", [AsyncCursor, AsyncRawCursor])
+async def test_what_a_cursor_makes_the_server_forget_is_prepared_anew(
+    dsn: str, forget: str, cursor_factory: type[AsyncCursor[tuple[object, ...]]]
+) -> None:
     """Inside a transaction too, where the refusal of a missing statement could not be repaired."""
     one = _numbered(1)
-    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+    async with await AnyIOConnection.connect(dsn, autocommit=True, cursor_factory=cursor_factory) as connection:
         for _ in range(3):
-            await connection.execute(forget)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - written in this file
+            await connection.execute(forget)  # pyright: ignore[reportCallIssue, reportArgumentType] - written in this file
             results = await connection.fly([command(b"BEGIN"), again(one), command(b"COMMIT")])
             assert not any(is_error(result) for result in results)
 
