@@ -7,7 +7,7 @@ driver, so that both wings may raise from it; errors that must also subclass psy
 Source: PostgreSQL manual, appendix A (SQLSTATE codes).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from attrs import frozen
@@ -228,7 +228,19 @@ class DatabaseError(TrioormError):
 
 
 class IntegrityError(DatabaseError):
-    """A constraint was violated (class 23)."""
+    """A constraint was violated (class 23).
+
+    Attributes:
+        model: the class whose table it is, when a statement of this database has used it; else None.
+        columns: the model's attributes that the constraint is about, where they are known.
+        rows: which of the objects given it may be, counted from 0; empty when the server's words do not tell.
+        values: the values of the columns, if `open_database(..., error_values=True)` asked for them and they are known; else None.
+    """
+
+    model: type | None = None
+    columns: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    values: Mapping[str, object] | None = None
 
 
 class UniqueViolation(IntegrityError):

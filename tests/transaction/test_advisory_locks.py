@@ -228,3 +228,13 @@ async def test_an_error_before_it_is_named(dsn: str) -> None:
             async with db.transaction() as tx:
                 await tx.execute(FAILS)
                 await tx.advisory_lock("x")
+
+
+async def test_through_a_pooler_only_a_transaction_has_it(dsn: str, witness: Witness) -> None:
+    async with open_database(dsn, pooler="transaction") as db:
+        with pytest.raises(UsageError, match="a connection pooler in transaction mode stands before the server"):
+            async with db.advisory_lock("x"):
+                pytest.fail("it would be another session's")
+        async with db.transaction() as tx:
+            await tx.advisory_lock("x")
+            assert witness.value(HOLDERS) == 1

@@ -67,8 +67,8 @@ class Database(Verbs):
         address: as given, for an embedded server the address it got. It may hold a password: do not log it.
     """
 
-    def __init__(self, pool: Pool, address: str) -> None:
-        super().__init__(PoolRunner(pool), PlanCache())
+    def __init__(self, pool: Pool, address: str, *, error_values: bool = False) -> None:
+        super().__init__(PoolRunner(pool), PlanCache(error_values=error_values))
         self._pool = pool
         self._instrument = Instruments(pool.settings.instruments)
         self.address = address
@@ -256,6 +256,8 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
             client; None finds out, and takes any pooler for one in transaction mode.
         listen_address: where notifications are heard, when a pooler stands before `address`.
         statement_cache_size: how many statements the server keeps prepared for each connection; 0 prepares none under a name.
+        error_values: whether constraint errors carry the values of the columns concerned (`IntegrityError.values`). Their text never
+            does.
         options: the pool's settings: sizes, bounds, hooks; the fields of `PoolSettings`, as keyword arguments.
 
     Raises:
@@ -276,6 +278,7 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
         pooler: Pooler | None = None,
         listen_address: str | None = None,
         statement_cache_size: int = STATEMENT_CACHE_SIZE,
+        error_values: bool = False,
         **options: Unpack[PoolOptions],
     ) -> None:
         self._connector = Connector(
@@ -287,6 +290,7 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
             parameters={"client_encoding": "utf8"},
             time_zone="UTC",  # because timestamps come back in it
         )
+        self._error_values = error_values
         self._options = options
         settings_from("open_database", **options)  # refused here, where the call stands
         self._stack = AsyncExitStack()
@@ -311,7 +315,7 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
                 connector = evolve(connector, address=server.conninfo())
             pool = await stack.enter_async_context(open_pool(connector, **self._options))
             self._stack = stack.pop_all()
-        return Database(pool, connector.address)
+        return Database(pool, connector.address, error_values=self._error_values)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self._stack.__aexit__(kind, error, traceback)

@@ -14,6 +14,7 @@ from psycopg.pq.abc import PGresult
 from trioorm.compiler import Compiled, compile_statement, shape_and_values
 from trioorm.database.codecs import Packer, pack_values, packer_for
 from trioorm.database.hydrate import RowReader
+from trioorm.database.violations import Violations
 from trioorm.errors import QueryError
 from trioorm.query import Statement
 from trioorm.wire import Statement as WireStatement
@@ -71,12 +72,17 @@ class PlanCache:
 
     Args:
         limit: how many are kept.
+        error_values: whether constraint errors carry values.
+
+    Attributes:
+        violations: what explains constraint errors; it learns the models of each statement that is planned.
     """
 
-    __slots__ = ("_limit", "_plans")
+    __slots__ = ("_limit", "_plans", "violations")
 
-    def __init__(self, limit: int = 2000) -> None:
+    def __init__(self, limit: int = 2000, *, error_values: bool = False) -> None:
         self._limit = limit
+        self.violations = Violations(with_values=error_values)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
 
     def __len__(self) -> int:
@@ -97,6 +103,7 @@ class PlanCache:
         plan = self._plans.get(shape)
         if plan is None:
             plan = self._plans[shape] = _make_plan(compile_statement(statement))
+            self.violations.learn(statement, plan.compiled)
             if len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
         else:

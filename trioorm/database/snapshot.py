@@ -80,6 +80,7 @@ class _PlansOfReads(PlanCache):
 
     def __init__(self, shared: PlanCache) -> None:
         self._shared = shared
+        self.violations = shared.violations
 
     def __len__(self) -> int:
         return len(self._shared)

@@ -8,6 +8,7 @@ import anyio
 
 from trioorm.database.plan import PlanCache
 from trioorm.database.verbs import Verbs
+from trioorm.errors import IntegrityError
 from trioorm.pool import OutcomeHook
 from trioorm.transaction import SavepointScope, SettingValue, TransactionScope, lock_in_transaction, setting_steps
 
@@ -53,7 +54,11 @@ class _Block(Verbs):
 
         Checkpoint: always, before COMMIT. A cancellation that comes later lets the block end normally; the next checkpoint raises it.
         """
-        await self._scope.__aexit__(kind, error, traceback)
+        try:
+            await self._scope.__aexit__(kind, error, traceback)
+        except IntegrityError as refused:  # by COMMIT
+            self._plans.violations.explain(refused)
+            raise
 
     @property
     def cancel_scope(self) -> anyio.CancelScope:

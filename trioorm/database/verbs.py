@@ -17,9 +17,9 @@ from trioorm.database.objects import delete_object, insert_objects, must_be_obje
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import RowsBlock
-from trioorm.errors import NoRowFound, QueryError, TooManyRows
+from trioorm.errors import IntegrityError, NoRowFound, QueryError, TooManyRows
 from trioorm.expression import Column
-from trioorm.model import Model
+from trioorm.model import Model, model_of
 from trioorm.query import Statement
 from trioorm.transaction import Runner
 from trioorm.wire import command
@@ -232,7 +232,7 @@ class Verbs(SchemaVerbs):
         Checkpoint: always.
         """
         (statement,) = insert_objects([must_be_object(made, "insert")])
-        return await self.fetch_one(statement)
+        return await self._write_one(statement, made)
 
     async def insert_many(self, objects: Iterable[M]) -> list[M]:
         """Insert objects of one class, all or none.
@@ -251,7 +251,11 @@ class Verbs(SchemaVerbs):
         statements = insert_objects(batch)
         prepared = [self._plans.plan(statement) for statement in statements]
         steps = [plan.step(values) for plan, values in prepared]
-        results = await self._runner.run(steps, is_write=True)
+        try:
+            results = await self._runner.run(steps, is_write=True)
+        except IntegrityError as error:
+            self._plans.violations.explain(error, batch)
+            raise
         return [row for (plan, _), result in zip(prepared, results, strict=True) for row in plan.rows(result)]
 
     async def update(self, changed: M) -> M:
@@ -267,7 +271,7 @@ class Verbs(SchemaVerbs):
 
         Checkpoint: always.
         """
-        return await self.fetch_one(update_object(must_be_object(changed, "update")))
+        return await self._write_one(update_object(must_be_object(changed, "update")), changed)
 
     async def delete(self, gone: Model) -> None:
         """Delete the row with an object's primary key.
@@ -299,7 +303,7 @@ class Verbs(SchemaVerbs):
         Checkpoint: always.
         """
         columns = (on,) if isinstance(on, Column) else tuple(on)
-        return await self.fetch_one(upsert_object(must_be_object(made, "upsert"), columns))
+        return await self._write_one(upsert_object(must_be_object(made, "upsert"), columns), made)
 
     # Bulk.
 
@@ -330,16 +334,32 @@ class Verbs(SchemaVerbs):
 
         Checkpoint: always; at least once every 500 rows.
         """
-        return await copy_objects(self._runner, model, objects, on_progress)
+        self._plans.violations.learn_model(model_of(model))
+        try:
+            return await copy_objects(self._runner, model, objects, on_progress)
+        except IntegrityError as error:
+            self._plans.violations.explain(error)
+            raise
 
     # Running.
+
+    async def _write_one(self, statement: Statement[M], written: M) -> M:
+        try:
+            return await self.fetch_one(statement)
+        except IntegrityError as error:
+            self._plans.violations.explain(error, [written])
+            raise
 
     async def _run_for_rows(self, plan: Plan, values: list[object]) -> PGresult:
         self._must_give_rows(plan, None)
         return await self._run_one(plan, values)
 
     async def _run_one(self, plan: Plan, values: list[object]) -> PGresult:
-        results = await self._runner.run((plan.step(values),), is_write=plan.compiled.is_write)
+        try:
+            results = await self._runner.run((plan.step(values),), is_write=plan.compiled.is_write)
+        except IntegrityError as error:
+            self._plans.violations.explain(error)
+            raise
         return results[0]
 
     def _must_give_rows(self, plan: Plan, statement: Statement[Any] | None) -> None:

@@ -137,6 +137,7 @@ class Connector:
         if behind_pooler:
             connection.statement_cache_size = 0
             connection.prepare_threshold = None
+            connection.behind_pooler = True
         return behind_pooler
 
 

@@ -37,6 +37,11 @@ class _Change(Write):
         self._where = Clause()
         self._everywhere = False
 
+    @property
+    def info(self) -> ModelInfo:
+        """See `Write.info`."""
+        return self._info
+
     def _with(self: Self, **changes: object) -> Self:
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)

@@ -5,6 +5,7 @@ from typing import TypeVar, overload
 from trioorm.errors import QueryError
 from trioorm.expression.expression import Selectable
 from trioorm.expression.shape import Shape
+from trioorm.model.info import ModelInfo
 from trioorm.query.entity import item_of
 from trioorm.query.statement import Clause, Statement, once
 
@@ -30,6 +31,11 @@ class Write(Statement[None]):
         Raises:
             QueryError: the statement is not complete.
         """
+        raise NotImplementedError
+
+    @property
+    def info(self) -> ModelInfo:
+        """The record of the model whose rows are written."""
         raise NotImplementedError
 
     @property
@@ -110,6 +116,11 @@ class Returning(Statement[R_co]):
     def __init__(self, write: Write, items: Clause) -> None:
         self._write = write
         self._items = items
+
+    @property
+    def write(self) -> Write:
+        """The write itself."""
+        return self._write
 
     @once
     def shape(self) -> Shape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same

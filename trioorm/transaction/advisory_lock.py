@@ -83,6 +83,14 @@ def _not_available(key: int | str) -> LockNotAvailable:
     )
 
 
+def _through_pooler(key: int | str) -> UsageError:
+    return UsageError(
+        f"the lock {key!r} cannot be held by a block: a connection pooler in transaction mode stands before the server, and would lend the "
+        "session that has it to others.\nTo fix it: take it in a transaction (`await tx.advisory_lock(...)`), open another database by an "
+        'address that leads to the server directly, or say pooler="session" if it is one.'
+    )
+
+
 async def lock_in_transaction(runner: Runner, key: int | str, *, shared: bool, nowait: bool) -> None:
     """Take a lock until the transaction ends.
 
@@ -126,6 +134,7 @@ class AdvisoryLock:
 
         Raises:
             LockNotAvailable: with `nowait`: another has it. Safe to retry.
+            UsageError: the database is behind a pooler in transaction mode.
             DeadlockDetected: whoever has it waits for this session.
             PoolTimeout, ConnectionLost, PoolDeadlock: no connection, or it broke. Nothing is locked.
 
@@ -137,6 +146,8 @@ class AdvisoryLock:
         lease = await self._pool.acquire()
         connection = lease.__enter__()
         try:
+            if connection.behind_pooler:
+                raise _through_pooler(self.key)
             await self._lock(connection)
         except BaseException:
             lease.release()

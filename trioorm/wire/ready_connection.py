@@ -48,9 +48,11 @@ class ReadyConnection(AsyncConnection[Row]):
 
     Attributes:
         cleanup_timeout_seconds: how long cancelling and draining a statement may take before the socket is closed.
+        behind_pooler: whether a pooler may answer each transaction with another session of the server.
     """
 
     cleanup_timeout_seconds: float = 1.0
+    behind_pooler: bool = False
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory or cast("AsyncRowFactory[Any]", tuple_row))
