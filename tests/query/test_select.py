@@ -139,8 +139,8 @@ def test_selects_inside_expressions(filled: Shop) -> None:
     idle = select(User.name).where(~exists(select(Order.id).where(Order.user_id == User.id)))
     expect(
         idle,
-        'SELECT "users"."name"\nFROM "users"\nWHERE NOT EXISTS (SELECT "orders"."id"\nFROM "orders"\n'
-        'WHERE "orders"."user_id" = "users"."id")',
+        'SELECT "users"."name"\nFROM "users"\nWHERE NOT EXISTS (\n    SELECT "orders"."id"\n    FROM "orders"\n'
+        '    WHERE "orders"."user_id" = "users"."id"\n)',
         [],
     )
     assert run(filled, idle) == [("Cyd",)]

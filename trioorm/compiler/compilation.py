@@ -4,11 +4,11 @@ from collections.abc import Hashable
 
 from trioorm.compiler.compiled import Compiled
 from trioorm.compiler.statements import compile_shape
-from trioorm.query.statement import Statement
+from trioorm.query.statement import SqlText, Statement, install_compiler
 
 
 def shape_and_values(statement: Statement[object]) -> tuple[Hashable, list[object]]:
-    """The key under which the compiled text is kept, and the bind values in the order of `$1` to `$n`.
+    """The key under which the compiled text is kept, and the bind values, which `Compiled.arranged` puts into the order of `$1` to `$n`.
 
     Raises:
         QueryError: the statement is not complete: no rows to insert, nothing to set, no condition.
@@ -23,3 +23,11 @@ def compile_statement(statement: Statement[object]) -> Compiled:
         QueryError: the statement is not complete, or uses a column of a table that is not in it.
     """
     return compile_shape(statement.shape)
+
+
+def _text_and_values(statement: Statement[object]) -> SqlText:
+    compiled = compile_statement(statement)
+    return SqlText(compiled.text, tuple(compiled.arranged(list(statement.bind_values))))
+
+
+install_compiler(_text_and_values)

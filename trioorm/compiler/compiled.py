@@ -1,10 +1,12 @@
 """What a statement becomes: its text, and what goes in and comes out."""
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import attrs
 
+from trioorm.errors import QueryError
 from trioorm.expression.types import SqlType
+from trioorm.query.shape import Projection
 
 
 @attrs.frozen
@@ -36,6 +38,15 @@ class RowResult:
 ResultItem: TypeAlias = ModelResult | ValueResult | RowResult
 
 
+class Repeat(NamedTuple):
+    """A CTE that is read from again: its values from `again` on must be those from `first` on."""
+
+    name: str
+    first: int
+    again: int
+    length: int
+
+
 @attrs.frozen
 class Compiled:
     """A statement's text with all that does not depend on its values.
@@ -45,7 +56,10 @@ class Compiled:
         bind_types: one for each of them; None where the server is to find out.
         results: what each row's columns become, left to right; empty when no rows come back.
         scalar: there is one item, and rows come out as that alone instead of a tuple of it.
-        is_write: it may change or lock rows; unknown SQL counts as such.
+        into: what makes something else of each row, handed its items; None for most.
+        is_write: it may change or lock rows; unknown SQL and functions that are not known to be harmless count as such.
+        places: which of the statement's values go to `$1` to `$n`; None where all do, in order.
+        repeats: values that must be the same, because only the first are sent.
         may_repeat: running it twice is harmless: a select without lock, data-modifying part or volatile function, or a `sql()` marked so.
     """
 
@@ -55,3 +69,25 @@ class Compiled:
     scalar: bool
     is_write: bool
     may_repeat: bool
+    into: Projection | None = None
+    places: tuple[int, ...] | None = None
+    repeats: tuple[Repeat, ...] = ()
+
+    def arranged(self, values: list[object]) -> list[object]:
+        """The values for `$1` to `$n`, out of those of the statement.
+
+        They are the same, except where a part with values is met again and stands in the text once only: a CTE that is read from in
+        several places, or an item of the select by which is ordered or grouped too.
+
+        Raises:
+            QueryError: two CTEs have the same name and text, but other values.
+        """
+        if self.places is None:
+            return values
+        for name, first, again, length in self.repeats:
+            if any(values[first + at] is not values[again + at] and values[first + at] != values[again + at] for at in range(length)):
+                raise QueryError(
+                    f"Two CTEs named {name!r} in one statement have different values.\n"
+                    "To fix it: build it once and read from that in both places, or give them names of their own."
+                )
+        return [values[place] for place in self.places]

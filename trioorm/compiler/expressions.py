@@ -8,6 +8,7 @@ Source: PostgreSQL manual, section 4.1.6 (operator precedence).
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from trioorm.errors import QueryError
 from trioorm.expression.identifiers import quote_identifier, quote_qualified, type_text
@@ -45,6 +46,10 @@ from trioorm.expression.shape import (
     Window,
 )
 from trioorm.expression.types import SqlType
+from trioorm.query.shape import CommonTable, CommonTableUse, Derived, FromShape, FunctionTable, IdentifierGap, Sampled, ValuesTable
+
+if TYPE_CHECKING:
+    from trioorm.compiler.compiled import Repeat
 
 OR, AND, NOT, COMPARISON, OTHER, SUM, PRODUCT, ZONE, COLLATE, SIGN, CAST, ATOM = range(12)
 """How strongly operators bind, the weakest first. PostgreSQL ranks IS, comparisons and LIKE; readers seldom know how, so here one inside
@@ -81,6 +86,15 @@ class Scope:
         return sorted(self.names | set(self.outer.all_names() if self.outer is not None else ()))
 
 
+class KnownTable(NamedTuple):
+    """A CTE that a statement has in WITH already: its definition, its text, and where its values lie."""
+
+    definition: CommonTable
+    text: str
+    first: int
+    length: int
+
+
 class ExpressionRenderer:
     """Writes expressions, and counts their places. One for each statement; `render_statement` writes statements inside."""
 
@@ -92,13 +106,29 @@ class ExpressionRenderer:
         self.repeatable = True
         self.writes = False
         self._labels_hidden = False
+        self.depth = 0
+        self.common_tables: dict[str, KnownTable] = {}
+        self.taken = 0
+        self.places: list[int] = []
+        self.repeats: list[Repeat] = []
         self._statement = statement
+
+    @property
+    def line(self) -> str:
+        """Between the clauses of a statement."""
+        return "\n" + "    " * self.depth
 
     def bind(self, place: Bind) -> str:
         """The text of a value's place."""
         self.bind_types.append(place.type)
+        self.places.append(self.taken)
+        self.taken += 1
         text = f"${len(self.bind_types)}"
         return f"{text}::{type_text(place.type.bound)}" if place.cast and place.type is not None else text
+
+    def pass_over(self, shape: Shape) -> None:
+        """Leave out a shape that stands in the text already; its values are not sent again."""
+        self.taken += _places_in(shape)
 
     def column(self, reference: ColumnReference) -> str:
         """A column with the name of its table."""
@@ -121,7 +151,14 @@ class ExpressionRenderer:
         return ", ".join([self(shape) for shape in shapes])
 
     def statement(self, shape: Shape) -> str:
-        """A statement inside this one."""
+        """A statement inside this one, on lines of its own."""
+        self.depth += 1
+        text = self.line + self._statement(self, shape)
+        self.depth -= 1
+        return text + self.line
+
+    def inline(self, shape: Shape) -> str:
+        """A statement inside this one, on its own level: what INSERT takes its rows from."""
         return self._statement(self, shape)
 
     def _text(self, shape: Shape) -> tuple[str, int]:
@@ -189,8 +226,10 @@ class ExpressionRenderer:
                 return f"{self.term(operand)} {direction}{f' NULLS {nulls}' if nulls else ''}", OR
             case Keyword(word):
                 return word, ATOM
-            case Source():
+            case Source() | Derived() | CommonTableUse() | FunctionTable() | ValuesTable() | Sampled():
                 return self.table(shape), ATOM
+            case IdentifierGap(parts):
+                return ".".join([quote_identifier(part) for part in parts]), ATOM
             case Fragment():
                 text = self.fragment(shape)
                 return f"({text}\n)" if "--" in text else f"({text})", ATOM  # a comment would swallow the parenthesis
@@ -200,6 +239,7 @@ class ExpressionRenderer:
     def term(self, shape: Shape) -> str:
         """A term of ORDER BY or GROUP BY: what has a name among the statement's items goes by it."""
         if isinstance(shape, Labelled) and not self._labels_hidden and self.scope is not None and shape.label in self.scope.labels:
+            self.pass_over(shape)
             return quote_identifier(shape.label)
         if isinstance(shape, Bind):
             # A bare number there would mean a position in the list of items; a bind value is a constant and orders nothing.
@@ -210,8 +250,15 @@ class ExpressionRenderer:
         """Terms with commas between them."""
         return ", ".join([self.term(shape) for shape in shapes])
 
-    def table(self, source: Source) -> str:
+    def table(self, source: FromShape) -> str:
         """A table, with its alias where it has one."""
+        if not isinstance(source, Source):
+            return self._statement(self, source)
+        if not source.table:
+            raise QueryError(
+                f"The select reads from {source.alias!r} and does not say what that is.\n"
+                "To fix it: .from_(the subquery or CTE); only for its bare columns and models it is found without."
+            )
         name = quote_qualified(source.table, source.schema)
         return name if source.alias is None else f"{name} AS {quote_identifier(source.alias)}"
 
@@ -280,6 +327,13 @@ class ExpressionRenderer:
         """PostgreSQL takes `column[1]`, and parentheses around anything else."""
         text = self(shape)
         return text if isinstance(shape, (ColumnReference, Subscript)) else f"({text})"
+
+
+def _places_in(shape: Shape) -> int:
+    """How many values a shape has."""
+    if isinstance(shape, Bind):
+        return 1
+    return sum([_places_in(cast("Shape", part)) for part in shape if isinstance(part, tuple)])
 
 
 def _not_in_sight(reference: ColumnReference, scope: Scope) -> QueryError:

@@ -4,15 +4,14 @@ The contract: the same text as the server gets, with the same places and no valu
 """
 
 from trioorm.compiler.expressions import ExpressionRenderer
-from trioorm.compiler.statements import compile_shape, render_inner
+from trioorm.compiler.statements import STATEMENTS, compile_shape, render_inner
 from trioorm.expression.printing import install_renderer
-from trioorm.expression.shape import Fragment, Shape
-from trioorm.query.shape import DeleteShape, InsertShape, SelectShape, TypedFragment, UpdateShape
+from trioorm.expression.shape import Shape
 
 
 def readable(shape: Shape) -> str:
     """A shape as SQL: whole statements as they are sent, expressions as they stand in one."""
-    if isinstance(shape, (SelectShape, InsertShape, UpdateShape, DeleteShape, Fragment, TypedFragment)):
+    if isinstance(shape, STATEMENTS):
         return compile_shape(shape).text
     return ExpressionRenderer(render_inner)(shape)
 

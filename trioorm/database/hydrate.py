@@ -77,6 +77,21 @@ class RowReader:
 
 def _row_maker(compiled: Compiled) -> tuple[Build, int | None]:
     """What makes one row from its values, and how many values it takes (None: any number)."""
+    build, width = _item_maker(compiled)
+    if compiled.into is None:
+        return build, width
+    make, keywords = compiled.into.make, compiled.into.keywords
+    single = len(compiled.results) == 1
+
+    def made_of(values: Sequence[Any]) -> Any:  # noqa: ANN401 - whatever the class makes
+        items = (build(values),) if single else build(values)
+        return make(*items) if keywords is None else make(**dict(zip(keywords, items, strict=True)))
+
+    return made_of, width
+
+
+def _item_maker(compiled: Compiled) -> tuple[Build, int | None]:
+    """What makes the items of one row, a tuple of them or the only one."""
     if not compiled.results:
         return tuple, 0
     if isinstance(compiled.results[0], RowResult):
@@ -87,7 +102,7 @@ def _row_maker(compiled: Compiled) -> tuple[Build, int | None]:
         width = len(item.columns) if isinstance(item, ModelResult) else 1
         parts.append((at, at + width, _builder(item)))
         at += width
-    if compiled.scalar:
+    if len(parts) == 1:
         build = parts[0][2]
         return build, at
     if all(isinstance(item, ValueResult) and _unpacker(item.type) is None for item in compiled.results):

@@ -108,7 +108,7 @@ class PlanCache:
                 self._plans.popitem(last=False)
         else:
             self._plans.move_to_end(shape)
-        return plan, values
+        return plan, plan.compiled.arranged(values)
 
 
 def _make_plan(compiled: Compiled) -> Plan:

@@ -376,7 +376,7 @@ def _array_part(array: Expression[object], kind: SqlType, key: object) -> Expres
 def _ordering(expression: Expression[object], direction: str, nulls: str | None) -> Ordering:
     if nulls not in (None, "first", "last"):
         raise QueryError(f'nulls={nulls!r} says nothing about NULLs.\nTo fix it: nulls="first" or nulls="last".')
-    return Ordering(Ordered(expression.operand(), direction, (nulls or "").upper()), expression.bind_values)
+    return Ordering(Ordered(expression.operand(), direction, (nulls or "").upper()), expression)
 
 
 def logical(operator: str, conditions: Sequence[Expression[bool | None]]) -> Expression[bool]:

@@ -69,11 +69,12 @@ class Node(Selectable[T_co]):
 class Ordering:
     """A term of ORDER BY: an expression with a direction. Not an expression itself, so it fits nowhere else."""
 
-    __slots__ = ("bind_values", "shape")
+    __slots__ = ("bind_values", "expression", "shape")
 
-    def __init__(self, shape: Shape, bind_values: tuple[object, ...]) -> None:
+    def __init__(self, shape: Shape, expression: "Node[object]") -> None:
         self.shape = shape
-        self.bind_values = bind_values
+        self.expression = expression
+        self.bind_values = expression.bind_values
 
     def __repr__(self) -> str:
         return f"<Ordering {text_of(self.shape)}>"

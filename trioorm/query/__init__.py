@@ -1,38 +1,71 @@
-"""Statements: select, insert, update, delete, and SQL of one's own, as typed immutable values.
+"""Statements: select, insert, update, delete, merge, and SQL of one's own, as typed immutable values.
 
 The contract: a `Statement[R]` is a shape and its bind values, and says by `R` what its rows become. Nothing here sends anything.
 """
 
 from trioorm.query.change import Delete, Update, delete, update
-from trioorm.query.entity import Alias, OptionalItem, alias, excluded, optional
+from trioorm.query.entity import Alias, OptionalItem, alias, excluded, new, old, optional
+from trioorm.query.grouping import Grouping, cube, grouping, grouping_sets, rollup
 from trioorm.query.insert import Insert, OnConflict, insert
 from trioorm.query.lint import LintFinding, LintRule
+from trioorm.query.merge import Merge, MergeTarget, WhenMatched, WhenNotMatched, merge, merge_action
+from trioorm.query.query import Combined, Query
 from trioorm.query.select import Select, select
-from trioorm.query.sql import Sql, TypedSql, sql
-from trioorm.query.statement import Statement
+from trioorm.query.sql import Identifier, Sql, TypedSql, identifier, sql
+from trioorm.query.statement import SqlText, Statement
+from trioorm.query.table_functions import ColumnRows, FunctionRows, RecordRows, generate_series, table_function, unnest, values_table
+from trioorm.query.tables import Cte, Subquery, Table
 from trioorm.query.write import Returning, Write
 
 __all__ = [
     "Alias",
+    "ColumnRows",
+    "Combined",
+    "Cte",
     "Delete",
+    "FunctionRows",
+    "Grouping",
+    "Identifier",
     "Insert",
     "LintFinding",
     "LintRule",
+    "Merge",
+    "MergeTarget",
     "OnConflict",
     "OptionalItem",
+    "Query",
+    "RecordRows",
     "Returning",
     "Select",
     "Sql",
+    "SqlText",
     "Statement",
+    "Subquery",
+    "Table",
     "TypedSql",
     "Update",
+    "WhenMatched",
+    "WhenNotMatched",
     "Write",
     "alias",
+    "cube",
     "delete",
     "excluded",
+    "generate_series",
+    "grouping",
+    "grouping_sets",
+    "identifier",
     "insert",
+    "merge",
+    "merge_action",
+    "new",
+    "old",
     "optional",
+    "rollup",
     "select",
     "sql",
+    "table_function",
+    "unnest",
     "update",
+    "values_table",
 ]

@@ -1,6 +1,7 @@
 """`column = value`, as inserts and updates write it."""
 
 import typing
+from collections.abc import Collection
 
 from trioorm.errors import QueryError
 from trioorm.expression.binding import accepts, check_aware, same_family, wrong_class
@@ -51,7 +52,7 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
     of = field.column
     if isinstance(value, Expression):
         expression = typing.cast("Expression[object]", value)
-        if expression.sql_type is not field.type and not _assignable(expression.sql_type, field.type):
+        if expression.sql_type is not field.type and not assignable(expression.sql_type, field.type):
             kind = expression.sql_type.name if expression.sql_type is not None else "unknown"
             raise QueryError(f"{of} is {field.type.name} and would be set to {expression}, which is {kind}.\nTo fix it: cast() it.")
         return expression.operand(), expression.bind_values
@@ -74,6 +75,20 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
     return PLACES[field.type], (value,)
 
 
-def _assignable(given: SqlType | None, wanted: SqlType) -> bool:
+def assignable(given: SqlType | None, wanted: SqlType) -> bool:
     """Whether an expression of one type may be stored in a column of another; PostgreSQL would round a fraction without a word."""
     return same_family(given, wanted) and not (given is not None and wanted.python is int and given.python is not int)
+
+
+def require_values(info: ModelInfo, fields: Collection[FieldInfo], place: str) -> None:
+    """Refuse rows made by the server that would lack a value.
+
+    Raises:
+        QueryError: a column that is never NULL is not among the fields, and the server has no default for it.
+    """
+    for field in info.writable:
+        if field not in fields and not field.nullable and not field.filled_by_server:
+            raise QueryError(
+                f"{place} gives nothing for {field.column}, which is never NULL; defaults of the model are for objects.\n"
+                f"To fix it: give a value or an expression for {info.model.__name__}.{field.attribute} too, such as literal(...)."
+            )

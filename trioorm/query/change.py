@@ -4,8 +4,8 @@ The contract: without a condition the statement is refused; `everywhere()` says 
 """
 
 import typing
-from collections.abc import Mapping
-from typing import Generic, TypeVar, overload
+from collections.abc import Iterable, Mapping
+from typing import Generic, Self, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.column import Column
@@ -15,17 +15,19 @@ from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model
 from trioorm.query.assignment import field_named, value_for
 from trioorm.query.entity import entity_of
+from trioorm.query.joins import Joining
 from trioorm.query.lint import LintFinding, missing_where
-from trioorm.query.shape import Assignment, DeleteShape, UpdateShape
+from trioorm.query.shape import Assignment, DeleteShape, FromShape, Join, UpdateShape
 from trioorm.query.statement import Clause
+from trioorm.query.tables import Table, from_item_of
+from trioorm.query.value_rows import value_rows
 from trioorm.query.write import Write
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
-Self = TypeVar("Self", bound="_Change")
 
 
-class _Change(Write):
+class _Change(Write, Joining):
     """What update and delete share: conditions, and other tables to look into."""
 
     _verb = ""
@@ -33,7 +35,7 @@ class _Change(Write):
     def __init__(self, info: ModelInfo, source: Source) -> None:
         self._info = info
         self._source = source
-        self._others: tuple[Source, ...] = ()
+        self._others = Clause()
         self._where = Clause()
         self._everywhere = False
 
@@ -42,25 +44,34 @@ class _Change(Write):
         """See `Write.info`."""
         return self._info
 
-    def _with(self: Self, **changes: object) -> Self:
-        made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        made.__dict__.pop("shape", None)
-        made.__dict__.pop("bind_values", None)
-        made.__dict__.update(changes)
-        return made
-
-    def where(self: Self, *conditions: Expression[bool | None]) -> Self:
+    def where(self, *conditions: Expression[bool | None]) -> Self:
         """Only rows for which all of these hold, added to the conditions so far."""
         return self._with(_where=self._where.with_conditions(conditions, "where()"))
 
-    def everywhere(self: Self) -> Self:
+    def everywhere(self) -> Self:
         """All rows of the table are meant."""
         return self._with(_everywhere=True)
 
-    def using(self: Self, *models: type) -> Self:
-        """Other tables that the conditions (and values) look into; say in `where` how they belong together."""
-        return self._with(_others=self._others + tuple(entity_of(model)[1] for model in models))
+    def using(self, *models: type[Model] | Table) -> Self:
+        """Other tables that the conditions and values look into; say in `where` how they belong together, or join further ones."""
+        clause = self._others
+        for model in models:
+            clause = clause.with_(*from_item_of(model))
+        return self._with(_others=clause)
+
+    def _joined(self, join: Join, values: tuple[object, ...]) -> Self:
+        if not self._others.shapes:
+            name = self._info.model.__name__
+            raise QueryError(
+                f"{self._verb}({name}) cannot be joined to.\n"
+                f"To fix it: name the other table, and say in where() how it belongs to {name}; further ones can be joined to that:\n"
+                f"  {self._verb}({name}).using(Other).where(Other.id == {name}.other_id)"
+            )
+        return self._with(_others=self._others.with_(join, values))
+
+    @property
+    def _tables(self) -> tuple[FromShape | Join, ...]:
+        return typing.cast("tuple[FromShape | Join, ...]", self._others.shapes)
 
     def lint(self) -> tuple[LintFinding, ...]:
         """As `Statement.lint`; a missing condition, which would be refused, is a finding too."""
@@ -89,6 +100,32 @@ class Update(_Change, Generic[M]):
     def __init__(self, info: ModelInfo, source: Source) -> None:
         super().__init__(info, source)
         self._set = Clause()
+
+    def from_(self, *models: type[Model] | Table) -> Self:
+        """The same as `using`, in the words that SQL has for it here."""
+        return self.using(*models)
+
+    def set_each(
+        self, rows: Iterable[M | Mapping[str, object]], *columns: Expression[object], key: Expression[object] | None = None
+    ) -> Self:
+        """Set columns to values of their own in each row, all in one statement.
+
+            update(User).set_each([{"id": 1, "age": 37}, {"id": 2, "age": 40}])
+
+        Args:
+            rows: objects of the model, or mappings from attribute names to plain values, all with the same names.
+            columns: those to set; if none are given, all that the rows give besides the key.
+            key: the column by which rows are found; the primary key if not given.
+
+        Raises:
+            QueryError: no rows, rows of different columns, two rows of one key, or a value whose class does not fit.
+            BindError: a moment without a time zone.
+        """
+        table, keys, changed = value_rows(self._info, rows, columns, key)
+        made = self.using(table)
+        for field in changed:
+            made = typing.cast("Self", made.set({field.column: table.column(field.name)}))
+        return made.where(*(field.column.of(self._source) == table.column(field.name) for field in keys))
 
     @overload
     def set(self, column: Column[T], value: T | Expression[T], /) -> "Update[M]": ...
@@ -123,11 +160,11 @@ class Update(_Change, Generic[M]):
         if not self._set.shapes:
             raise QueryError(f"update({self._info.model.__name__}) sets nothing.\nTo fix it: update(...).set(Model.column, value).")
         assignments = typing.cast("tuple[Assignment, ...]", self._set.shapes)
-        return UpdateShape(self._source, assignments, self._others, self._conditions(), returning)
+        return UpdateShape(self.common_tables, self._source, assignments, self._tables, self._conditions(), returning)
 
     @property
     def own_values(self) -> tuple[object, ...]:
-        return self._set.bind_values + self._where.bind_values
+        return self._set.bind_values + self._others.bind_values + self._where.bind_values
 
 
 class Delete(_Change, Generic[M]):
@@ -136,11 +173,11 @@ class Delete(_Change, Generic[M]):
     _verb = "delete"
 
     def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
-        return DeleteShape(self._source, self._others, self._conditions(), returning)
+        return DeleteShape(self.common_tables, self._source, self._tables, self._conditions(), returning)
 
     @property
     def own_values(self) -> tuple[object, ...]:
-        return self._where.bind_values
+        return self._others.bind_values + self._where.bind_values
 
 
 def update(model: type[M]) -> Update[M]:

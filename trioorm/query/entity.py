@@ -1,4 +1,4 @@
-"""What stands in a statement for a table and for a row's items: models, aliases, `optional(...)`, `excluded(...)`.
+"""What stands in a statement for a model's table and for a row's items: models, aliases, `optional(...)`, `excluded(...)`.
 
 The contract: `entity_of` and `item_of` are the only places that look into what the user gave.
 """
@@ -10,7 +10,8 @@ from trioorm.errors import ModelError, QueryError
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression, Selectable
 from trioorm.expression.identifiers import quote_identifier
-from trioorm.expression.shape import ColumnReference, Exists, Shape, Source, Subquery
+from trioorm.expression.shape import ColumnReference, Exists, InSubquery, Shape, Source, Subquery
+from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import ModelMeta, unknown_column
 from trioorm.model.model import Model, model_of
@@ -28,7 +29,15 @@ class Alias:
         self.__trioorm__ = info
         self.__source__ = source
         for field in info.fields:
-            setattr(self, field.attribute, field.column.of(source))
+            setattr(self, field.attribute, self._column(field))
+
+    def _column(self, field: FieldInfo) -> Expression[object]:
+        return field.column.of(self.__source__)
+
+    @property
+    def __item__(self) -> ModelItem:
+        """All its columns, as an item of a select."""
+        return ModelItem(self.__trioorm__.model, self.__source__)
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -59,13 +68,24 @@ def excluded(model: type[M]) -> type[M]:
     return typing.cast("type[M]", Alias(info, info.source._replace(alias="excluded")))
 
 
+def old(model: type[M]) -> type[M]:
+    """In `returning(...)`: the row as it was before (PostgreSQL 18). An insert has none, so there it is `optional(old(User))`."""
+    return typing.cast("type[M]", Alias(model_of(model), Source("", "old")))
+
+
+def new(model: type[M]) -> type[M]:
+    """In `returning(...)`: the row as it is afterwards (PostgreSQL 18). A delete leaves none, so there it is `optional(new(User))`."""
+    return typing.cast("type[M]", Alias(model_of(model), Source("", "new")))
+
+
 class OptionalItem(Selectable[T_co], Generic[T_co]):
     """An item of a select that may be missing. Made by `optional`."""
 
-    __slots__ = ("item",)
+    __slots__ = ("item", "origin")
 
-    def __init__(self, item: Shape) -> None:
+    def __init__(self, item: Shape, origin: object) -> None:
         self.item = item
+        self.origin = origin
 
 
 @overload
@@ -78,8 +98,8 @@ def optional(item: object, /) -> Selectable[object]:
     if values:
         raise QueryError("optional() takes a model or a column.\nTo fix it: leave it out; only bare columns and models need it.")
     if isinstance(shape, ModelItem):
-        return OptionalItem(shape._replace(optional=True))
-    return OptionalItem(shape._replace(nullable=True))
+        return OptionalItem(shape._replace(optional=True), item)
+    return OptionalItem(shape._replace(nullable=True), item)
 
 
 def entity_of(thing: object) -> tuple[ModelInfo, Source]:
@@ -119,7 +139,9 @@ def item_of(thing: object) -> tuple[ModelItem | ValueItem, tuple[object, ...]]:
         return ValueItem(expression.operand(), expression.sql_type), expression.bind_values
     if isinstance(thing, OptionalItem):
         return typing.cast("ModelItem | ValueItem", typing.cast("OptionalItem[object]", thing).item), ()
-    if isinstance(thing, (ModelMeta, Alias)):
+    if isinstance(thing, Alias):
+        return thing.__item__, ()
+    if isinstance(thing, ModelMeta):
         info, source = entity_of(thing)
         return ModelItem(info.model, source), ()
     raise QueryError(
@@ -136,6 +158,8 @@ def first_source(shape: Shape) -> Source | None:
         return shape.source
     if isinstance(shape, (Subquery, Exists)):  # its tables are its own affair
         return None
+    if isinstance(shape, InSubquery):
+        return first_source(shape.operand)
     for part in shape:
         if isinstance(part, tuple):
             found = first_source(typing.cast("Shape", part))

@@ -14,15 +14,19 @@ from typing import Generic, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.binding import accepts, check_aware, wrong_class
+from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
-from trioorm.expression.shape import PLACES, Bind, Keyword, Shape
+from trioorm.expression.identifiers import quote_identifier
+from trioorm.expression.shape import PLACES, Bind, ColumnReference, Keyword, Shape
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model, model_of
 from trioorm.model.unset import UNSET, UnsetType
-from trioorm.query.assignment import field_named, value_for
+from trioorm.query.assignment import assignable, field_named, require_values, value_for
+from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, Conflict, InsertShape, RowValues, UnnestedColumns
 from trioorm.query.statement import Clause
+from trioorm.query.tables import outputs_of
 from trioorm.query.write import Write
 
 M = TypeVar("M", bound=Model)
@@ -40,18 +44,11 @@ class Insert(Write, Generic[M]):
         self._info = info
         self._fields: tuple[FieldInfo, ...] | None = None
         self._given: tuple[FieldInfo, ...] = ()
-        self._content: RowValues | UnnestedColumns = RowValues(())
+        self._content: Shape = RowValues(())
+        self._overriding = ""
         self._content_values: tuple[object, ...] = ()
         self._conflict: Conflict | None = None
         self._conflict_values: tuple[object, ...] = ()
-
-    def _with(self, **changes: object) -> "Insert[M]":
-        made: Insert[M] = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        made.__dict__.pop("shape", None)
-        made.__dict__.pop("bind_values", None)
-        made.__dict__.update(changes)
-        return made
 
     # Overloads rather than a union: the key of a mapping is invariant, and a union hides from mypy which one is meant.
     @overload
@@ -85,15 +82,81 @@ class Insert(Write, Generic[M]):
             fields, content, values = _from_named(self._info, [_with_defaults(self._info, row) for row in named])
         return self._with(_fields=fields, _given=said, _content=content, _content_values=values)
 
-    def on_conflict(self, *columns: Expression[object], constraint: str | None = None) -> "OnConflict[M]":
-        """What to do with a row that exists already by these columns (which need a unique constraint) or this constraint.
+    def from_select(self, query: Query[object], *columns: Expression[object]) -> "Insert[M]":
+        """The rows that a select gives: `insert(Archive).from_select(select(Job.id, Job.name), Archive.id, Archive.name)`.
+
+        Args:
+            query: what to insert.
+            columns: where its columns go, in order; if none are given, to those of the same names.
+
+        Raises:
+            QueryError: another number of columns, a computed one, or one of another type.
+        """
+        self._refuse_second_content("from_select()")
+        outputs = outputs_of(query.items)[0]
+        by_name = self._info.by_name
+        names = (by_name[output.name].attribute if output.name in by_name else output.name for output in outputs)
+        fields = tuple(field_named(self._info, column, "from_select()") for column in columns or names)
+        if len(fields) != len(outputs) or len(set(fields)) != len(fields):
+            raise QueryError(
+                f"from_select() was given {len(fields)} columns for a select of {len(outputs)}.\nTo fix it: one for each, each once."
+            )
+        for field, output in zip(fields, outputs, strict=True):
+            if not assignable(output.type, field.type):
+                kind = output.type.name if output.type is not None else "unknown"
+                raise QueryError(
+                    f"{field.column} is {field.type.name} and would get {output.name}, which is {kind}.\nTo fix it: cast() it."
+                )
+        require_values(self._info, fields, "from_select()")
+        return self._with(_fields=fields, _given=fields, _content=query.shape, _content_values=query.bind_values)
+
+    def default_values(self) -> "Insert[M]":
+        """One row for which the server gives every value."""
+        self._refuse_second_content("default_values()")
+        return self._with(_fields=())
+
+    def overriding_system_value(self) -> "Insert[M]":
+        """Take the values given for identity columns that are otherwise always generated."""
+        return self._with(_overriding="OVERRIDING SYSTEM VALUE")
+
+    def overriding_user_value(self) -> "Insert[M]":
+        """Generate identity columns, whatever values are given for them."""
+        return self._with(_overriding="OVERRIDING USER VALUE")
+
+    def on_conflict(
+        self, *target: Expression[object], constraint: str | None = None, where: Expression[bool | None] | None = None
+    ) -> "OnConflict[M]":
+        """What to do with a row that exists already by these columns or this constraint.
 
         With neither, any conflict counts; then only `do_nothing` is possible.
+
+        Args:
+            target: columns or expressions, as a unique index has them.
+            constraint: its name instead.
+            where: the condition of a partial index. It is matched with the index's when the statement is planned, so write constants in it
+                as `sql()`.
         """
-        if columns and constraint is not None:
+        if constraint is not None and (target or where is not None):
             raise QueryError("on_conflict() was given columns and a constraint.\nTo fix it: keep one.")
-        names = tuple(field_named(self._info, column, "on_conflict()").name for column in columns)
-        return OnConflict(self, names, constraint)
+        if where is not None and not target:
+            raise QueryError(
+                "on_conflict(where=...) needs the columns of the partial index.\nTo fix it: on_conflict(User.email, where=...)."
+            )
+        if constraint is not None:
+            quote_identifier(constraint)
+        clause = Clause()
+        for term in target:
+            if isinstance(term, (Column, str)):
+                field = field_named(self._info, term, "on_conflict()")
+                clause = clause.with_(field.column.shape, ())
+            else:
+                clause = clause.with_(term.operand(), term.bind_values)
+        condition = Clause() if where is None else Clause().with_conditions((where,), "on_conflict(where=...)")
+        return OnConflict(self, clause, condition, constraint)
+
+    def _refuse_second_content(self, what: str) -> None:
+        if self._fields is not None:
+            raise QueryError(f"{what} was called on an insert that has its rows.\nTo fix it: give all rows at once.")
 
     def with_conflict(self, conflict: Conflict, values: tuple[object, ...]) -> "Insert[M]":
         """The insert with its ON CONFLICT; called by `OnConflict`."""
@@ -120,7 +183,7 @@ class Insert(Write, Generic[M]):
 
     def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
         columns = tuple([field.name for field in self.inserted_fields])
-        return InsertShape(self._info.source, columns, self._content, self._conflict, returning)
+        return InsertShape(self.common_tables, self._info.source, columns, self._overriding, self._content, self._conflict, returning)
 
     @property
     def own_values(self) -> tuple[object, ...]:
@@ -130,14 +193,20 @@ class Insert(Write, Generic[M]):
 class OnConflict(Generic[M]):
     """The first half of ON CONFLICT; choose `do_nothing` or `do_update`."""
 
-    def __init__(self, insert: Insert[M], columns: tuple[str, ...], constraint: str | None) -> None:
+    def __init__(self, insert: Insert[M], target: Clause, target_where: Clause, constraint: str | None) -> None:
         self._insert = insert
-        self._columns = columns
+        self._target = target
+        self._target_where = target_where
         self._constraint = constraint
 
     def do_nothing(self) -> Insert[M]:
         """Leave the row that exists as it is. It is not among the rows returned."""
-        return self._insert.with_conflict(Conflict(self._columns, self._constraint, (), ()), ())
+        return self._then((), (), Clause())
+
+    def _then(self, assignments: tuple[Assignment, ...], values: tuple[object, ...], condition: Clause) -> Insert[M]:
+        conflict = Conflict(self._target.shapes, self._target_where.shapes, self._constraint, assignments, condition.shapes)
+        before = self._target.bind_values + self._target_where.bind_values
+        return self._insert.with_conflict(conflict, before + values + condition.bind_values)
 
     @overload
     def do_update(
@@ -165,11 +234,12 @@ class OnConflict(Generic[M]):
             QueryError: no target was named, or there is nothing to set.
         """
         info = self._insert.info
-        if not self._columns and self._constraint is None:
+        if not self._target.shapes and self._constraint is None:
             raise QueryError("do_update() needs to know which conflict is meant.\nTo fix it: on_conflict(User.email).do_update(...).")
         fields = [field_named(info, column, "do_update()") for column in columns]
         if not columns and not set:
-            fields = [field for field in self._insert.given_fields if field.name not in self._columns and not field.primary_key]
+            target = {shape.name for shape in self._target.shapes if isinstance(shape, ColumnReference)}
+            fields = [field for field in self._insert.given_fields if field.name not in target and not field.primary_key]
         excluded = info.source._replace(alias="excluded")
         assignments = [Assignment(field.name, field.column.of(excluded).shape) for field in fields]
         values: tuple[object, ...] = ()
@@ -181,8 +251,7 @@ class OnConflict(Generic[M]):
         if not assignments:
             raise QueryError("do_update() has nothing to set besides the key.\nTo fix it: use do_nothing(), or name the columns.")
         condition = Clause() if where is None else Clause().with_conditions((where,), "do_update(where=...)")
-        conflict = Conflict(self._columns, self._constraint, tuple(assignments), condition.shapes)
-        return self._insert.with_conflict(conflict, values + condition.bind_values)
+        return self._then(tuple(assignments), values, condition)
 
 
 def insert(model: type[M]) -> Insert[M]:

@@ -1,22 +1,30 @@
 """`select(...)`: rows from tables.
 
-The contract: a `Select[R]` is an immutable value; it is also an expression, so that one with a single value can be compared with, put
-into `in_`, or selected itself. Rows are a model's object, a value, or a tuple of these, as type checkers see them too.
+The contract: a `Select[R]` is an immutable value. Rows are a model's object, a value, or a tuple of these, as type checkers see them too.
 """
 
 import typing
-from typing import TypeVar, overload
+from collections.abc import Callable, Mapping
+from typing import Literal, Self, TypeVar, TypeVarTuple, overload
 
 from trioorm.errors import QueryError
-from trioorm.expression.binding import limit_bind
-from trioorm.expression.expression import Expression, Ordering, Selectable, condition_operand
-from trioorm.expression.shape import Shape, Source, Subquery
-from trioorm.expression.types import SqlType
-from trioorm.query.entity import entity_of, first_source, item_of
-from trioorm.query.shape import Join, Lock, ModelItem, SelectShape, ValueItem
-from trioorm.query.statement import Clause, Statement, once
+from trioorm.expression.expression import Expression, Ordering, Selectable
+from trioorm.expression.functions import literal
+from trioorm.expression.shape import Fragment, Labelled, Shape, Source
+from trioorm.expression.types import BIGINT
+from trioorm.model.model import Model
+from trioorm.query.entity import entity_of, item_of
+from trioorm.query.grouping import Grouping
+from trioorm.query.joins import Joining, refuse_unmarked
+from trioorm.query.keyset import after_condition, values_of_row
+from trioorm.query.query import NOTHING, Query, with_terms
+from trioorm.query.shape import CommonTable, FromShape, Join, Lock, Sampled, SelectShape, ValueItem
+from trioorm.query.statement import Clause, once
+from trioorm.query.tables import Table, from_item_of, origin_of
 
 R_co = TypeVar("R_co", covariant=True)
+P = TypeVar("P")
+S = TypeVar("S")
 T1 = TypeVar("T1")
 T2 = TypeVar("T2")
 T3 = TypeVar("T3")
@@ -28,146 +36,166 @@ T8 = TypeVar("T8")
 T9 = TypeVar("T9")
 T10 = TypeVar("T10")
 
-_NOTHING = Clause()
+Ts = TypeVarTuple("Ts")
+
+_TOTAL = Labelled(Fragment(("count(*) OVER ()",), repeatable=True), "total")
 
 
-class Select(Statement[R_co], Expression[R_co]):
+class Select(Query[R_co], Joining):
     """A select whose rows become objects of class `R_co`. Made by `select`."""
 
-    is_statement = True
     _distinct: bool = False
-    _distinct_on: Clause = _NOTHING
-    _items: Clause = _NOTHING
-    _source: Source | None = None
-    _joins: Clause = _NOTHING
-    _where: Clause = _NOTHING
-    _group_by: Clause = _NOTHING
-    _having: Clause = _NOTHING
-    _order_by: Clause = _NOTHING
-    _limit: Clause = _NOTHING
-    _offset: Clause = _NOTHING
-    _lock: Lock | None = None
+    _distinct_on: Clause = NOTHING
+    _items: Clause = NOTHING
+    _source: FromShape | None = None
+    _source_values: tuple[object, ...] = ()
+    _joins: Clause = NOTHING
+    _where: Clause = NOTHING
+    _group_by: Clause = NOTHING
+    _having: Clause = NOTHING
+    _order_terms: tuple[Expression[object] | Ordering, ...] = ()
+    _locks: tuple[Lock, ...] = ()
 
-    def _with(self, **changes: object) -> "Select[R_co]":
-        # A copy of the own attributes; those never set stay on the class. attrs.evolve would take 6 µs here, this takes 0.3.
-        made: Select[R_co] = object.__new__(type(self))
-        attributes = made.__dict__
-        attributes.update(self.__dict__)
-        attributes.update(changes)
-        if "shape" in attributes:
-            del attributes["shape"]
-            attributes.pop("bind_values", None)
-        elif "bind_values" in attributes:
-            del attributes["bind_values"]
-        return made
+    @property
+    def items(self) -> tuple[Shape, ...]:
+        return self._items.shapes
 
-    def where(self, *conditions: Expression[bool | None]) -> "Select[R_co]":
+    def where(self, *conditions: Expression[bool | None]) -> Self:
         """Only rows for which all of these hold, added to the conditions so far."""
         return self._with(_where=self._where.with_conditions(conditions, "where()"))
 
-    def order_by(self, *terms: Expression[object] | Ordering) -> "Select[R_co]":
+    def order_by(self, *terms: Expression[object] | Ordering) -> Self:
         """Order the rows, by further terms if some were given before. Without it PostgreSQL promises no order."""
-        return self._with(_order_by=_with_terms(self._order_by, terms, "order_by()"))
+        return self._with(_order_by=with_terms(self._order_by, terms, "order_by()"), _order_terms=self._order_terms + terms)
 
-    def limit(self, count: int) -> "Select[R_co]":
-        """At most this many rows."""
-        place, value = limit_bind(count, "limit()")
-        return self._with(_limit=Clause((place,), (value,)))
-
-    def offset(self, count: int) -> "Select[R_co]":
-        """Leave out this many rows at the beginning. Reading on after the last key seen is quicker on long results."""
-        place, value = limit_bind(count, "offset()")
-        return self._with(_offset=Clause((place,), (value,)))
-
-    def from_(self, model: type) -> "Select[R_co]":
+    def from_(self, model: type[Model] | Table) -> Self:
         """Say the first table, where the items do not: `select(count()).from_(User)`."""
-        return self._with(_source=entity_of(model)[1])
+        source, values = from_item_of(model)
+        return self._with(_source=source, _source_values=values)
 
-    def join(self, model: type, on: Expression[bool | None]) -> "Select[R_co]":
-        """Rows of both tables for which the condition holds."""
-        return self._join("JOIN", model, on)
+    def tablesample(self, percent: float, *, method: Literal["bernoulli", "system"] = "bernoulli", seed: int | None = None) -> Self:
+        """Only a random part of the first table's rows.
 
-    def left_join(self, model: type, on: Expression[bool | None]) -> "Select[R_co]":
-        """All rows so far; the joined table's columns are NULL where nothing fits. Select it as `optional(...)`."""
-        return self._join("LEFT JOIN", model, on)
+        Args:
+            percent: of the rows, from 0 to 100.
+            method: "bernoulli" looks at each row, "system" takes whole pages, which is quicker and less even.
+            seed: the same one gives the same rows while the table does not change.
+        """
+        if not isinstance(self._source, Source):
+            raise QueryError(
+                "tablesample() takes a part of a table, and the first of this select is none.\nTo fix it: .from_(Model) first."
+            )
+        if method not in ("bernoulli", "system"):
+            raise QueryError(f"tablesample(method={method!r}) is unknown.\nTo fix it: bernoulli or system.")
+        share = literal(float(percent))
+        start = None if seed is None else literal(float(seed))
+        sampled = Sampled(self._source, method.upper(), share.shape, None if start is None else start.shape)
+        return self._with(_source=sampled, _source_values=share.bind_values + (() if start is None else start.bind_values))
 
-    def right_join(self, model: type, on: Expression[bool | None]) -> "Select[R_co]":
-        """All rows of the joined table; all columns so far are NULL where nothing fits. Select those as `optional(...)`."""
-        return self._join("RIGHT JOIN", model, on)
+    def group_by(self, *terms: Expression[object] | Grouping) -> Self:
+        """One row for each different combination of these; `rollup`, `cube` and `grouping_sets` give several combinations."""
+        clause = self._group_by
+        for term in terms:
+            if isinstance(term, Grouping):
+                clause = Clause((*clause.shapes, term.shape), clause.bind_values + term.bind_values)
+            else:
+                clause = with_terms(clause, (term,), "group_by()")
+        return self._with(_group_by=clause)
 
-    def full_join(self, model: type, on: Expression[bool | None]) -> "Select[R_co]":
-        """All rows of both sides; either may be missing. Select both as `optional(...)`."""
-        return self._join("FULL JOIN", model, on)
-
-    def cross_join(self, model: type) -> "Select[R_co]":
-        """Each row with each row of another table."""
-        return self._join("CROSS JOIN", model, None)
-
-    def group_by(self, *terms: Expression[object]) -> "Select[R_co]":
-        """One row for each different combination of these."""
-        return self._with(_group_by=_with_terms(self._group_by, terms, "group_by()"))
-
-    def having(self, *conditions: Expression[bool | None]) -> "Select[R_co]":
+    def having(self, *conditions: Expression[bool | None]) -> Self:
         """Only groups for which all of these hold."""
         return self._with(_having=self._having.with_conditions(conditions, "having()"))
 
-    def distinct(self, *on: Expression[object]) -> "Select[R_co]":
+    def distinct(self, *on: Expression[object]) -> Self:
         """Leave out repeated rows; with expressions, keep the first row (by `order_by`) for each combination of them."""
-        return self._with(_distinct=not on, _distinct_on=_with_terms(_NOTHING, on, "distinct()"))
+        return self._with(_distinct=not on, _distinct_on=with_terms(NOTHING, on, "distinct()"))
 
-    def for_update(self, *, skip_locked: bool = False, nowait: bool = False, of: type | tuple[type, ...] = ()) -> "Select[R_co]":
+    # Locks.
+
+    def for_update(self, *, skip_locked: bool = False, nowait: bool = False, of: type[Model] | tuple[type[Model], ...] = ()) -> Self:
         """Lock the rows against changes by others until the transaction ends.
 
         Args:
             skip_locked: leave out rows that another transaction has locked.
             nowait: fail at once (LockNotAvailable) rather than wait for them.
-            of: only the rows of these models, where several are joined.
+            of: only the rows of these models, where several are joined; a further lock may be said for others.
         """
-        return self._with(_lock=_lock("FOR UPDATE", skip_locked, nowait, of))
+        return self._with(_locks=(*self._locks, _lock("FOR UPDATE", skip_locked, nowait, of)))
 
-    def for_share(self, *, skip_locked: bool = False, nowait: bool = False, of: type | tuple[type, ...] = ()) -> "Select[R_co]":
+    def for_no_key_update(self, *, skip_locked: bool = False, nowait: bool = False, of: type[Model] | tuple[type[Model], ...] = ()) -> Self:
+        """As `for_update`, but others may insert rows that refer to these: for changes that leave the key alone."""
+        return self._with(_locks=(*self._locks, _lock("FOR NO KEY UPDATE", skip_locked, nowait, of)))
+
+    def for_share(self, *, skip_locked: bool = False, nowait: bool = False, of: type[Model] | tuple[type[Model], ...] = ()) -> Self:
         """As `for_update`, but others may lock the rows so too; nobody may change them."""
-        return self._with(_lock=_lock("FOR SHARE", skip_locked, nowait, of))
+        return self._with(_locks=(*self._locks, _lock("FOR SHARE", skip_locked, nowait, of)))
 
-    def _join(self, how: str, model: type, on: Expression[bool | None] | None) -> "Select[R_co]":
-        _, source = entity_of(model)  # that the table is not there twice is seen when the shape is compiled, once
-        if how != "JOIN":
-            self._refuse_unmarked(how, source)
-        if on is None:
-            return self._with(_joins=self._joins.with_(Join(how, source, None), ()))
-        shape = condition_operand(on, "join()")
-        return self._with(_joins=self._joins.with_(Join(how, source, shape), on.bind_values))
+    def for_key_share(self, *, skip_locked: bool = False, nowait: bool = False, of: type[Model] | tuple[type[Model], ...] = ()) -> Self:
+        """The weakest lock: others may change the rows, but neither their keys nor delete them."""
+        return self._with(_locks=(*self._locks, _lock("FOR KEY SHARE", skip_locked, nowait, of)))
 
-    def _refuse_unmarked(self, how: str, source: Source) -> None:
-        """Refuse items that the join may leave without a row, unless they say so."""
-        before = {typing.cast("Join", join).source for join in self._joins.shapes}
-        if self._source is not None:
-            before.add(self._source)
-        if how in ("LEFT JOIN", "FULL JOIN"):
-            self._require_optional({source}, how, self._items)
-        if how in ("RIGHT JOIN", "FULL JOIN"):
-            self._require_optional(before, how, self._items)
+    # Pages.
 
-    def _require_optional(self, missing: set[Source], how: str, items: Clause) -> None:
-        for item in items.shapes:
-            if isinstance(item, ModelItem) and item.source in missing and not item.optional:
-                shown = item.model.__name__
-            elif isinstance(item, ValueItem) and not item.nullable and first_source(item.expression) in missing:
-                shown = str(item.expression[1])
-                source = first_source(item.expression)
-                shown = f"{source.visible_name if source is not None else ''}.{shown}"
-            else:
-                continue
+    @overload
+    def after(self, row: R_co) -> Self: ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues] - a row of this very select
+    @overload
+    def after(self, row: Mapping[Expression[object], object]) -> Self: ...
+    def after(self, row: object) -> Self:
+        """Only rows that come after this one by `order_by`: the next page, when `row` was the last of the one before.
+
+        The order must tell all rows apart, so it ends with a key. Columns that may be NULL and mixed directions are minded.
+
+        Args:
+            row: a row that this select gave, or the values of the terms of its order.
+
+        Raises:
+            QueryError: nothing is ordered by, the order may leave rows equal, or the row does not hold what it is ordered by.
+        """
+        values = values_of_row(row, self._order_terms, self._items.shapes)
+        alone = not self._joins.shapes and not self._group_by.shapes
+        condition = after_condition(self._order_terms, values, self._items.shapes, self._source if alone else None)
+        return self.having(condition) if self._group_by.shapes else self.where(condition)
+
+    @overload
+    def with_total(self: "Select[tuple[*Ts]]") -> "Select[tuple[*Ts, int]]": ...
+    @overload
+    def with_total(self: "Select[S]") -> "Select[tuple[S, int]]": ...
+    def with_total(self) -> "Select[typing.Any]":
+        """Each row ends with the number of all rows that there were without `limit` and `offset`. A page beyond the end is empty.
+
+        Raises:
+            QueryError: the select is distinct or locks rows.
+        """
+        if self._distinct or self._distinct_on.shapes or self._locks:
             raise QueryError(
-                f"{shown} is selected as if it were always there, but this {how} may find none.\n"
-                "To fix it:\n"
-                f"  wrong: select(..., {shown})\n"
-                f"  right: select(..., optional({shown}))     typed `| None`"
+                "with_total() counts rows before distinct() leaves any out, and cannot be used with a lock.\n"
+                "To fix it: put the select into a subquery() and select from that."
             )
+        total = ValueItem(_TOTAL, BIGINT, nullable=False)
+        return typing.cast("Select[typing.Any]", self._with(_items=self._items.with_(total, ())))
+
+    def into(self, make: Callable[..., P], *names: str) -> "Select[P]":
+        """Rows become objects of a class: attrs, a dataclass, a named tuple, a typed dictionary.
+
+        Args:
+            make: the class. Items go to the fields of their names: a column's own, that of `as_(name)`; a model to the field of its class.
+            names: the fields' names instead, one for each item.
+
+        Raises:
+            QueryError: the class does not take what the rows hold.
+        """
+        return typing.cast("Select[P]", self._with(_into=self._into_class(make, names)))
+
+    def _joined(self, join: Join, values: tuple[object, ...]) -> Self:
+        if join.how not in ("JOIN", "CROSS JOIN"):
+            before = (self._source, *(typing.cast("Join", other).source for other in self._joins.shapes))
+            refuse_unmarked(join, before, self._items.shapes)
+        return self._with(_joins=self._joins.with_(join, values))
 
     @once
     def shape(self) -> SelectShape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return SelectShape(
+            typing.cast("tuple[CommonTable, ...]", self._ctes.shapes),
             self._distinct,
             self._distinct_on.shapes,
             self._items.shapes,
@@ -177,16 +205,18 @@ class Select(Statement[R_co], Expression[R_co]):
             self._group_by.shapes,
             self._having.shapes,
             self._order_by.shapes,
-            self._limit.shapes[0] if self._limit.shapes else None,
-            self._offset.shapes[0] if self._offset.shapes else None,
-            self._lock,
+            self._limits(),
+            self._locks,
+            self._into,
         )
 
     @once
     def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
         return (
-            self._distinct_on.bind_values
+            self._ctes.bind_values
+            + self._distinct_on.bind_values
             + self._items.bind_values
+            + self._source_values
             + self._joins.bind_values
             + self._where.bind_values
             + self._group_by.bind_values
@@ -196,40 +226,8 @@ class Select(Statement[R_co], Expression[R_co]):
             + self._offset.bind_values
         )
 
-    @property
-    def sql_type(self) -> SqlType | None:
-        return self._single_item().type
 
-    def operand(self) -> Shape:
-        self._single_item()
-        return Subquery(self.shape)
-
-    def _single_item(self) -> ValueItem:
-        items = self._items.shapes
-        if len(items) != 1 or not isinstance(items[0], ValueItem):
-            raise QueryError(
-                "A select inside an expression must give a single value, and this one gives "
-                + (f"{len(items)} items." if len(items) != 1 else "a model.")
-                + "\nTo fix it: select one column: in_(select(Order.user_id)), not in_(select(Order))."
-            )
-        return items[0]
-
-
-def _with_terms(clause: Clause, terms: tuple[object, ...], place: str) -> Clause:
-    for term in terms:
-        if isinstance(term, Ordering):
-            clause = clause.with_(term.shape, term.bind_values)
-        elif isinstance(term, Expression):
-            expression = typing.cast("Expression[object]", term)
-            clause = clause.with_(expression.operand(), expression.bind_values)
-        else:
-            raise QueryError(
-                f"{place} takes columns and expressions, and got {term!r}.\nTo fix it: name the column through its class, as in User.age."
-            )
-    return clause
-
-
-def _lock(strength: str, skip_locked: bool, nowait: bool, of: type | tuple[type, ...]) -> Lock:
+def _lock(strength: str, skip_locked: bool, nowait: bool, of: type[Model] | tuple[type[Model], ...]) -> Lock:
     if skip_locked and nowait:
         raise QueryError(
             "skip_locked and nowait exclude each other.\nTo fix it: keep skip_locked to leave locked rows out, or nowait to fail."
@@ -294,12 +292,16 @@ def select(*items: object) -> Select[object]:
         )
     shapes: list[Shape] = []
     values: tuple[object, ...] = ()
-    source: Source | None = None
+    source: FromShape | None = None
+    source_values: tuple[object, ...] = ()
     for item in items:
         found, more = item_of(item)
         shapes.append(found)
         values += more
-        source = source if source is not None else first_source(found)
+        if source is None:
+            source, source_values = origin_of(item, found)
     made = typing.cast("Select[object]", object.__new__(Select))
     made.__dict__.update(_items=Clause(tuple(shapes), values), _source=source)
+    if source_values:
+        made.__dict__["_source_values"] = source_values
     return made

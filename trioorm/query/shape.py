@@ -3,18 +3,21 @@
 The contract: fields stand in the order in which they are rendered, as the values do.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
 
 from trioorm.expression.shape import Fragment, Shape, Source
 from trioorm.expression.types import SqlType
 
 
 class ModelItem(NamedTuple):
-    """All columns of a model in a row, to become one object. `optional`: it may be missing, by an outer join."""
+    """All columns of a model in a row, to become one object. `optional`: it may be missing, by an outer join. `columns`: their names
+    where they are not the model's own, in a subquery that had to give some of them others."""
 
     model: type
     source: Source
     optional: bool = False
+    columns: tuple[str, ...] | None = None
     kind: Literal["model"] = "model"
 
 
@@ -31,7 +34,7 @@ class Join(NamedTuple):
     """`how` is the join in SQL's words; only a CROSS JOIN has no condition."""
 
     how: str
-    source: Source
+    source: "FromShape"
     condition: Shape | None
     kind: Literal["join"] = "join"
 
@@ -43,20 +46,159 @@ class Lock(NamedTuple):
     kind: Literal["lock"] = "lock"
 
 
+class Derived(NamedTuple):
+    """A statement's rows as a table. `columns`: names for them, where their own would be missing or not unique."""
+
+    statement: Shape
+    visible_name: str
+    columns: tuple[str, ...] | None
+    lateral: bool
+    kind: Literal["derived"] = "derived"
+
+
+class RecursiveStep(NamedTuple):
+    """What a recursive CTE repeats with the rows of the round before."""
+
+    union: str
+    statement: Shape
+    kind: Literal["step"] = "step"
+
+
+class Search(NamedTuple):
+    """`SEARCH DEPTH FIRST BY ... SET ...`; `how` is DEPTH or BREADTH."""
+
+    how: str
+    by: tuple[str, ...]
+    column: str
+    kind: Literal["search"] = "search"
+
+
+class Cycle(NamedTuple):
+    """`CYCLE ... SET mark USING path`."""
+
+    columns: tuple[str, ...]
+    mark: str
+    path: str
+    kind: Literal["cycle"] = "cycle"
+
+
+class CommonTable(NamedTuple):
+    """One entry of WITH."""
+
+    name: str
+    columns: tuple[str, ...] | None
+    materialized: bool | None
+    statement: Shape
+    step: RecursiveStep | None
+    search: Search | None
+    cycle: Cycle | None
+    kind: Literal["cte"] = "cte"
+
+
+class CommonTableUse(NamedTuple):
+    """A CTE among the tables of a statement. It carries the definition, so that whatever statement it ends up in has it in WITH."""
+
+    definition: CommonTable
+    alias: str | None
+    kind: Literal["cte-use"] = "cte-use"
+
+    @property
+    def visible_name(self) -> str:
+        """The name by which the statement's other parts refer to it."""
+        return self.definition.name if self.alias is None else self.alias
+
+
+class FunctionTable(NamedTuple):
+    """A function's rows as a table. `types` are written only for functions that give records."""
+
+    call: Shape
+    visible_name: str
+    columns: tuple[str, ...]
+    types: tuple[SqlType, ...] | None
+    ordinality: bool
+    kind: Literal["function-table"] = "function-table"
+
+
+class ValuesTable(NamedTuple):
+    """`(VALUES (...), ...) AS name (columns)`."""
+
+    rows: tuple[tuple[Shape, ...], ...]
+    visible_name: str
+    columns: tuple[str, ...]
+    kind: Literal["values-table"] = "values-table"
+
+
+class Sampled(NamedTuple):
+    """A table with TABLESAMPLE."""
+
+    source: Source
+    method: str
+    percent: Shape
+    seed: Shape | None
+    kind: Literal["sampled"] = "sampled"
+
+    @property
+    def visible_name(self) -> str:
+        """The name by which the statement's other parts refer to it."""
+        return self.source.visible_name
+
+
+FromShape: TypeAlias = Source | Derived | CommonTableUse | FunctionTable | ValuesTable | Sampled
+
+
+class GroupingSets(NamedTuple):
+    """`ROLLUP (...)`, `CUBE (...)`, `GROUPING SETS (...)`; each entry is a combination of terms."""
+
+    how: str
+    sets: tuple[tuple[Shape, ...], ...]
+    kind: Literal["grouping-sets"] = "grouping-sets"
+
+
+class Limits(NamedTuple):
+    """LIMIT or FETCH FIRST ... WITH TIES, and OFFSET."""
+
+    limit: Shape | None
+    with_ties: bool
+    offset: Shape | None
+    kind: Literal["limits"] = "limits"
+
+
+class Projection(NamedTuple):
+    """The class that makes something of a row, called with the items by these keywords, or by position."""
+
+    make: Callable[..., object]
+    keywords: tuple[str, ...] | None
+    kind: Literal["projection"] = "projection"
+
+
 class SelectShape(NamedTuple):
+    with_: tuple[CommonTable, ...]
     distinct: bool
     distinct_on: tuple[Shape, ...]
     items: tuple[Shape, ...]
-    source: Source | None
+    source: FromShape | None
     joins: tuple[Join, ...]
     where: tuple[Shape, ...]
     group_by: tuple[Shape, ...]
     having: tuple[Shape, ...]
     order_by: tuple[Shape, ...]
-    limit: Shape | None
-    offset: Shape | None
-    lock: Lock | None
+    limits: Limits | None
+    locks: tuple[Lock, ...]
+    into: Projection | None
     kind: Literal["select"] = "select"
+
+
+class CombinedShape(NamedTuple):
+    """Two queries with UNION, INTERSECT or EXCEPT between them."""
+
+    with_: tuple[CommonTable, ...]
+    operator: str
+    left: Shape
+    right: Shape
+    order_by: tuple[Shape, ...]
+    limits: Limits | None
+    into: Projection | None
+    kind: Literal["combined"] = "combined"
 
 
 class RowValues(NamedTuple):
@@ -80,9 +222,11 @@ class Assignment(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """ON CONFLICT: its target (columns, or a constraint's name, or any) and what to do (no assignments: nothing)."""
+    """ON CONFLICT: its target (index terms with the index's condition, or a constraint's name, or any) and what to do (no assignments:
+    nothing)."""
 
-    columns: tuple[str, ...]
+    target: tuple[Shape, ...]
+    target_where: tuple[Shape, ...]
     constraint: str | None
     assignments: tuple[Assignment, ...]
     where: tuple[Shape, ...]
@@ -90,29 +234,59 @@ class Conflict(NamedTuple):
 
 
 class InsertShape(NamedTuple):
+    """`content` is a query's shape for INSERT ... SELECT."""
+
+    with_: tuple[CommonTable, ...]
     source: Source
     columns: tuple[str, ...]
-    content: RowValues | UnnestedColumns
+    overriding: str
+    content: Shape
     conflict: Conflict | None
     returning: tuple[Shape, ...]
     kind: Literal["insert"] = "insert"
 
 
 class UpdateShape(NamedTuple):
+    """`others`: what stands in FROM; a `Join` belongs to the table before it."""
+
+    with_: tuple[CommonTable, ...]
     source: Source
     assignments: tuple[Assignment, ...]
-    others: tuple[Source, ...]
+    others: "tuple[FromShape | Join, ...]"
     where: tuple[Shape, ...]
     returning: tuple[Shape, ...]
     kind: Literal["update"] = "update"
 
 
 class DeleteShape(NamedTuple):
+    """`others`: what stands in USING; a `Join` belongs to the table before it."""
+
+    with_: tuple[CommonTable, ...]
     source: Source
-    others: tuple[Source, ...]
+    others: "tuple[FromShape | Join, ...]"
     where: tuple[Shape, ...]
     returning: tuple[Shape, ...]
     kind: Literal["delete"] = "delete"
+
+
+class MergeAction(NamedTuple):
+    """One WHEN of a merge. `then` is UPDATE, INSERT, DELETE or DO NOTHING."""
+
+    when: str
+    conditions: tuple[Shape, ...]
+    then: str
+    assignments: tuple[Assignment, ...]
+    kind: Literal["merge-action"] = "merge-action"
+
+
+class MergeShape(NamedTuple):
+    with_: tuple[CommonTable, ...]
+    source: Source
+    using: FromShape
+    condition: Shape
+    actions: tuple[MergeAction, ...]
+    returning: tuple[Shape, ...]
+    kind: Literal["merge"] = "merge"
 
 
 class TypedFragment(NamedTuple):
@@ -121,3 +295,18 @@ class TypedFragment(NamedTuple):
     fragment: Fragment
     items: tuple[Shape, ...]
     kind: Literal["typed-fragment"] = "typed-fragment"
+
+
+class ReturnedInto(NamedTuple):
+    """A write whose returned rows become objects of the user's class."""
+
+    write: Shape
+    into: Projection
+    kind: Literal["returned-into"] = "returned-into"
+
+
+class IdentifierGap(NamedTuple):
+    """A name in the gap of a `sql()`, with what qualifies it."""
+
+    parts: tuple[str, ...]
+    kind: Literal["identifier"] = "identifier"

@@ -14,12 +14,14 @@ from trioorm.errors import QueryError
 from trioorm.expression.annotations import type_of_annotation, type_of_value
 from trioorm.expression.binding import check_aware
 from trioorm.expression.expression import Expression, Operation
+from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import Bind, Fragment, Keyword, Shape
 from trioorm.expression.types import INTEGER, SqlType
 from trioorm.model.metaclass import ModelMeta
-from trioorm.query.entity import Alias, entity_of, item_of
-from trioorm.query.shape import TypedFragment, ValueItem
+from trioorm.query.entity import Alias, item_of
+from trioorm.query.shape import IdentifierGap, TypedFragment, ValueItem
 from trioorm.query.statement import Statement
+from trioorm.query.tables import Table, from_item_of
 
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
@@ -125,7 +127,8 @@ class TypedSql(Statement[R_co]):
 def sql(text: LiteralString, /, **values: object) -> Sql:
     """SQL of one's own: `sql("age > {least} AND {name} ILIKE 'a%'", least=18, name=User.name)`.
 
-    Values are bound, expressions and columns rendered; a model or alias gives its table's name. A value that is None is NULL.
+    Values are bound, expressions and columns rendered; a model, alias, subquery or CTE gives what stands for it in FROM, and
+    `identifier("name")` a quoted name. A value that is None is NULL.
 
     Raises:
         QueryError: a gap without a value, a value without a gap, or a text that would not do what it seems to do.
@@ -153,8 +156,12 @@ def sql(text: LiteralString, /, **values: object) -> Sql:
             expression = typing.cast("Expression[object]", value)
             shapes.append(expression.operand())
             bound.extend(expression.bind_values)
-        elif isinstance(value, (ModelMeta, Alias)):
-            shapes.append(entity_of(value)[1])
+        elif isinstance(value, (ModelMeta, Alias, Table)):
+            source, more = from_item_of(value)
+            shapes.append(source)
+            bound.extend(more)
+        elif isinstance(value, Identifier):
+            shapes.append(value.shape)
         elif value is None:
             shapes.append(Keyword("NULL"))
         else:
@@ -163,6 +170,30 @@ def sql(text: LiteralString, /, **values: object) -> Sql:
             shapes.append(Bind(INTEGER if type(value) is int and -(2**31) <= value < 2**31 else type_of_value(value)))
             bound.append(value)
     return Sql(Fragment(tuple(shapes)), tuple(bound))
+
+
+class Identifier:
+    """A name for a gap of `sql()`. Made by `identifier`."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, *parts: str) -> None:
+        for part in parts:
+            quote_identifier(part)
+        self.shape = IdentifierGap(parts)
+
+
+def identifier(*parts: str) -> Identifier:
+    """A name that is only known at run time, for a gap of `sql()`: `identifier("users")`, or `identifier("shop", "users")` within a schema.
+
+    It is quoted, so it is one name whatever stands in it, with its capitals as they are.
+
+    Raises:
+        QueryError: nothing in PostgreSQL can have the name.
+    """
+    if not parts or not all(isinstance(part, str) for part in parts):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        raise QueryError(f"identifier() was given {parts!r}.\nTo fix it: one or several texts, as in identifier('shop', 'users').")
+    return Identifier(*parts)
 
 
 class _Gap:

@@ -1,7 +1,7 @@
 """What all statements have in common."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar, overload
 
 from trioorm.expression.expression import Expression, condition_operand
 from trioorm.expression.printing import text_of
@@ -68,11 +68,34 @@ class Statement(Generic[R_co]):
         """
         return lint_shape(self.shape)
 
+    def sql(self) -> "SqlText":
+        """The text that is sent, with `$1` to `$n`, and the values for them.
+
+        Raises:
+            QueryError: the statement is not complete.
+        """
+        return _compilers[0](self)
+
     def __str__(self) -> str:
         return text_of(self.shape)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {text_of(self.shape)}>"
+
+
+class SqlText(NamedTuple):
+    """A statement as it is sent."""
+
+    text: str
+    values: tuple[object, ...]
+
+
+_compilers: list[Callable[[Statement[object]], SqlText]] = []
+
+
+def install_compiler(compile_: Callable[[Statement[object]], SqlText]) -> None:
+    """Say how statements become text; `compiler/` does, which this room must not know."""
+    _compilers[:] = [compile_]
 
 
 class Clause:

@@ -1,0 +1,59 @@
+"""Several groupings in one select: `rollup`, `cube`, `grouping_sets`, and `grouping` to tell them apart."""
+
+from typing import TypeAlias
+
+from trioorm.errors import QueryError
+from trioorm.expression.expression import Expression, Operation
+from trioorm.expression.printing import text_of
+from trioorm.expression.shape import Function, Shape
+from trioorm.expression.types import INTEGER
+from trioorm.query.shape import GroupingSets
+
+Terms: TypeAlias = Expression[object] | tuple[Expression[object], ...]
+
+
+class Grouping:
+    """A term of GROUP BY that stands for several groupings. Not an expression, so it fits nowhere else."""
+
+    __slots__ = ("bind_values", "shape")
+
+    def __init__(self, how: str, sets: tuple[Terms, ...]) -> None:
+        shapes: list[tuple[Shape, ...]] = []
+        values: list[object] = []
+        for terms in sets:
+            combination = terms if isinstance(terms, tuple) else (terms,)
+            for term in combination:
+                if not isinstance(term, Expression):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+                    raise QueryError(
+                        f"{how} takes columns and expressions, and got {term!r}.\nTo fix it: User.age, or (User.age, User.name)."
+                    )
+                values.extend(term.bind_values)
+            shapes.append(tuple(term.operand() for term in combination))
+        if not shapes:
+            raise QueryError(f"{how} was given nothing to group by.\nTo fix it: name columns or expressions.")
+        self.shape = GroupingSets(how, tuple(shapes))
+        self.bind_values = tuple(values)
+
+    def __repr__(self) -> str:
+        return f"<Grouping {text_of(self.shape)}>"
+
+
+def rollup(*terms: Terms) -> Grouping:
+    """By all of these, by all but the last, and so on down to one group of all rows: totals and subtotals in one select."""
+    return Grouping("ROLLUP", terms)
+
+
+def cube(*terms: Terms) -> Grouping:
+    """By each combination of these."""
+    return Grouping("CUBE", terms)
+
+
+def grouping_sets(*sets: Terms) -> Grouping:
+    """By each of these combinations: `grouping_sets((User.age, User.name), User.age, ())`; the empty one is all rows."""
+    return Grouping("GROUPING SETS", sets)
+
+
+def grouping(*terms: Expression[object]) -> Expression[int]:
+    """In which grouping a row came about: a bit for each term, from the left, that is 1 where the row is not grouped by it."""
+    values = tuple(value for term in terms for value in term.bind_values)
+    return Operation(Function("grouping", tuple(term.operand() for term in terms)), values, INTEGER)

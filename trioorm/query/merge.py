@@ -1,0 +1,159 @@
+"""`merge(Model).using(source, on=...)`: insert, change or remove rows by how they meet those of another table.
+
+The contract: the first WHEN that fits a row decides, as in SQL; they are rendered in the order in which they were said.
+
+Source: https://www.postgresql.org/docs/current/sql-merge.html
+"""
+
+import typing
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+from trioorm.errors import QueryError
+from trioorm.expression.expression import Expression, Operation, condition_operand
+from trioorm.expression.shape import Function, Shape, Source
+from trioorm.expression.types import TEXT
+from trioorm.model.info import ModelInfo
+from trioorm.model.model import Model
+from trioorm.query.assignment import field_named, require_values, value_for
+from trioorm.query.entity import entity_of
+from trioorm.query.shape import Assignment, FromShape, MergeAction, MergeShape
+from trioorm.query.statement import Clause
+from trioorm.query.tables import Table, from_item_of
+from trioorm.query.write import Write
+
+M = TypeVar("M", bound=Model)
+
+Values: typing.TypeAlias = Mapping[str, object] | Mapping[Expression[object], object]
+
+
+class Merge(Write, Generic[M]):
+    """Rows of one model brought together with those of another table. Made by `merge(...).using(...)`."""
+
+    def __init__(self, info: ModelInfo, source: Source, using: FromShape, condition: Shape, values: tuple[object, ...]) -> None:
+        self._info = info
+        self._source = source
+        self._using = using
+        self._condition = condition
+        self._using_values = values
+        self._actions = Clause()
+
+    def when_matched(self, *conditions: Expression[bool | None]) -> "WhenMatched[M]":
+        """For rows that both have, and for which all conditions hold."""
+        return WhenMatched(self, "MATCHED", conditions)
+
+    def when_not_matched(self, *conditions: Expression[bool | None]) -> "WhenNotMatched[M]":
+        """For rows of the source that the model's table lacks."""
+        return WhenNotMatched(self, "NOT MATCHED", conditions)
+
+    def when_not_matched_by_source(self, *conditions: Expression[bool | None]) -> "WhenMatched[M]":
+        """For rows of the model's table that the source lacks (PostgreSQL 17)."""
+        return WhenMatched(self, "NOT MATCHED BY SOURCE", conditions)
+
+    def with_action(self, action: MergeAction, values: tuple[object, ...]) -> "Merge[M]":
+        """The merge with one more WHEN; called by its two halves."""
+        return self._with(_actions=self._actions.with_(action, values))
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model's record."""
+        return self._info
+
+    def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
+        if not self._actions.shapes:
+            raise QueryError(
+                f"merge({self._info.model.__name__}) does nothing.\n"
+                "To fix it: .when_matched().update({...}), .when_not_matched().insert({...})"
+            )
+        actions = typing.cast("tuple[MergeAction, ...]", self._actions.shapes)
+        return MergeShape(self.common_tables, self._source, self._using, self._condition, actions, returning)
+
+    @property
+    def own_values(self) -> tuple[object, ...]:
+        return self._using_values + self._actions.bind_values
+
+
+class _When(Generic[M]):
+    """The first half of a WHEN."""
+
+    def __init__(self, merge: Merge[M], when: str, conditions: tuple[Expression[bool | None], ...]) -> None:
+        self._merge = merge
+        self._when = when
+        self._conditions = Clause().with_conditions(conditions, "when") if conditions else Clause()
+
+    def do_nothing(self) -> Merge[M]:
+        """Leave such rows alone."""
+        return self._then("DO NOTHING", {})
+
+    def _then(self, then: str, values: Mapping[typing.Any, object]) -> Merge[M]:
+        assignments: list[Assignment] = []
+        bound = self._conditions.bind_values
+        for column, value in values.items():
+            field = field_named(self._merge.info, column, f"{then.lower()}()")
+            if any(assignment.column == field.name for assignment in assignments):
+                raise QueryError(f"{field.column} is set twice in one action.\nTo fix it: keep one.")
+            shape, more = value_for(field, value)
+            assignments.append(Assignment(field.name, shape))
+            bound += more
+        if not assignments and then in ("UPDATE", "INSERT"):
+            raise QueryError(f"{then.lower()}() was given nothing to set.\nTo fix it: name columns and values, as in {{User.age: 37}}.")
+        return self._merge.with_action(MergeAction(self._when, self._conditions.shapes, then, tuple(assignments)), bound)
+
+
+class WhenMatched(_When[M]):
+    """What to do with rows of the model's table."""
+
+    def update(self, values: Values) -> Merge[M]:
+        """Set columns to values or expressions of either table.
+
+        Raises:
+            QueryError: an unknown or computed column, or a value whose class does not fit.
+        """
+        return self._then("UPDATE", values)
+
+    def delete(self) -> Merge[M]:
+        """Remove them."""
+        return self._then("DELETE", {})
+
+
+class WhenNotMatched(_When[M]):
+    """What to do with rows of the source."""
+
+    def insert(self, values: Values) -> Merge[M]:
+        """Insert a row of these values or expressions of the source; columns left out get the server's default.
+
+        Raises:
+            QueryError: an unknown or computed column, or a value whose class does not fit.
+        """
+        info = self._merge.info
+        require_values(info, {field_named(info, column, "insert()") for column in values}, "insert() of a merge")
+        return self._then("INSERT", values)
+
+
+class MergeTarget(Generic[M]):
+    """A merge that does not know its source yet. Made by `merge`."""
+
+    def __init__(self, info: ModelInfo, source: Source) -> None:
+        self._info = info
+        self._source = source
+
+    def using(self, source: type[Model] | Table, on: Expression[bool | None]) -> Merge[M]:
+        """Say the rows to bring in (a model, a subquery, a CTE, a list of values), and when two rows are the same."""
+        found, values = from_item_of(source)
+        condition = condition_operand(on, "using(on=...)")
+        return Merge(self._info, self._source, found, condition, values + on.bind_values)
+
+
+def merge(model: type[M]) -> MergeTarget[M]:
+    """Rows brought together with another table's.
+
+    merge(Stock).using(delivery, on=Stock.article == delivery[Line.article])
+        .when_matched().update({Stock.amount: Stock.amount + delivery[Line.amount]})
+        .when_not_matched().insert({Stock.article: delivery[Line.article], Stock.amount: delivery[Line.amount]})
+    """
+    return MergeTarget(*entity_of(model))
+
+
+def merge_action() -> Expression[str]:
+    """In the `returning` of a merge: what was done to the row, "INSERT", "UPDATE" or "DELETE" (PostgreSQL 17)."""
+    return Operation(Function("merge_action", (), repeatable=False), (), TEXT)

@@ -1,0 +1,266 @@
+"""What all statements that read have in common: order, limits, set operations, and being a table or a value in another statement.
+
+The contract: a `Query[R]` is an immutable value; it is also an expression, so that one with a single value can be compared with, put into
+`in_`, or selected itself. Values stand in the order of the shape.
+"""
+
+import typing
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+from trioorm.errors import QueryError
+from trioorm.expression.binding import limit_bind, same_family
+from trioorm.expression.expression import Expression, Ordering
+from trioorm.expression.shape import Shape, Source
+from trioorm.expression.shape import Subquery as SubqueryShape
+from trioorm.expression.types import SqlType
+from trioorm.query.projection import projection
+from trioorm.query.shape import CombinedShape, CommonTable, Derived, Limits, ModelItem, Projection, RecursiveStep, ValueItem
+from trioorm.query.statement import Clause, Statement, once
+from trioorm.query.tables import Cte, Subquery, Table, common_table, outputs_of
+
+R_co = TypeVar("R_co", covariant=True)
+P = TypeVar("P")
+
+NOTHING = Clause()
+
+
+class Query(Statement[R_co], Expression[R_co]):
+    """A statement that reads rows of class `R_co`: a `Select`, or several combined."""
+
+    is_statement = True
+    _ctes: Clause = NOTHING
+    _order_by: Clause = NOTHING
+    _limit: Clause = NOTHING
+    _offset: Clause = NOTHING
+    _with_ties: bool = False
+    _into: Projection | None = None
+
+    @property
+    def items(self) -> tuple[Shape, ...]:
+        """What a row holds."""
+        raise NotImplementedError
+
+    def _with(self, **changes: object) -> Self:
+        # A copy of the own attributes; those never set stay on the class. attrs.evolve would take 6 µs here, this takes 0.3.
+        made = object.__new__(type(self))
+        attributes = made.__dict__
+        attributes.update(self.__dict__)
+        attributes.update(changes)
+        if "shape" in attributes:
+            del attributes["shape"]
+            attributes.pop("bind_values", None)
+        elif "bind_values" in attributes:
+            del attributes["bind_values"]
+        return made
+
+    def with_(self, *ctes: Cte) -> Self:
+        """Put CTEs into WITH that nothing reads from, such as one that deletes; those read from are there by themselves."""
+        clause = self._ctes
+        for cte in ctes:
+            clause = clause.with_(cte.definition, cte.bind_values)
+        return self._with(_ctes=clause)
+
+    def order_by(self, *terms: Expression[object] | Ordering) -> Self:
+        """Order the rows, by further terms if some were given before. Without it PostgreSQL promises no order."""
+        return self._with(_order_by=with_terms(self._order_by, terms, "order_by()"))
+
+    def limit(self, count: int, *, with_ties: bool = False) -> Self:
+        """At most this many rows.
+
+        Args:
+            count: from 0.
+            with_ties: and those that equal the last of them by `order_by`.
+        """
+        place, value = limit_bind(count, "limit()")
+        return self._with(_limit=Clause((place,), (value,)), _with_ties=with_ties)
+
+    def offset(self, count: int) -> Self:
+        """Leave out this many rows at the beginning. Reading on after the last row seen is quicker on long results: `after`."""
+        place, value = limit_bind(count, "offset()")
+        return self._with(_offset=Clause((place,), (value,)))
+
+    # Set operations.
+
+    def union(self, other: "Query[R_co]") -> "Combined[R_co]":
+        """The rows of both, without repetitions."""
+        return Combined(self, "UNION", other)
+
+    def union_all(self, other: "Query[R_co]") -> "Combined[R_co]":
+        """The rows of both."""
+        return Combined(self, "UNION ALL", other)
+
+    def intersect(self, other: "Query[R_co]") -> "Combined[R_co]":
+        """The rows that are in both, without repetitions."""
+        return Combined(self, "INTERSECT", other)
+
+    def intersect_all(self, other: "Query[R_co]") -> "Combined[R_co]":
+        """The rows that are in both, each as often as in the one that has it less often."""
+        return Combined(self, "INTERSECT ALL", other)
+
+    def except_(self, other: "Query[R_co]") -> "Combined[R_co]":
+        """The rows that are not in the other, without repetitions."""
+        return Combined(self, "EXCEPT", other)
+
+    def except_all(self, other: "Query[R_co]") -> "Combined[R_co]":
+        """The rows that are not in the other, each as often as it has more of them."""
+        return Combined(self, "EXCEPT ALL", other)
+
+    # As a part of others.
+
+    def subquery(self, name: str) -> Subquery:
+        """The rows as a table to read from: `top = select(Order).limit(9).subquery("top")`, then `top[Order.total]`."""
+        return self._table(name, lateral=False)
+
+    def lateral(self, name: str) -> Subquery:
+        """As `subquery`, and the select may use columns of the tables before it: for each of their rows it is run anew."""
+        return self._table(name, lateral=True)
+
+    def _table(self, name: str, *, lateral: bool) -> Subquery:
+        outputs, names = outputs_of(self.items)
+        return Subquery(name, Derived(self.shape, name, names, lateral), self.bind_values, outputs)
+
+    def cte(self, name: str, *, materialized: bool | None = None) -> Cte:
+        """The rows as an entry of WITH: `recent = select(Order).where(...).cte("recent")`, then `recent[Order.total]`.
+
+        Args:
+            name: under which the statement reads from it.
+            materialized: compute it once, apart (True), or as a part of the statement (False); None leaves that to PostgreSQL.
+        """
+        return common_table(name, self.shape, self.bind_values, self.items, materialized=materialized)
+
+    def recursive_cte(self, name: str, step: "Callable[[Table], Query[R_co]]", *, distinct: bool = False) -> Cte:
+        """An entry of WITH RECURSIVE: these rows, and those that `step` finds from them, again and again until it finds none.
+
+            boss = select(User).where(User.id == 7)
+            team = boss.recursive_cte("team", lambda team: select(User).join(team, User.manager_id == team[User].id))
+
+        Args:
+            name: under which it is read from.
+            step: is handed the table of the rows found in the round before, and gives the select of the next.
+            distinct: leave out rows that were found already (UNION instead of UNION ALL), which also ends circles.
+        """
+        outputs, _ = outputs_of(self.items)
+        next_round = step(Table(name, Source(name), (), outputs))
+        _require_alike("The step of a recursive CTE", self.items, next_round.items)
+        repeated = RecursiveStep("UNION" if distinct else "UNION ALL", next_round.shape)
+        return common_table(name, self.shape, self.bind_values + next_round.bind_values, self.items, materialized=None, step=repeated)
+
+    @property
+    def sql_type(self) -> SqlType | None:
+        return self._single_item().type
+
+    def operand(self) -> Shape:
+        self._single_item()
+        return SubqueryShape(self.shape)
+
+    def _single_item(self) -> ValueItem:
+        items = self.items
+        if len(items) != 1 or not isinstance(items[0], ValueItem):
+            raise QueryError(
+                "A select inside an expression must give a single value, and this one gives "
+                + (f"{len(items)} items." if len(items) != 1 else "a model.")
+                + "\nTo fix it: select one column: in_(select(Order.user_id)), not in_(select(Order))."
+            )
+        return items[0]
+
+    def _limits(self) -> Limits | None:
+        if self._limit is NOTHING and self._offset is NOTHING:
+            return None
+        limit, offset = self._limit.shapes, self._offset.shapes
+        return Limits(limit[0] if limit else None, self._with_ties, offset[0] if offset else None)
+
+    def _into_class(self, make: Callable[..., P], names: tuple[str, ...]) -> Projection:
+        return projection(make, self.items, names)
+
+
+class Combined(Query[R_co]):
+    """Two queries with UNION, INTERSECT or EXCEPT between them. Made by those methods."""
+
+    def __init__(self, left: Query[R_co], operator: str, right: Query[R_co]) -> None:
+        _require_alike(operator, left.items, right.items)
+        self._left = left
+        self._operator = operator
+        self._right = right
+
+    @property
+    def items(self) -> tuple[Shape, ...]:
+        return self._left.items
+
+    def into(self, make: Callable[..., P], *names: str) -> "Combined[P]":
+        """As on `Select`."""
+        return typing.cast("Combined[P]", self._with(_into=self._into_class(make, names)))
+
+    @once
+    def shape(self) -> CombinedShape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
+        return CombinedShape(
+            typing.cast("tuple[CommonTable, ...]", self._ctes.shapes),
+            self._operator,
+            self._left.shape,
+            self._right.shape,
+            self._order_by.shapes,
+            self._limits(),
+            self._into,
+        )
+
+    @once
+    def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
+        return (
+            self._ctes.bind_values
+            + self._left.bind_values
+            + self._right.bind_values
+            + self._order_by.bind_values
+            + self._limit.bind_values
+            + self._offset.bind_values
+        )
+
+
+def with_terms(clause: Clause, terms: tuple[object, ...], place: str) -> Clause:
+    """The clause with more terms.
+
+    Raises:
+        QueryError: one is no expression.
+    """
+    shapes = clause.shapes
+    values = clause.bind_values
+    for term in terms:
+        if isinstance(term, Ordering):
+            shapes = (*shapes, term.shape)
+            values = values + term.bind_values
+        elif isinstance(term, Expression):
+            expression = typing.cast("Expression[object]", term)
+            shapes = (*shapes, expression.operand())
+            values = values + expression.bind_values
+        else:
+            raise QueryError(
+                f"{place} takes columns and expressions, and got {term!r}.\nTo fix it: name the column through its class, as in User.age."
+            )
+    return Clause(shapes, values)
+
+
+def _require_alike(what: str, left: tuple[Shape, ...], right: tuple[Shape, ...]) -> None:
+    """Refuse to combine queries whose rows differ.
+
+    Raises:
+        QueryError: they have another number of columns, or one of another type.
+    """
+    ours, theirs = outputs_of(left)[0], outputs_of(right)[0]
+    if len(ours) != len(theirs):
+        raise QueryError(
+            f"{what} needs queries of equally many columns; these have {len(ours)} and {len(theirs)}.\n"
+            "To fix it: select the same columns in both, in the same order."
+        )
+    for mine, other in zip(ours, theirs, strict=True):
+        if not same_family(mine.type, other.type):
+            assert mine.type is not None
+            assert other.type is not None
+            raise QueryError(
+                f"{what} would put {other.name} ({other.type.name}) under {mine.name} ({mine.type.name}).\n"
+                "To fix it: select the same columns in both, in the same order; cast() what differs."
+            )
+    models = [[item.model for item in items if isinstance(item, ModelItem)] for items in (left, right)]
+    if models[0] != models[1] and models[0]:
+        raise QueryError(
+            f"{what} would make objects of {models[0][0].__name__} out of other rows.\n"
+            "To fix it: select the same models in both, or the columns that they share."
+        )
