@@ -3,39 +3,14 @@
 import decimal
 from collections.abc import Callable
 
-import psycopg
 import pytest
 
 from tests.query.shop import Line, Order, Status, User, run, unchecked
+from tests.query.statements import USER, Shop, expect
 from trioorm.compiler import ModelResult, ValueResult, compile_statement, shape_and_values
 from trioorm.errors import QueryError, UnknownColumn
 from trioorm.expression import and_, avg, coalesce, count, exists, literal, lower, max_, not_, or_, sum_
 from trioorm.query import Statement, alias, insert, optional, select
-
-Shop = psycopg.Connection[tuple[object, ...]]
-
-USER = '"users"."id", "users"."name", "users"."age", "users"."email", "users"."active", "users"."manager_id"'
-
-
-@pytest.fixture
-def filled(shop: Shop) -> Shop:
-    """Ada (36, two orders), Bob (17, one order), Cyd (50, none; managed by Ada)."""
-    run(
-        shop, insert(User).values(User(name="Ada", age=36, email="ada@x"), User(name="Bob", age=17), User(name="Cyd", age=50, manager_id=1))
-    )
-    orders = [
-        Order(user_id=1, total=decimal.Decimal("9.50"), tags=["a", "b"], extra={"k": [1, 2]}),
-        Order(user_id=1, total=decimal.Decimal(20), status=Status.SENT, weight=1.5),
-        Order(user_id=2, total=decimal.Decimal(5), tags=["b"]),
-    ]
-    run(shop, insert(Order).values_from(orders))
-    return shop
-
-
-def expect(statement: Statement[object], text: str, values: list[object]) -> None:
-    assert compile_statement(statement).text == text
-    assert shape_and_values(statement)[1] == values
-    assert str(statement) == text
 
 
 def test_selects_whole_objects_by_condition(filled: Shop) -> None:

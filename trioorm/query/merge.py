@@ -7,7 +7,7 @@ Source: https://www.postgresql.org/docs/current/sql-merge.html
 
 import typing
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.expression import Expression, Operation, condition_operand
@@ -103,6 +103,10 @@ class _When(Generic[M]):
 class WhenMatched(_When[M]):
     """What to do with rows of the model's table."""
 
+    @overload
+    def update(self, values: Mapping[str, object]) -> Merge[M]: ...
+    @overload
+    def update(self, values: Mapping[Expression[object], object]) -> Merge[M]: ...
     def update(self, values: Values) -> Merge[M]:
         """Set columns to values or expressions of either table.
 
@@ -119,6 +123,10 @@ class WhenMatched(_When[M]):
 class WhenNotMatched(_When[M]):
     """What to do with rows of the source."""
 
+    @overload
+    def insert(self, values: Mapping[str, object]) -> Merge[M]: ...
+    @overload
+    def insert(self, values: Mapping[Expression[object], object]) -> Merge[M]: ...
     def insert(self, values: Values) -> Merge[M]:
         """Insert a row of these values or expressions of the source; columns left out get the server's default.
 

@@ -309,12 +309,15 @@ def from_item_of(thing: object) -> tuple[FromShape, tuple[object, ...]]:
         return thing.from_shape, thing.bind_values
     if isinstance(thing, DerivedAlias):
         return thing.__table__.from_shape, thing.__table__.bind_values
-    is_query = isinstance(thing, Expression) and thing.is_statement
-    if is_query:
+    if _is_query(thing):
         raise QueryError(
             "A select was given where a table is needed.\nTo fix it: give it a name, as in select(...).subquery('recent'), and use that."
         )
     return entity_of(thing)[1], ()
+
+
+def _is_query(thing: object) -> bool:
+    return isinstance(thing, Expression) and thing.is_statement
 
 
 def origin_of(item: object, shape: Shape) -> tuple[FromShape | None, tuple[object, ...]]:
