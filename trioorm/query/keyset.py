@@ -44,7 +44,7 @@ def values_of_row(row: object, terms: tuple[Term, ...], items: tuple[Shape, ...]
 
 
 def _expression(term: Term) -> Expression[object]:
-    return term.expression if isinstance(term, Ordering) else term
+    return typing.cast("Expression[object]", term.expression) if isinstance(term, Ordering) else term
 
 
 def _value_of(term: Term, cells: tuple[object, ...], items: tuple[Shape, ...]) -> object:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from trioorm.errors import QueryError
+from trioorm.expression.annotations import type_of_annotation
 from trioorm.expression.binding import same_family
 from trioorm.expression.shape import ColumnReference, Shape
-from trioorm.expression.types import SqlType, type_of_annotation
+from trioorm.expression.types import SqlType
 from trioorm.query.shape import ModelItem, Projection, ValueItem
 from trioorm.query.tables import natural_name
 

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeVar, overload
 
 from trioorm.errors import QueryError
+from trioorm.expression.annotations import type_of_annotation
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression, Operation
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import ColumnReference, Labelled, Shape, Source
-from trioorm.expression.types import SqlType, type_of_annotation
+from trioorm.expression.types import SqlType
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import ModelMeta
