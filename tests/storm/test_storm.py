@@ -37,8 +37,8 @@ CALM = attrs.evolve(
     commit_timeout_seconds=0.2,
 )
 
-# These depend on how busy the machine is, 6b on how soon a session ends whose socket we closed; `make storm` judges them.
-_TIMES = {"6b", "8", "9a", "9b", "9c", "10a", "10b", "15"}
+# These depend on how busy the machine is; `make storm` judges them.
+_TIMES = {"8", "9a", "9b", "9c", "10a", "10b", "15"}
 
 
 def missed(judged: Sequence[Bar]) -> list[str]:
@@ -64,10 +64,13 @@ async def test_a_short_storm() -> None:
 async def test_a_write_that_takes_effect_although_it_was_cancelled_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     settling = PoolRunner.run
 
-    async def stops_instead(self: PoolRunner, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
-        return await settling(self, steps, is_write=False)
+    async def dawdles(self: PoolRunner, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+        results = await settling(self, steps, is_write=is_write)
+        if is_write:
+            await anyio.sleep(0.002)  # what is cancelled here is written
+        return results
 
-    monkeypatch.setattr(PoolRunner, "run", stops_instead)
+    monkeypatch.setattr(PoolRunner, "run", dawdles)
     with anyio.fail_after(60):
         judged = bars(await storm(CALM))
     assert {bar.number for bar in judged if not bar.held} >= {"4", "5"}

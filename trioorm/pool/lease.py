@@ -1,18 +1,22 @@
 """A connection of a pool, and its lease: who has it since when."""
 
+import logging
 import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trioorm.pool.settings import Loan
 from trioorm.wire import AnyIOConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import FrameType, TracebackType
 
-__all__ = ["Lease", "Member"]
+__all__ = ["Lease", "Member", "loans_of", "log_long_loans"]
+
+logger = logging.getLogger("trioorm.pool")
 
 
 class Member:
@@ -104,6 +108,25 @@ class Lease:
 
     def __exit__(self, kind: "type[BaseException] | None", error: BaseException | None, traceback: "TracebackType | None") -> None:
         self.release()
+
+
+def loans_of(leases: "Collection[Lease]") -> tuple[Loan, ...]:
+    """Who has a connection now, the longest loan first."""
+    now = monotonic()
+    return tuple(
+        Loan(holder=lease.holder, place=lease.place, seconds=now - lease.lent_at, backend_pid=lease.connection.info.backend_pid)
+        for lease in sorted(leases, key=lambda lease: lease.lent_at)
+        if not lease.connection.closed
+    )
+
+
+def log_long_loans(leases: "Collection[Lease]", limit_seconds: float) -> None:
+    """Log each that has lasted longer, once."""
+    now = monotonic()
+    for lease in leases:
+        if not lease.logged and now - lease.lent_at >= limit_seconds:
+            lease.logged = True
+            logger.warning("task %r has had a connection for %.1f s, borrowed at %s", lease.holder, now - lease.lent_at, lease.place)
 
 
 def _place_of_caller() -> str:

@@ -26,12 +26,13 @@ from trioorm.pool.counts import Counts, percentiles
 from trioorm.pool.errors import PoolClosed
 from trioorm.pool.hub import Hub
 from trioorm.pool.last_cancel import LAST_CANCEL_SECONDS, cancel_statements
-from trioorm.pool.lease import Lease, Member
+from trioorm.pool.lease import Lease, Member, loans_of, log_long_loans
+from trioorm.pool.leaving import Leaving
 from trioorm.pool.line import Line, Shedding, Waiter
 from trioorm.pool.outcome_hooks import OutcomeHooks
 from trioorm.pool.owner import Owner
 from trioorm.pool.refusals import deadlocked, line_is_full, timed_out, turned_away
-from trioorm.pool.settings import Connection, Hook, Loan, PoolSettings, PoolStatistics
+from trioorm.pool.settings import Connection, Hook, PoolSettings, PoolStatistics
 from trioorm.resilience import Backoff
 from trioorm.wire.interrupt import Held, Shield
 
@@ -58,6 +59,7 @@ class Pool:
         self.settings = settings
         self._connect = partial(self._set_up, connect)
         self._background = background
+        self._leaving = Leaving(background, settings.cleanup_timeout_seconds, self._open_what_is_needed)
         self._owner = Owner()
         self.hub = Hub(partial(self._set_up, listen), background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
         self._idle: deque[Member] = deque()  # the longest idle on the left
@@ -82,7 +84,7 @@ class Pool:
 
     def statistics(self) -> PoolStatistics:
         """The pool's state now, and its counts since it was opened."""
-        now, counts = monotonic(), self._counts
+        counts = self._counts
         return PoolStatistics(
             pool_min=self.settings.min_size,
             pool_max=self.settings.max_size,
@@ -105,11 +107,8 @@ class Pool:
             connecting=self._connecting,
             waiting_time=percentiles(counts.waits),
             usage_time=percentiles(counts.loans),
-            loans=tuple(
-                Loan(holder=lease.holder, place=lease.place, seconds=now - lease.lent_at, backend_pid=lease.connection.info.backend_pid)
-                for lease in sorted(self._leases, key=lambda lease: lease.lent_at)
-                if not lease.connection.closed
-            ),
+            leaving=len(self._leaving),
+            loans=loans_of(self._leases),
         )
 
     @property
@@ -177,7 +176,7 @@ class Pool:
                 lease = self._lend(member)
             else:
                 self._counts.lost += 1
-                member.connection.close_nowait()  # the server has closed it, or said something that nobody asked for
+                self._leaving.close(member.connection)  # the server has closed it, or said something that nobody asked for
         if self._counts.lost != lost:
             self._open_what_is_needed()
         return lease
@@ -200,7 +199,7 @@ class Pool:
             lease.release()
             raise
         self._counts.lost += 1
-        lease.connection.close_nowait()
+        self._leaving.close(lease.connection)
         lease.release()
         return False
 
@@ -271,9 +270,9 @@ class Pool:
         connection = member.connection
         if not connection.is_idle or (self._line and connection.has_unread_input()):  # an idle one is looked at when it is lent
             self._counts.returns_bad += 1
-            connection.close_nowait()
+            self._leaving.close(connection)
         elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_size:
-            connection.close_nowait()
+            self._leaving.close(connection)
         elif (waiter := self._next_in_line()) is not None:
             waiter.serve(self._lend(member))
             return
@@ -302,7 +301,7 @@ class Pool:
         if self._closed:
             return
         settings = self.settings
-        while self._size < settings.max_size and (self._connecting < self._wanted() or self._size < settings.min_size):
+        while self._size + len(self._leaving) < settings.max_size and (self._connecting < self._wanted() or self._size < settings.min_size):
             self._connecting += 1
             self._background.start_soon(self._open_one, name="trioorm: opening a connection")
 
@@ -341,10 +340,13 @@ class Pool:
         started_at = monotonic()
         self._counts.connects += 1
         try:
-            return await self._connect()
+            connection = await self._connect()
         except Exception:
             self._counts.connect_errors += 1
             raise
+        else:
+            connection.has_farewell = True
+            return connection
         finally:
             self._counts.connect_seconds += monotonic() - started_at
 
@@ -393,7 +395,7 @@ class Pool:
         """
         self.settings = self.settings.resized(min_size, max_size if max_size is not None else max(min_size, self.settings.max_size))
         while self._idle and self._size > self.settings.max_size:
-            self._idle.popleft().connection.close_nowait()
+            self._leaving.close(self._idle.popleft().connection)
         while self._idle and not self._only_reserved_left and (waiter := self._next_in_line()) is not None:
             waiter.serve(self._lend(self._idle.pop()))
         self._open_what_is_needed()
@@ -402,7 +404,7 @@ class Pool:
         """Replace every connection: idle ones now, those on loan when they come back. For a changed password, schema or server."""
         self._generation += 1
         while self._idle:
-            self._idle.popleft().connection.close_nowait()
+            self._leaving.close(self._idle.popleft().connection)
         self._open_what_is_needed()
 
     async def check(self) -> None:
@@ -428,7 +430,8 @@ class Pool:
         while True:
             await anyio.sleep(self._seconds_to_next_duty())
             self._close_surplus()
-            self._log_long_loans()
+            if self.settings.long_loan_seconds is not None:
+                log_long_loans(self._leases, self.settings.long_loan_seconds)
             self._open_what_is_needed()
 
     def _seconds_to_next_duty(self) -> float:
@@ -447,16 +450,9 @@ class Pool:
         now = monotonic()
         for member in [member for member in self._idle if now >= member.expires_at]:
             self._idle.remove(member)
-            member.connection.close_nowait()
+            self._leaving.close(member.connection)
         while self._idle and self._size > self.settings.min_size and now >= self._idle[0].idle_since + self.settings.max_idle_seconds:
-            self._idle.popleft().connection.close_nowait()
-
-    def _log_long_loans(self) -> None:
-        limit, now = self.settings.long_loan_seconds, monotonic()
-        for lease in self._leases:
-            if limit is not None and not lease.logged and now - lease.lent_at >= limit:
-                lease.logged = True
-                logger.warning("task %r has had a connection for %.1f s, borrowed at %s", lease.holder, now - lease.lent_at, lease.place)
+            self._leaving.close(self._idle.popleft().connection)
 
     # Closing.
 
@@ -478,7 +474,7 @@ class Pool:
         self.hub.close()
         self._refuse_all(PoolClosed("the pool was closed while this task waited for a connection."))
         while self._idle:
-            self._idle.pop().connection.close_nowait()
+            self._leaving.close(self._idle.pop().connection)
         if self._leases:
             with Shield(self.settings.cleanup_timeout_seconds) as shield:
                 await shield.wait(self._wait_all_returned)
@@ -489,7 +485,7 @@ class Pool:
                 await shield.wait(self._wait_all_returned)
             held = held or shield.held
         for lease in tuple(self._leases):
-            lease.connection.close_nowait()
+            self._leaving.close(lease.connection)
         return held
 
     async def _wait_all_returned(self) -> bool:

@@ -194,6 +194,8 @@ class PoolStatistics:
         hooks_errors: those of them that failed or were cut off.
         on_loan: connections lent to tasks.
         connecting: connections being opened.
+        leaving: connections that were closed, and whose sessions the server has not ended yet. They take a place too: no connection is
+            opened for as long as these and `pool_size` together reach `pool_max`, but not for longer than a cleanup may take.
         waiting_time: how long requests waited.
         usage_time: how long loans lasted.
         loans: who has a connection now, the longest loan first.
@@ -218,6 +220,7 @@ class PoolStatistics:
     hooks_errors: int
     on_loan: int
     connecting: int
+    leaving: int
     waiting_time: Percentiles
     usage_time: Percentiles
     loans: tuple[Loan, ...]

@@ -5,6 +5,7 @@ Knows no models. Useful alone: `AnyIOConnection` is for everybody who wants psyc
 
 from trioorm.wire.connection import AnyIOConnection, OnCancel
 from trioorm.wire.copy import CopyIn
+from trioorm.wire.farewell import Farewell
 from trioorm.wire.interrupt import after_cleanup
 from trioorm.wire.password import Password
 from trioorm.wire.server_errors import error_from_result, is_error
@@ -14,6 +15,7 @@ from trioorm.wire.stream import RowStream
 __all__ = [
     "AnyIOConnection",
     "CopyIn",
+    "Farewell",
     "OnCancel",
     "Password",
     "RowStream",

@@ -181,7 +181,8 @@ class AnyIOConnection(BlockConnection[Row]):
             self.finish()
             raise copy_out_of_place() from None
         except GeneratorExit:
-            self.finish()  # the event loop is gone, and nobody can wait any more
+            self.has_farewell = False  # the event loop is gone, and nobody can wait any more
+            self.finish()
             raise
         except BaseException as interruption:
             return await self._end(answer, interruption, on_cancel, seconds or self.cleanup_timeout_seconds)
@@ -270,7 +271,7 @@ class AnyIOConnection(BlockConnection[Row]):
                         raise self._lost(answer, error, on_cancel) from error
             held = shield.held
             if not complete:
-                self.finish()
+                self.finish(stop_statement=False)
                 raise connection_lost(f"no answer came within {seconds:g} s after the cancellation, so it was closed")
         else:
             held = await self.stop(partial(self.drain, answer), seconds=seconds)

@@ -23,6 +23,7 @@ from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
 from trioorm.wire.driving import drive, wait_for_socket
+from trioorm.wire.farewell import Farewell
 from trioorm.wire.flight import Answer, PlainAnswer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.lock import ConnectionLock, Ending, running_task
@@ -35,6 +36,7 @@ logger = logging.getLogger("trioorm.wire")
 T = TypeVar("T")
 
 _BAD = pq.ConnStatus.BAD
+_OK = pq.ConnStatus.OK
 _ACTIVE = pq.TransactionStatus.ACTIVE
 _IDLE = pq.TransactionStatus.IDLE
 _PIPELINE_OFF = pq.PipelineStatus.OFF
@@ -49,10 +51,14 @@ class ReadyConnection(AsyncConnection[Row]):
     Attributes:
         cleanup_timeout_seconds: how long cancelling and draining a statement may take before the socket is closed.
         behind_pooler: whether a pooler may answer each transaction with another session of the server.
+        has_farewell: whether closing it leaves a `farewell`, for somebody who sees the session off and closes that: a pool.
+        farewell: what is left of it, once it is closed.
     """
 
     cleanup_timeout_seconds: float = 1.0
     behind_pooler: bool = False
+    has_farewell: bool = False
+    farewell: Farewell | None = None
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory or cast("AsyncRowFactory[Any]", tuple_row))
@@ -86,7 +92,17 @@ class ReadyConnection(AsyncConnection[Row]):
         self.finish()
         cast("ConnectionLock", self.lock).close_nowait()
 
-    def finish(self) -> None:
+    def finish(self, *, stop_statement: bool = True) -> None:
+        """Close the socket.
+
+        Args:
+            stop_statement: whether the `farewell`, if there is to be one, asks a statement that still runs to stop.
+        """
+        if self.has_farewell and self.pgconn.status == _OK:
+            try:
+                self.farewell = Farewell(self.pgconn, stop=stop_statement)
+            except (OperationalError, OSError) as error:
+                logger.debug("a session is left to itself: %s", error)
         self.readiness.close()
         self.pgconn.finish()
 
@@ -162,7 +178,8 @@ class ReadyConnection(AsyncConnection[Row]):
                 want = gen.send(ready)
         except StopIteration as stop:
             return cast("RV", stop.value)
-        self.finish()
+        ending = self.ending()
+        self.finish(stop_statement=ending is not None and ending.under is not None)
         raise OperationalError("the server did not answer in time while a block was being ended, so the connection was closed")
 
     # Ends of psycopg's blocks.
