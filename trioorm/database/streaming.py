@@ -1,26 +1,36 @@
-"""`db.stream(...)`: a block over the rows of one statement, hydrated batch by batch."""
+"""`db.stream(...)`: a block over the rows of one statement, hydrated batch by batch.
 
-from collections.abc import AsyncIterator
+In a transaction a stream holds the turn. `cursor=True` reads through a cursor of the server's instead: each batch is a turn of its own, and
+other statements run in between.
+
+Source: https://www.postgresql.org/docs/current/sql-declare.html
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from types import TracebackType
 from typing import Generic, TypeVar, cast
 
 import trio
+from psycopg.pq.abc import PGresult
 
 from trioorm.database.plan import Plan
-from trioorm.errors import UsageError
+from trioorm.errors import TrioormError, UsageError
 from trioorm.transaction import Hold, Runner
-from trioorm.wire import RowStream, Step, after_cleanup
+from trioorm.wire import RowStream, Statement, Step, after_cleanup, command
 
 R = TypeVar("R")
+
+_numbers = count(1)
 
 
 class Rows(Generic[R]):
     """The rows of a stream, to be iterated over once, inside its block."""
 
-    __slots__ = ("_batch", "_plan", "_stream")
+    __slots__ = ("_batch", "_next_chunk", "_plan")
 
-    def __init__(self, stream: RowStream, plan: Plan) -> None:
-        self._stream = stream
+    def __init__(self, next_chunk: Callable[[], Awaitable[PGresult | None]], plan: Plan) -> None:
+        self._next_chunk = next_chunk
         self._plan = plan
         self._batch: list[R] = []  # reversed, so that the next row is popped from the end
 
@@ -36,7 +46,7 @@ class Rows(Generic[R]):
         Checkpoint: only if a new batch must come.
         """
         while not self._batch:
-            chunk = await self._stream.next_chunk()
+            chunk = await self._next_chunk()
             if chunk is None:
                 raise StopAsyncIteration
             self._batch = cast("list[R]", self._plan.rows(chunk))
@@ -65,7 +75,7 @@ class RowsBlock(Generic[R]):
         connection = await hold.__aenter__()
         self._hold = hold
         self._stream = RowStream(connection, self._step, chunk_rows=self._batch_rows)
-        return Rows(self._stream, self._plan)
+        return Rows(self._stream.next_chunk, self._plan)
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -74,3 +84,48 @@ class RowsBlock(Generic[R]):
         await self._hold.__aexit__(kind, error, traceback)
         if (raised := after_cleanup(error, held)) is not None and raised is not error:
             raise raised
+
+
+class CursorBlock(RowsBlock[R]):
+    """The same through a cursor on the server, inside a transaction."""
+
+    __slots__ = ("_chunk", "_ended", "_name", "_statement")
+
+    def __init__(self, runner: Runner, plan: Plan, step: Step, *, batch_rows: int) -> None:
+        super().__init__(runner, plan, step, batch_rows=batch_rows)
+        if not runner.in_transaction:
+            raise UsageError(
+                "a cursor of the server lives in a transaction, and there is none here.\n"
+                "To fix it: leave cursor=True out, since outside of a transaction a stream has a connection of its own; "
+                "or `async with db.transaction() as tx: tx.stream(..., cursor=True)`."
+            )
+        self._name = b'"trioorm_cursor_%d"' % next(_numbers)
+        self._statement = Statement(b"FETCH FORWARD %d FROM %s" % (batch_rows, self._name), (), step.statement.result_format, name=b"")
+        self._chunk: PGresult | None = None
+        self._ended = False
+
+    async def __aenter__(self) -> Rows[R]:
+        statement = self._step.statement
+        text = b"DECLARE %s NO SCROLL CURSOR FOR %s" % (self._name, statement.text)
+        declare = Step(Statement(text, statement.parameter_types, name=b""), self._step.values, self._step.formats)
+        _, self._chunk = await self._runner.run([declare, Step(self._statement)], is_write=False)
+        return Rows(self._next_chunk, self._plan)
+
+    async def _next_chunk(self) -> PGresult | None:
+        """The next batch; the first came with the declaration, and one that is not full is the last."""
+        chunk, self._chunk = self._chunk, None
+        if chunk is None:
+            if self._ended:
+                return None
+            (chunk,) = await self._runner.run([Step(self._statement)], is_write=False)
+        self._ended = chunk.ntuples < self._batch_rows
+        return chunk
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is not None and not isinstance(error, Exception):
+            return  # cancelled: the cursor ends with the transaction
+        try:
+            await self._runner.run([command(b"CLOSE " + self._name)], is_write=False)
+        except TrioormError:
+            if error is None:
+                raise

@@ -16,7 +16,7 @@ from trioorm.database.listening import notify_statement
 from trioorm.database.objects import delete_object, insert_objects, must_be_object, select_by_key, update_object, upsert_object
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.schema_verbs import SchemaVerbs
-from trioorm.database.streaming import RowsBlock
+from trioorm.database.streaming import CursorBlock, RowsBlock
 from trioorm.errors import IntegrityError, NoRowFound, QueryError, TooManyRows
 from trioorm.expression import Column
 from trioorm.model import Model, model_of
@@ -134,7 +134,7 @@ class Verbs(SchemaVerbs):
         result = await self._run_one(plan, values)
         return result.command_tuples or 0
 
-    def stream(self, statement: Statement[R], *, batch_rows: int = 500) -> RowsBlock[R]:
+    def stream(self, statement: Statement[R], *, batch_rows: int = 500, cursor: bool = False) -> RowsBlock[R]:
         """Read rows as they come, with memory that does not grow with their number.
 
             async with db.stream(select(User)) as users:
@@ -147,16 +147,20 @@ class Verbs(SchemaVerbs):
         Args:
             statement: what to read.
             batch_rows: how many rows come at a time.
+            cursor: in a transaction, read through a cursor of the server's. Each batch takes a turn of its own, so that the same code may
+                use the transaction inside the block. There is no savepoint below: an error puts the transaction in error.
 
         Raises:
             As `fetch_all`; the server's errors may come after rows.
-            TransactionBusy: the transaction was used inside the block by the same code.
+            TransactionBusy: the transaction was used inside the block by the same code, without `cursor=True`.
+            UsageError: `cursor=True` outside of a transaction. Nothing was sent.
 
         Checkpoint: entering always; the iteration once a batch.
         """
         plan, values = self._plans.plan(statement)
         self._must_give_rows(plan, statement)
-        return RowsBlock(self._runner, plan, plan.step(values), batch_rows=batch_rows)
+        block = CursorBlock[R] if cursor else RowsBlock[R]
+        return block(self._runner, plan, plan.step(values), batch_rows=batch_rows)
 
     async def explain(self, statement: Statement[Any], *, analyze: bool = False, verbose: bool = False) -> QueryPlan:
         """Ask PostgreSQL how it would run a statement; `print` the answer.

@@ -43,7 +43,8 @@ class Turns:
                 f"this transaction is busy: {self._holder} holds it, and this very code is inside of that block.\n"
                 "It would wait for itself, for ever. "
                 "To fix it: use the inner block's own object (`sp` of `async with tx.savepoint() as sp`); "
-                "finish or leave the stream first, or read it whole with `fetch_all`."
+                "finish or leave the stream first, or read it whole with `fetch_all`, "
+                "or through a server-side cursor, between whose batches other statements may run: `tx.stream(..., cursor=True)`."
             )
         handed_over = anyio.Event()
         self._line.append(handed_over)
