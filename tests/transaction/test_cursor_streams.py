@@ -82,6 +82,9 @@ async def test_outside_of_a_transaction_it_is_refused(dsn: str) -> None:
     async with open_ledger(dsn) as db:
         with pytest.raises(UsageError, match="leave cursor=True out"):
             db.stream(NUMBERS, cursor=True)
+        async with db.snapshot() as snapshot:
+            with pytest.raises(UsageError, match="leave cursor=True out"):
+                snapshot.stream(NUMBERS, cursor=True)
 
 
 async def test_children_may_read_one_each(dsn: str) -> None:

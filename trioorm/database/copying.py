@@ -1,4 +1,7 @@
-"""`db.copy_in(...)`: objects into a table by binary COPY.
+"""`db.copy_in(...)`: objects, or rows of values, into a table by binary COPY.
+
+COPY knows no ON CONFLICT. Where one is wanted the rows go into a temporary table first, which lives no longer than the transaction, and
+from there into the table by one INSERT; so it works through a pooler too.
 
 Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 """
@@ -6,20 +9,28 @@ Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 import struct
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from itertools import count
 from operator import attrgetter
-from typing import TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from anyio.lowlevel import checkpoint
+from attrs import frozen
 from psycopg.pq import Format
 
 from trioorm.database.codecs import MISFITS, Packer, binary_packer_for, framed, misfit
 from trioorm.errors import QueryError
-from trioorm.expression import SqlType, quote_identifier, quote_qualified, type_text
-from trioorm.model import UNSET, FieldInfo, Model, model_of
+from trioorm.expression import Column, SqlType, quote_identifier, quote_qualified, type_text
+from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, model_of
+from trioorm.query import field_named
 from trioorm.transaction import Runner
-from trioorm.wire import CopyIn, OnCancel, Statement, Step, after_cleanup
+from trioorm.wire import CopyIn, OnCancel, Statement, Step, after_cleanup, command
 
-M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+
+ConflictAction = Literal["do_nothing", "do_update"]
+"""What becomes of a row that exists already."""
+
+_numbers = count(1)
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _END = struct.pack("!h", -1)
@@ -28,36 +39,97 @@ _CHUNK_ROWS = 500
 _OID = Statement(b"SELECT $1::regtype::oid::text", (25,), Format.TEXT)
 
 
-async def copy_objects(
-    runner: Runner, model: type[M], objects: Iterable[M] | AsyncIterable[M], on_progress: Callable[[int], None] | None
+@frozen
+class OnConflict:
+    """What becomes of rows that exist already.
+
+    Attributes:
+        action: leave them as they are, or write the new values to them.
+        columns: of the unique constraint that decides; the primary key when empty.
+    """
+
+    action: ConflictAction
+    columns: Sequence[Column[Any]] = ()
+
+
+async def copy_rows(
+    runner: Runner,
+    model: type[Model],
+    rows: Iterable[object] | AsyncIterable[object],
+    *,
+    columns: Sequence[Column[Any]],
+    on_conflict: OnConflict | None,
+    on_progress: Callable[[int], None] | None,
 ) -> int:
-    """See `Verbs.copy_in`."""
-    async with aclosing(_iterate(objects)) as source:
+    """See `Verbs.copy_in`. With `on_conflict` the runner is a transaction."""
+    info = model_of(model)
+    given = [field_named(info, column, "copy_in(columns=...)") for column in columns]
+    async with aclosing(_iterate(rows)) as source:
         first = await anext(source, None)
         if first is None:
             await checkpoint()
             return 0
-        fields = _fields_to_send(model, first)
-        encoder = _RowEncoder(model, fields, await _packers(runner, model, fields))
-        async with runner.hold("a COPY") as connection:
-            copy = CopyIn(connection, encoder.statement)
-            try:
-                await copy.start()
-                async with aclosing(_chunks(encoder, first, source, on_progress)) as chunks:
-                    async for chunk in chunks:
-                        await copy.write(chunk)
-                written = await copy.finish(on_cancel=OnCancel.STOP if runner.in_transaction else OnCancel.SETTLE)
-            except BaseException as error:
-                if (raised := after_cleanup(error, await copy.abort())) is not None and raised is not error:
-                    raise raised from None
-                raise
+        fields = given or _fields_to_send(model, first)
+        packers = await _packers(runner, model, fields)
+        encoder = _ValuesEncoder(model, fields, packers) if given else _ObjectEncoder(model, fields, packers)
+        target = quote_qualified(info.source.table, info.source.schema)
+        if on_conflict is None:
+            written = await _copy(runner, encoder, target, first, source, on_progress)
+        else:
+            names = encoder.columns
+            merge = _merge(info, fields, on_conflict)
+            staging = quote_identifier(f"trioorm_copy_{next(_numbers)}")
+            make = f"CREATE TEMPORARY TABLE {staging} ON COMMIT DROP AS SELECT {names} FROM {target} WITH NO DATA"
+            await runner.run([command(make.encode())], is_write=True)
+            await _copy(runner, encoder, f"pg_temp.{staging}", first, source, on_progress)
+            insert = f"INSERT INTO {target} ({names}) SELECT {names} FROM pg_temp.{staging} {merge}"
+            steps = [command(insert.encode()), command(f"DROP TABLE pg_temp.{staging}".encode())]
+            written = (await runner.run(steps, is_write=True))[0].command_tuples or 0
     if on_progress is not None:
         on_progress(written)
     return written
 
 
+def _merge(info: ModelInfo, fields: Sequence[FieldInfo], conflict: OnConflict) -> str:
+    """The ON CONFLICT clause."""
+    target = [field_named(info, column, "copy_in(on=...)") for column in conflict.columns] or list(info.primary_key)
+    columns = ", ".join(quote_identifier(field.name) for field in target)
+    if conflict.action == "do_nothing":
+        return f"ON CONFLICT ({columns}) DO NOTHING" if conflict.columns else "ON CONFLICT DO NOTHING"
+    written = [quote_identifier(field.name) for field in fields if field not in target]
+    if not written or not target:
+        raise QueryError(
+            "copy_in has no column to write to the rows that exist already: all that it sends decides which they are.\n"
+            'To fix it: on_conflict="do_nothing", or name the columns that decide in `on=`.'
+        )
+    return f"ON CONFLICT ({columns}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in written)}"
+
+
+async def _copy(
+    runner: Runner,
+    encoder: "_Encoder",
+    target: str,
+    first: object,
+    source: AsyncIterator[object],
+    on_progress: Callable[[int], None] | None,
+) -> int:
+    async with runner.hold("a COPY") as connection:
+        copy = CopyIn(connection, f"COPY {target} ({encoder.columns}) FROM STDIN (FORMAT binary)".encode())
+        try:
+            await copy.start()
+            async with aclosing(_chunks(encoder, first, source, on_progress)) as chunks:
+                async for chunk in chunks:
+                    await copy.write(chunk)
+            written = await copy.finish(on_cancel=OnCancel.STOP if runner.in_transaction else OnCancel.SETTLE)
+        except BaseException as error:
+            if (raised := after_cleanup(error, await copy.abort())) is not None and raised is not error:
+                raise raised from None
+            raise
+    return written
+
+
 async def _chunks(
-    encoder: "_RowEncoder", first: M, rest: AsyncIterator[M], on_progress: Callable[[int], None] | None
+    encoder: "_Encoder", first: object, rest: AsyncIterator[object], on_progress: Callable[[int], None] | None
 ) -> AsyncGenerator[bytes]:
     """The rows as bytes, some hundreds at a time, with a checkpoint before each, since a fast server never makes us wait."""
     parts = [_HEADER, encoder.encode(first)]
@@ -75,9 +147,9 @@ async def _chunks(
     yield b"".join([*parts, _END])
 
 
-async def _iterate(objects: Iterable[M] | AsyncIterable[M]) -> AsyncGenerator[M]:
+async def _iterate(objects: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
     if isinstance(objects, AsyncGenerator):
-        generator = cast("AsyncGenerator[M]", objects)
+        generator = cast("AsyncGenerator[T]", objects)
         async with aclosing(generator):  # it was handed over, and nobody else can close it
             async for item in generator:
                 yield item
@@ -89,15 +161,18 @@ async def _iterate(objects: Iterable[M] | AsyncIterable[M]) -> AsyncGenerator[M]
             yield item
 
 
-def _fields_to_send(model: type[Model], first: Model) -> list[FieldInfo]:
+def _fields_to_send(model: type[Model], first: object) -> list[FieldInfo]:
     """The columns of the COPY: those that the first object sets. What the server is to fill is left out in all rows."""
     if type(first) is not model:
         raise _other_class(model, first)
     return [field for field in model_of(model).writable if getattr(first, field.attribute) is not UNSET]
 
 
-def _other_class(model: type[Model], row: Model) -> QueryError:
-    return QueryError(f"copy_in of {model.__qualname__} met a {type(row).__qualname__}.\nTo fix it: one class for each copy_in.")
+def _other_class(model: type[Model], row: object) -> QueryError:
+    return QueryError(
+        f"copy_in of {model.__qualname__} met a {type(row).__qualname__}.\n"
+        "To fix it: one class for each copy_in; for rows of values, name the columns: columns=[...]."
+    )
 
 
 async def _packers(runner: Runner, model: type[Model], fields: Sequence[FieldInfo]) -> list[Packer]:
@@ -121,33 +196,29 @@ async def _oid_of(runner: Runner, sql_type: SqlType) -> int:
     return int(result.get_value(0, 0) or b"0")
 
 
-class _RowEncoder:
-    """Rows of one model in the binary format of COPY."""
+class _Encoder:
+    """Rows in the binary format of COPY."""
 
     def __init__(self, model: type[Model], fields: Sequence[FieldInfo], packers: Sequence[Packer]) -> None:
         self._model = model
-        self._read = _reader([field.attribute for field in fields])
-        self._left_out = [field.attribute for field in model_of(model).writable if field not in fields]
         self._types = [field.type for field in fields]
         self._packers = packers
         self._framed = [framed(packer) for packer in packers]
         self._count = struct.pack("!h", len(fields))
-        columns = ", ".join(quote_identifier(field.name) for field in fields)
-        source = model_of(model).source
-        self.statement = f"COPY {quote_qualified(source.table, source.schema)} ({columns}) FROM STDIN (FORMAT binary)".encode()
+        self.columns = ", ".join(quote_identifier(field.name) for field in fields)
 
-    def encode(self, row: Model) -> bytes:
-        """One object as bytes.
+    def values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - whatever the caller's iterable gives; it is looked at here
+        """The values of one row, one for each column."""
+        raise NotImplementedError
+
+    def encode(self, row: object) -> bytes:
+        """One row as bytes.
 
         Raises:
-            QueryError: it is of another class, or sets other columns than the first one.
+            QueryError: it is no row of this table, or has other columns than the first one.
             BindError: a value does not fit.
         """
-        if type(row) is not self._model:
-            raise _other_class(self._model, row)
-        if self._left_out and any(getattr(row, attribute) is not UNSET for attribute in self._left_out):
-            raise _ragged()
-        values = self._read(row)
+        values = self.values_of(row)
         try:
             cells = [_NULL if value is None else pack(value) for pack, value in zip(self._framed, values, strict=True)]
         except MISFITS:
@@ -155,6 +226,34 @@ class _RowEncoder:
                 raise _ragged() from None
             raise misfit(self._packers, values, self._types) from None
         return self._count + b"".join(cells)
+
+
+class _ObjectEncoder(_Encoder):
+    """Objects of one model."""
+
+    def __init__(self, model: type[Model], fields: Sequence[FieldInfo], packers: Sequence[Packer]) -> None:
+        super().__init__(model, fields, packers)
+        self._read = _reader([field.attribute for field in fields])
+        self._left_out = [field.attribute for field in model_of(model).writable if field not in fields]
+
+    def values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - as above
+        if type(row) is not self._model:
+            raise _other_class(self._model, row)
+        if self._left_out and any(getattr(row, attribute) is not UNSET for attribute in self._left_out):
+            raise _ragged()
+        return self._read(row)
+
+
+class _ValuesEncoder(_Encoder):
+    """Rows of values, in the order of the columns."""
+
+    def values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - as above
+        if not isinstance(row, tuple | list) or len(cast("Sequence[object]", row)) != len(self._types):
+            raise QueryError(
+                f"copy_in into {len(self._types)} columns of {self._model.__qualname__} met {type(cast('object', row)).__qualname__} "
+                "that is no tuple of as many values.\nTo fix it: give each row as a tuple, its values in the order of `columns=`."
+            )
+        return cast("Sequence[object]", row)
 
 
 def _ragged() -> QueryError:

@@ -76,6 +76,9 @@ class Database(Verbs):
     def __repr__(self) -> str:
         return f"<Database with {self._pool!r}>"
 
+    def _own_transaction(self) -> Transaction:
+        return self.transaction()
+
     def transaction(
         self,
         *,

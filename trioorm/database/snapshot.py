@@ -1,20 +1,20 @@
 """`Snapshot`: the reading verbs over one exported snapshot."""
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, TypeVarTuple
 
 from trioorm.database.plan import Plan, PlanCache
+from trioorm.database.streaming import RowsBlock
 from trioorm.database.verbs import Verbs
-from trioorm.errors import QueryError
-from trioorm.model import Model
+from trioorm.errors import QueryError, UsageError
 from trioorm.query import Sql, Statement, TypedSql
 from trioorm.transaction import SnapshotScope
 
 __all__ = ["Snapshot"]
 
+R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
-M = TypeVar("M", bound=Model)
 
 
 class Snapshot(Verbs):
@@ -57,11 +57,15 @@ class Snapshot(Verbs):
         """
         self._scope.start_soon(function, *arguments, name=name)
 
+    def stream(self, statement: Statement[R], *, batch_rows: int = 500, cursor: bool = False) -> RowsBlock[R]:
+        """As `Verbs.stream`; each has a connection of its own, so no cursor is needed, nor could one be found again."""
+        if cursor:
+            raise UsageError("a stream of a snapshot has a connection of its own and needs no cursor.\nTo fix it: leave cursor=True out.")
+        return super().stream(statement, batch_rows=batch_rows)
+
     # What does not go through a plan.
 
-    async def copy_in(
-        self, model: type[M], objects: Iterable[M] | AsyncIterable[M], *, on_progress: Callable[[int], None] | None = None
-    ) -> int:
+    async def copy_in(self, *_rows: object, **_options: object) -> NoReturn:
         """Refused: a snapshot only reads."""
         _refuse("copy_in")
 

@@ -6,11 +6,11 @@ it raises.
 """
 
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from psycopg.pq.abc import PGresult
 
-from trioorm.database.copying import copy_objects
+from trioorm.database.copying import ConflictAction, OnConflict, copy_rows
 from trioorm.database.explaining import QueryPlan, explain_step, read_plan
 from trioorm.database.listening import notify_statement
 from trioorm.database.objects import delete_object, insert_objects, must_be_object, select_by_key, update_object, upsert_object
@@ -23,6 +23,9 @@ from trioorm.model import Model, model_of
 from trioorm.query import Statement
 from trioorm.transaction import Runner
 from trioorm.wire import command
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
 
 __all__ = ["Verbs"]
 
@@ -311,39 +314,80 @@ class Verbs(SchemaVerbs):
 
     # Bulk.
 
+    @overload
     async def copy_in(
         self,
         model: type[M],
-        objects: Iterable[M] | AsyncIterable[M],
+        rows: Iterable[M] | AsyncIterable[M],
         *,
+        on_conflict: ConflictAction | None = None,
+        on: Column[Any] | Sequence[Column[Any]] = (),
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int: ...
+    @overload
+    async def copy_in(
+        self,
+        model: type[Model],
+        rows: Iterable[Sequence[object]] | AsyncIterable[Sequence[object]],
+        *,
+        columns: Sequence[Column[Any]],
+        on_conflict: ConflictAction | None = None,
+        on: Column[Any] | Sequence[Column[Any]] = (),
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int: ...
+    async def copy_in(
+        self,
+        model: type[Model],
+        rows: Iterable[object] | AsyncIterable[object],
+        *,
+        columns: Sequence[Column[Any]] = (),
+        on_conflict: ConflictAction | None = None,
+        on: Column[Any] | Sequence[Column[Any]] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Load objects by COPY, the fastest way in; all or none.
+        """Load objects, or rows of values, by COPY, the fastest way in; all or none.
 
         The server checks foreign keys only at the end of a COPY, which can take longer than the rows themselves; to see progress there too,
         copy in parts inside one transaction.
 
         Args:
-            model: their class.
-            objects: an iterable of either kind; it is read as the server takes the rows. The first object decides which of the columns that
-                the server can fill are sent.
+            model: the table's class.
+            rows: objects of the class, or tuples of values when `columns` are given: an iterable of either kind, which is read as the
+                server takes the rows. The first object decides which of the columns that the server can fill are sent.
+            columns: of the values in each tuple, in their order.
+            on_conflict: "do_nothing" leaves rows that exist already as they are, "do_update" writes all other columns that are sent to
+                them. The rows go through a temporary table, in one transaction. A row that comes twice is an error for "do_update".
+            on: the columns whose unique constraint decides; for "do_update" the primary key when none are given, else any.
             on_progress: called now and then with the number of rows sent so far.
 
         Returns:
             The number of rows written.
 
         Raises:
-            QueryError: an object of another class, or one that sets other columns than the first. Nothing was written.
-            Others: as `insert`, and whatever `objects` raises. Nothing was written.
+            QueryError: an object of another class, one that sets other columns than the first, or a tuple of another length. Nothing was
+                written.
+            Others: as `insert`, and whatever `rows` raises. Nothing was written.
 
         Checkpoint: always; at least once every 500 rows.
         """
+        decides = (on,) if isinstance(on, Column) else tuple(on)
+        if decides and on_conflict is None:
+            raise QueryError('copy_in(on=...) says nothing without on_conflict.\nTo fix it: on_conflict="do_nothing" or "do_update".')
+        conflict = None if on_conflict is None else OnConflict(on_conflict, decides)
         self._plans.violations.learn_model(model_of(model))
         try:
-            return await copy_objects(self._runner, model, objects, on_progress)
+            if conflict is None or self._runner.in_transaction:
+                return await copy_rows(self._runner, model, rows, columns=columns, on_conflict=conflict, on_progress=on_progress)
+            async with self._own_transaction() as transaction:
+                runner = transaction._runner
+                return await copy_rows(runner, model, rows, columns=columns, on_conflict=conflict, on_progress=on_progress)
         except IntegrityError as error:
             self._plans.violations.explain(error)
             raise
+
+    def _own_transaction(self) -> "AbstractAsyncContextManager[Verbs]":
+        """A transaction for a verb that needs several statements, where there is none."""
+        raise NotImplementedError
 
     # Running.
 

@@ -3,6 +3,7 @@
 The contract: a `Statement[R]` is a shape and its bind values, and says by `R` what its rows become. Nothing here sends anything.
 """
 
+from trioorm.query.assignment import field_named
 from trioorm.query.change import Delete, Update, delete, update
 from trioorm.query.entity import Alias, OptionalItem, alias, excluded, new, old, optional
 from trioorm.query.grouping import Grouping, cube, grouping, grouping_sets, rollup
@@ -51,6 +52,7 @@ __all__ = [
     "cube",
     "delete",
     "excluded",
+    "field_named",
     "generate_series",
     "grouping",
     "grouping_sets",
