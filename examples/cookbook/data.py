@@ -87,6 +87,7 @@ def _made_up(films: Sequence[Film]) -> tuple[tuple[type[Model], Sequence[Model]]
                         "budget": {"usd": dice.randrange(1, 250) * 1_000_000, "known": dice.random() < 0.7},
                         "places": [*sorted(dice.sample(_PLACES, dice.randrange(4)))],
                     },
+                    place=[dice.randrange(64) / 64 for _ in range(3)],
                 )
             )
         for viewer in _VIEWERS:

@@ -5,7 +5,7 @@ import decimal
 from collections.abc import Iterable
 
 from examples.films.models import Country, Credit, Film, FilmCountry, FilmGenre, Genre, Person, Role
-from trioorm import INTEGER, SMALLINT, Column, Json, Model, TableConstraint, TableIndex, check, column, extension, index, unique
+from trioorm import INTEGER, SMALLINT, VECTOR, Column, Json, Model, TableConstraint, TableIndex, check, column, extension, index, unique
 
 __all__ = ["PARTS", "Country", "Credit", "Fact", "Film", "FilmCountry", "FilmGenre", "Genre", "Person", "Review", "Role", "Run", "Watch"]
 
@@ -44,6 +44,12 @@ class Fact(Model, table="facts"):
 
     film_id: Column[int] = column(primary_key=True, references=Film.id)
     details: Column[dict[str, Json]]
+    place: Column[list[float]] = column(type=VECTOR(3))
+
+    @classmethod
+    def table_indexes(cls) -> Iterable[TableIndex]:
+        yield index(cls.details, method="gin")
+        yield index(cls.place, method="hnsw", operator_class="vector_l2_ops", options={"m": 8})
 
 
 class Watch(Model, table="watches"):

@@ -45,7 +45,8 @@ def films_of_jackson() -> Select[Film]:
 @question(
     "Each film of 2014 with each of its reviews; a film without any comes too",
     """
-    SELECT f.title, r.critic, r.stars FROM films f LEFT JOIN reviews r ON r.film_id = f.id WHERE f.year = 2014 ORDER BY f.title, f.id, r.critic
+    SELECT f.title, r.critic, r.stars FROM films f LEFT JOIN reviews r ON r.film_id = f.id
+    WHERE f.year = 2014 ORDER BY f.title, f.id, r.critic
     """,
 )
 def films_with_reviews() -> Select[tuple[str, str | None, int | None]]:

@@ -90,7 +90,7 @@ def same(expected: Sequence[Sequence[object]], found: Sequence[Sequence[object]]
 
 def _close(left: object, right: object) -> bool:
     if isinstance(left, float) and isinstance(right, float):
-        return math.isclose(left, right, rel_tol=1e-12)
+        return math.isclose(left, right, rel_tol=1e-6)
     return left == right
 
 
