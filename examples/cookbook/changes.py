@@ -18,7 +18,6 @@ from trioorm import (
     Statement,
     Update,
     alias,
-    arrays,
     cast,
     count,
     delete,
@@ -26,17 +25,16 @@ from trioorm import (
     exists,
     func,
     insert,
-    jsonb,
     literal,
     merge,
     new,
     old,
-    row,
     select,
     sum_,
     update,
     values_table,
 )
+from trioorm.expression import arrays, jsonb, row
 
 TODAY = datetime.date(2026, 11, 21)
 
@@ -133,12 +131,12 @@ def count_reviews() -> Update[Film]:
 @change(
     "Give each of three films its own number of Oscars (a batch with values per row)",
     """
-    UPDATE films SET oscars = v.oscars FROM (VALUES (1074638, 7), (120338, 12), (133093, 5)) AS v (id, oscars) WHERE films.id = v.id
+    UPDATE films SET oscars = v.oscars FROM (VALUES (4941, 7), (136625, 12), (32433, 5)) AS v (id, oscars) WHERE films.id = v.id
     """,
-    look="SELECT id, oscars FROM films WHERE id IN (1074638, 120338, 133093) ORDER BY id",
+    look="SELECT id, oscars FROM films WHERE id IN (4941, 136625, 32433) ORDER BY id",
 )
 def batch() -> Update[Film]:
-    given = values_table("given", [(1074638, 7), (120338, 12), (133093, 5)])
+    given = values_table("given", [(4941, 7), (136625, 12), (32433, 5)])
     film_id, oscars = given.columns
     return update(Film).set(Film.oscars, cast(oscars, SMALLINT)).from_(given).where(Film.id == film_id)
 

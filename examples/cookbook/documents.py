@@ -8,8 +8,8 @@ import decimal
 
 from examples.cookbook.models import Fact, Film, Run
 from examples.cookbook.recipes import question
-from trioorm import Json, alias, min_, Select, cast, count, func, select, sum_
-from trioorm.expression import array, arrays, case, extract, jsonb
+from trioorm import Json, Select, alias, cast, count, func, min_, select, sum_
+from trioorm.expression import arrays, case, extract, jsonb
 
 
 @question(
@@ -19,7 +19,7 @@ from trioorm.expression import array, arrays, case, extract, jsonb
     """,
 )
 def ratings() -> Select[tuple[str | None, int]]:
-    rating = Fact.details["rating"].as_text()
+    rating = Fact.details["rating"].as_text().as_("rating")
     return select(rating, count()).group_by(rating).order_by(rating)
 
 
@@ -198,7 +198,7 @@ def days_of_the_week() -> Select[tuple[decimal.Decimal, int]]:
     """,
 )
 def quarters_of_2012() -> Select[tuple[datetime.datetime, decimal.Decimal | None]]:
-    quarter = func.date_trunc("quarter", cast(Run.first_day, datetime.datetime))
+    quarter = func.date_trunc("quarter", cast(Run.first_day, datetime.datetime)).as_("quarter")
     money = sum_(Run.price * Run.tickets)
     return (
         select(quarter, money)

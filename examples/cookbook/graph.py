@@ -7,7 +7,8 @@ import decimal
 
 from examples.cookbook.models import Credit, Film, Person, Review, Role
 from examples.cookbook.recipes import question
-from trioorm import INTEGER, Query, Select, Table, alias, array, arrays, avg, count, func, literal, min_, select
+from trioorm import INTEGER, Query, Select, Table, alias, avg, count, literal, min_, select
+from trioorm.expression import array, arrays
 
 
 @question(
@@ -43,9 +44,7 @@ def distances() -> Select[tuple[int | None, int]]:
     person = reached.column("person_id", int)
     least = min_(reached.column("distance", int)).as_("distance")
     nearest = select(person, least).group_by(person).subquery("nearest")
-    return (
-        select(nearest[least], count()).group_by(nearest[least]).order_by(nearest[least])
-    )
+    return select(nearest[least], count()).group_by(nearest[least]).order_by(nearest[least])
 
 
 @question(
@@ -79,9 +78,7 @@ def shortest_way() -> Select[list[str]]:
 
     way = start.recursive_cte("way", step)
     found = way.column("names", list[str])
-    return (
-        select(found).where(func.array_last(found, returns=str) == "Emma Watson").order_by(arrays.length(found), found).limit(1)
-    )
+    return select(found).where(found[arrays.length(found)] == "Emma Watson").order_by(arrays.length(found), found).limit(1)
 
 
 @question(
@@ -96,7 +93,7 @@ def factorials() -> Select[tuple[int, int]]:
 
     def step(f: Table) -> Query[tuple[int, int]]:
         n = f.column("n", int)
-        return select(n + 1, f.column("factorial", int) * (n + 1)).where(n < 12)
+        return select(n + 1, f.column("factorial", int) * (n + 1)).from_(f).where(n < 12)
 
     f = start.recursive_cte("f", step)
     return select(f.column("n", int), f.column("factorial", int)).order_by(f.column("n"))
@@ -114,13 +111,8 @@ def above_the_mean() -> Select[str]:
     stars = avg(Review.stars).as_("stars")
     means = select(Review.film_id, stars).group_by(Review.film_id).cte("means")
     all_films = means.alias("all_films")
-    mean = select(avg(all_films[stars]) + decimal.Decimal("1.5"))
-    return (
-        select(Film.title)
-        .join(means, means[Review.film_id] == Film.id)
-        .where(means[stars] > mean)
-        .order_by(Film.title, Film.id)
-    )
+    mean = select(avg(all_films[stars]) + decimal.Decimal("1.5")).from_(all_films)
+    return select(Film.title).join(means, means[Review.film_id] == Film.id).where(means[stars] > mean).order_by(Film.title, Film.id)
 
 
 @question(

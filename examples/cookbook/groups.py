@@ -8,7 +8,8 @@ import decimal
 
 from examples.cookbook.models import Credit, Film, FilmGenre, Genre, Person, Review, Role, Run
 from examples.cookbook.recipes import question
-from trioorm import Select, alias, and_, case, count, func, generate_series, max_, min_, optional, select, sum_
+from trioorm import Select, alias, and_, cast, count, func, generate_series, max_, min_, optional, select, sum_
+from trioorm.expression import case
 
 
 @question(
@@ -18,9 +19,7 @@ from trioorm import Select, alias, and_, case, count, func, generate_series, max
     """,
 )
 def best_of_each_year() -> Select[tuple[int, str, decimal.Decimal | None]]:
-    return (
-        select(Film.year, Film.title, Film.box_office_usd).distinct(Film.year).order_by(Film.year, Film.box_office_usd.desc(), Film.id)
-    )
+    return select(Film.year, Film.title, Film.box_office_usd).distinct(Film.year).order_by(Film.year, Film.box_office_usd.desc(), Film.id)
 
 
 @question(
@@ -34,9 +33,7 @@ def best_of_each_year() -> Select[tuple[int, str, decimal.Decimal | None]]:
 def top_three() -> Select[tuple[int, str, int]]:
     place = func.row_number().over(partition_by=Film.year, order_by=(Film.box_office_usd.desc(), Film.id)).as_("place")
     ranked = select(Film.year, Film.title, place).where(Film.year >= 2010).subquery("ranked")
-    return (
-        select(ranked[Film.year], ranked[Film.title], ranked[place]).where(ranked[place] <= 3).order_by(ranked[Film.year], ranked[place])
-    )
+    return select(ranked[Film.year], ranked[Film.title], ranked[place]).where(ranked[place] <= 3).order_by(ranked[Film.year], ranked[place])
 
 
 @question(
@@ -57,11 +54,7 @@ def newest_of_genre() -> Select[tuple[str, str]]:
         .limit(2)
         .lateral("newest")
     )
-    return (
-        select(Genre.name, newest[Film.title])
-        .cross_join(newest)
-        .order_by(Genre.name, newest[Film.released].desc(), newest[Film.id])
-    )
+    return select(Genre.name, newest[Film.title]).cross_join(newest).order_by(Genre.name, newest[Film.released].desc(), newest[Film.id])
 
 
 @question(
@@ -98,12 +91,12 @@ def best_of_directors() -> Select[tuple[str, str | None, int | None]]:
 @question(
     "Years between the first and the last film of which the shelf has none (gaps)",
     """
-    SELECT year FROM generate_series((SELECT min(year) FROM films), (SELECT max(year) FROM films)) year
+    SELECT year FROM generate_series((SELECT min(year) FROM films)::int, (SELECT max(year) FROM films)::int) year
     WHERE NOT EXISTS (SELECT 1 FROM films f WHERE f.year = year.year) ORDER BY year
     """,
 )
 def missing_years() -> Select[int]:
-    first, last = select(min_(Film.year)), select(max_(Film.year))
+    first, last = select(cast(min_(Film.year), int)), select(cast(max_(Film.year), int))
     years = generate_series(first, last, name="years")
     known = select(Film.year)
     return select(years.value).where(years.value.not_in(known)).order_by(years.value)
@@ -112,14 +105,14 @@ def missing_years() -> Select[int]:
 @question(
     "All years of the eighties with their number of films, none included",
     """
-    SELECT y.year, count(f.id) FROM generate_series(1980, 1989) y (year) LEFT JOIN films f ON f.year = y.year GROUP BY y.year ORDER BY y.year
+    SELECT y.year, count(f.id)
+    FROM generate_series(1980, 1989) y (year) LEFT JOIN films f ON f.year = y.year
+    GROUP BY y.year ORDER BY y.year
     """,
 )
 def eighties() -> Select[tuple[int, int]]:
     years = generate_series(1980, 1989, name="years")
-    return (
-        select(years.value, count(Film.id)).left_join(Film, Film.year == years.value).group_by(years.value).order_by(years.value)
-    )
+    return select(years.value, count(Film.id)).left_join(Film, Film.year == years.value).group_by(years.value).order_by(years.value)
 
 
 @question(
@@ -161,7 +154,7 @@ def sessions() -> Select[tuple[int | None, datetime.date | None, datetime.date |
     begins = case((gap < 15, 0), else_=1).as_("begins")
     marked = select(Review.written_on, Review.id, begins).where(Review.critic == "Dai Wong").cte("marked")
     session = sum_(marked[begins]).over(order_by=(marked[Review.written_on], marked[Review.id])).as_("session")
-    numbered = select(marked[Review.written_on].as_("written_on"), session).cte("numbered")
+    numbered = select(marked[Review.written_on].as_("written_on"), session).from_(marked).cte("numbered")
     day, number = numbered.column("written_on", datetime.date), numbered.column("session", int)
     return select(number, min_(day), max_(day), count()).group_by(number).having(count() > 3).order_by(number)
 

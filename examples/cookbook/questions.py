@@ -1,6 +1,9 @@
-"""All questions, chapter by chapter. Run `python -m examples.cookbook.page` to write `docs/cookbook.md` anew."""
+"""All questions, chapter by chapter."""
 
 from examples.cookbook import changes, documents, graph, groups, relations, reporting, sets, texts, windows
 from examples.cookbook.recipes import RECIPES
 
-__all__ = ["RECIPES", "changes", "documents", "graph", "groups", "relations", "reporting", "sets", "texts", "windows"]
+CHAPTERS = (reporting, relations, groups, windows, texts, documents, graph, sets, changes)
+
+QUESTIONS = sorted(RECIPES, key=lambda recipe: [chapter.__name__ for chapter in CHAPTERS].index(recipe.statement.__module__))
+"""In the order of the chapters; within one as they are written."""

@@ -5,7 +5,7 @@ Patterns, misspelt names, and documents.
 
 from examples.cookbook.models import Film, Genre, Person, Review
 from examples.cookbook.recipes import question
-from trioorm import Select, count, func, lower, select, upper
+from trioorm import Expression, Select, count, func, lower, select, upper
 from trioorm.expression import case, search, trigram
 
 
@@ -90,29 +90,29 @@ def longest_titles() -> Select[tuple[str, int]]:
 @question(
     "How many titles begin with each letter?",
     """
-    SELECT upper(left(title, 1)) AS letter, count(*) FROM films GROUP BY upper(left(title, 1)) ORDER BY 2 DESC, upper(left(title, 1)) COLLATE "C"
+    SELECT upper(left(title, 1)) COLLATE "C" AS letter, count(*) FROM films GROUP BY letter ORDER BY count(*) DESC, letter
     """,
 )
 def first_letters() -> Select[tuple[str, int]]:
-    letter = upper(func.left(Film.title, 1))
-    return select(letter, count()).group_by(letter).order_by(count().desc(), letter.collate("C"))
+    letter = upper(func.left(Film.title, 1)).collate("C").as_("letter")
+    return select(letter, count()).group_by(letter).order_by(count().desc(), letter)
 
 
 @question(
     "Last names that directors and others share: how many people have each?",
     """
-    SELECT split_part(name, ' ', -1) AS last_name, count(*) FROM people WHERE name LIKE '% %'
-    GROUP BY 1 HAVING count(*) > 15 ORDER BY 2 DESC, split_part(name, ' ', -1) COLLATE "C"
+    SELECT split_part(name, ' ', -1) COLLATE "C" AS last_name, count(*) FROM people WHERE name LIKE '% %'
+    GROUP BY last_name HAVING count(*) > 15 ORDER BY count(*) DESC, last_name
     """,
 )
 def last_names() -> Select[tuple[str, int]]:
-    last_name = func.split_part(Person.name, " ", -1)
+    last_name = func.split_part(Person.name, " ", -1).collate("C").as_("last_name")
     return (
         select(last_name, count())
         .where(Person.name.like("% %"))
         .group_by(last_name)
         .having(count() > 15)
-        .order_by(count().desc(), last_name.collate("C"))
+        .order_by(count().desc(), last_name)
     )
 
 
@@ -134,7 +134,8 @@ def genres_in_one_line() -> Select[str | None]:
 )
 def short_titles() -> Select[str]:
     short = func.left(Film.title, 17) + "..."
-    return select(case((func.length(Film.title) > 20, short), else_=Film.title)).where(Film.year == 2002).order_by(Film.id)
+    shown: Expression[str] = case((func.length(Film.title) > 20, short), else_=Film.title)
+    return select(shown).where(Film.year == 2002).order_by(Film.id)
 
 
 @question(

@@ -95,7 +95,7 @@ def quarters() -> Select[tuple[str, int | None, int]]:
 )
 def share_of_year() -> Select[tuple[str, decimal.Decimal | None]]:
     whole = sum_(Film.box_office_usd).over(partition_by=Film.year)
-    share = func.round(100 * Film.box_office_usd / whole, 2)
+    share = func.round(Film.box_office_usd * decimal.Decimal(100) / whole, 2)
     return select(Film.title, share).where(Film.year == 1999).order_by(Film.box_office_usd.desc(), Film.id)
 
 
@@ -116,11 +116,11 @@ def first_and_last() -> Select[tuple[int, str, str | None, str | None]]:
 @question(
     "How long after the film before it was each film released?",
     """
-    SELECT title, released - lag(released) OVER (ORDER BY released, id) FROM films WHERE year < 1990 ORDER BY released, id
+    SELECT title, released - lag(released, 1, released) OVER (ORDER BY released, id) FROM films WHERE year < 1990 ORDER BY released, id
     """,
 )
-def days_between() -> Select[tuple[str, int | None]]:
-    gap = Film.released - func.lag(Film.released).over(order_by=(Film.released, Film.id))
+def days_between() -> Select[tuple[str, int]]:
+    gap = Film.released - func.lag(Film.released, 1, Film.released).over(order_by=(Film.released, Film.id))
     return select(Film.title, gap).where(Film.year < 1990).order_by(Film.released, Film.id)
 
 
@@ -189,7 +189,7 @@ def watched_next() -> Select[tuple[str, int, int]]:
     """,
 )
 def percentiles() -> Select[tuple[int, float | None, float | None, int | None]]:
-    decade = Film.year / 10
+    decade = (Film.year / 10).as_("decade")
     minutes = cast(Film.runtime_minutes, float)
     quarter = func.percentile_cont(0.25, within_group=minutes)
     median = func.percentile_cont(0.5, within_group=minutes)

@@ -17,26 +17,46 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from examples.cookbook.data import stock
-from examples.cookbook.questions import RECIPES
+from examples.cookbook.page import PAGE, page
+from examples.cookbook.questions import QUESTIONS
 from examples.cookbook.recipes import Recipe
 from trioorm import Model, TransactionRolledBack, open_database
 from trioorm import sql as sql_text
 from trioorm.compiler import compile_statement
 
-READS = [recipe for recipe in RECIPES if recipe.look is None]
-CHANGES = [recipe for recipe in RECIPES if recipe.look is not None]
+READS = [recipe for recipe in QUESTIONS if recipe.look is None]
+CHANGES = [recipe for recipe in QUESTIONS if recipe.look is not None]
+
+
+@attrs.frozen
+class Shelf:
+    """The database with the films, which nobody changes, and a connection to it for the SQL by hand."""
+
+    dsn: str
+    connection: psycopg.Connection
+
+    def by_hand(self, text: str, look: str | None = None) -> tuple[list[list[object]], list[list[object]]]:
+        """The rows of a SQL text, and what `look` shows behind it; all is rolled back."""
+        answers: list[list[list[object]]] = []
+        for asked in (text, look):
+            cursor = self.connection.execute(asked.encode()) if asked is not None else None
+            rows = cursor.fetchall() if cursor is not None and cursor.description is not None else []
+            answers.append([[plain(value) for value in row] for row in rows])
+        self.connection.rollback()
+        return answers[0], answers[1]
 
 
 @pytest.fixture(scope="module")
-def shelf(server_dsn: str) -> Iterator[str]:
-    """The address of the database with the films; nobody changes it."""
+def shelf(server_dsn: str) -> Iterator[Shelf]:
+    """One for the whole module."""
     name = f"cookbook_{uuid.uuid4().hex[:16]}"
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         try:
             dsn = make_conninfo(server_dsn, dbname=name)
             anyio.run(_stocked, dsn)
-            yield dsn
+            with psycopg.connect(dsn, options="-c timezone=UTC") as asking:
+                yield Shelf(dsn, asking)
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -45,19 +65,6 @@ async def _stocked(dsn: str) -> None:
     async with open_database(dsn) as db:
         await stock(db)
         await db.execute(sql_text("ANALYZE"))
-
-
-def by_hand(dsn: str, text: str, look: str | None = None) -> tuple[list[list[object]], list[list[object]]]:
-    """The rows of a SQL text, and what `look` shows behind it; all is rolled back."""
-    with psycopg.connect(dsn) as connection:
-        connection.execute("SET TIME ZONE 'UTC'")
-        answers: list[list[list[object]]] = []
-        for asked in (text, look):
-            cursor = connection.execute(asked.encode()) if asked is not None else None
-            rows = cursor.fetchall() if cursor is not None and cursor.description is not None else []
-            answers.append([[plain(value) for value in row] for row in rows])
-        connection.rollback()
-    return answers[0], answers[1]
 
 
 def plain(value: object) -> object:
@@ -95,26 +102,28 @@ def _close(left: object, right: object) -> bool:
 
 
 @pytest.mark.parametrize("recipe", READS, ids=lambda recipe: recipe.name)
-async def test_a_question_has_the_answer_of_the_sql_by_hand(recipe: Recipe, shelf: str) -> None:
-    expected, _ = by_hand(shelf, recipe.sql)
-    async with open_database(shelf, max_size=1) as db:
+async def test_a_question_has_the_answer_of_the_sql_by_hand(recipe: Recipe, shelf: Shelf) -> None:
+    expected, _ = shelf.by_hand(recipe.sql)
+    async with open_database(shelf.dsn, max_size=1) as db:
         found = [flat(row) for row in await db.fetch_all(recipe.statement())]
     assert expected, "a question without an answer shows nothing"
     assert same(expected, found), f"{recipe.statement()}\nby hand: {expected[:5]}\nby the builder: {found[:5]}"
 
 
 @pytest.mark.parametrize("recipe", CHANGES, ids=lambda recipe: recipe.name)
-async def test_a_change_leaves_what_the_sql_by_hand_leaves(recipe: Recipe, shelf: str) -> None:
+async def test_a_change_leaves_what_the_sql_by_hand_leaves(recipe: Recipe, shelf: Shelf) -> None:
     look = cast("LiteralString", recipe.look)
-    returned, expected = by_hand(shelf, recipe.sql, look)
-    assert by_hand(shelf, look)[0] != expected, "a change that changes nothing shows nothing"
+    returned, expected = shelf.by_hand(recipe.sql, look)
+    assert shelf.by_hand(look)[0] != expected, "a change that changes nothing shows nothing"
     statement = recipe.statement()
-    async with open_database(shelf, max_size=1) as db:
+    rows: list[object] = []
+    found: list[list[object]] = []
+    async with open_database(shelf.dsn, max_size=1) as db:
         with pytest.raises(TransactionRolledBack):
             async with db.transaction() as tx:
-                gives_rows = bool(compile_statement(statement).results)
-                rows = await tx.fetch_all(statement) if gives_rows else []
-                if not gives_rows:
+                if compile_statement(statement).results:
+                    rows = await tx.fetch_all(statement)
+                else:
                     await tx.execute(statement)
                 found = [flat(row) for row in await tx.fetch_all(sql_text(look))]
                 tx.cancel_scope.cancel()
@@ -123,5 +132,9 @@ async def test_a_change_leaves_what_the_sql_by_hand_leaves(recipe: Recipe, shelf
 
 
 def test_there_are_a_hundred_questions_and_each_has_its_own_name() -> None:
-    assert len(RECIPES) >= 100
-    assert len({recipe.name for recipe in RECIPES}) == len({recipe.title for recipe in RECIPES}) == len(RECIPES)
+    assert len(QUESTIONS) >= 100
+    assert len({recipe.name for recipe in QUESTIONS}) == len({recipe.title for recipe in QUESTIONS}) == len(QUESTIONS)
+
+
+def test_the_page_is_made_from_the_questions() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "write it anew: python -m examples.cookbook.page"

@@ -23,8 +23,8 @@ from attrs import evolve, field, frozen
 
 ROOT = Path(__file__).parents[2]
 
-HELD_ELSEWHERE = frozenset({"embedded.md", "testing.md"})
-"""Pages whose code has tests of its own, in tests/embedded and tests/testing."""
+HELD_ELSEWHERE = frozenset({"cookbook.md", "embedded.md", "testing.md"})
+"""Pages whose code has tests of its own, in tests/cookbook, tests/embedded and tests/testing."""
 
 _FUNCTION = "async def fragment_{line}(db: Database, address: str) -> None:"
 _HEADER = "from trioorm import Database"
