@@ -11,6 +11,7 @@ from examples.cookbook.recipes import change
 from trioorm import (
     INTEGER,
     SMALLINT,
+    Expression,
     Insert,
     Merge,
     Returning,
@@ -161,7 +162,9 @@ def unbelievable() -> Statement[None]:
 )
 def newest_only() -> Statement[None]:
     other = alias(Review, "other")
-    newer = row(other.written_on, other.id) > row(Review.written_on, Review.id)
+    theirs: Expression[tuple[datetime.date, int]] = row(other.written_on, other.id)
+    ours: Expression[tuple[datetime.date, int]] = row(Review.written_on, Review.id)
+    newer = theirs > ours
     return delete(Review).where(exists(select(other.id).where(other.critic == Review.critic, newer)))
 
 

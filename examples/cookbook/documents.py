@@ -175,7 +175,7 @@ def at_christmas() -> Select[int]:
     """,
 )
 def longest_runs() -> Select[tuple[int, int]]:
-    days = Run.last_day - Run.first_day + 1
+    days = cast(Run.last_day - Run.first_day, int) + 1
     return select(Run.id, days).order_by(days.desc(), Run.id).limit(10)
 
 

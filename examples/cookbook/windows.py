@@ -120,7 +120,7 @@ def first_and_last() -> Select[tuple[int, str, str | None, str | None]]:
     """,
 )
 def days_between() -> Select[tuple[str, int]]:
-    gap = Film.released - func.lag(Film.released, 1, Film.released).over(order_by=(Film.released, Film.id))
+    gap = cast(Film.released - func.lag(Film.released, 1, Film.released).over(order_by=(Film.released, Film.id)), int)
     return select(Film.title, gap).where(Film.year < 1990).order_by(Film.released, Film.id)
 
 
