@@ -38,6 +38,7 @@ check: $(VENV)/ready-test
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m benchmarks.speed $(ARGS)
+	$(BIN)/python -m benchmarks.speed.memory
 
 storm: $(VENV)/ready-demo
 	$(BIN)/python -m benchmarks.storm $(ARGS)
