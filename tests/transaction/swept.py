@@ -16,7 +16,14 @@ Operation = Callable[[Database], Awaitable[None]]
 
 
 async def sweep_ledger(
-    dsn: str, witness: Witness, operation: Operation, *, leaves: Sequence[int], before: Sequence[int] = (), may_absorb: bool
+    dsn: str,
+    witness: Witness,
+    operation: Operation,
+    *,
+    leaves: Sequence[int],
+    before: Sequence[int] = (),
+    may_absorb: bool,
+    also: Callable[[SweepRun], Awaitable[None]] | None = None,
 ) -> SweepReport:
     """Sweep an operation.
 
@@ -27,6 +34,7 @@ async def sweep_ledger(
         leaves: the keys that are there when it has ended normally.
         before: the keys that are there before each run, and after it when it did not end normally.
         may_absorb: it holds a write, which may take effect in spite of the cancellation.
+        also: another check after each run.
     """
     async with open_ledger(dsn, max_size=2) as db:
 
@@ -42,6 +50,8 @@ async def sweep_ledger(
             await pool_is_whole(db.statistics)
             await server_is_quiet(witness.connection)
             assert keys_in(dsn) == list(leaves if run.ended_normally else before)
+            if also is not None:
+                await also(run)
             prepare()
             answers = [await db.fetch_value(sql("SELECT {number}", number=number).returns(int)) for number in (run.k, run.k + 1)]
             assert answers == [run.k, run.k + 1]

@@ -52,13 +52,14 @@ class Pool:
     Attributes:
         settings: as given, or as `resize` left them.
         hub: where notifications are heard, on a connection of its own.
+        background: the tasks that the database owns.
         outcome_hooks: what runs once a transaction's outcome is certain.
     """
 
     def __init__(self, connect: Connect, settings: PoolSettings, background: Background, *, listen: Connect) -> None:
         self.settings = settings
         self._connect = partial(self._set_up, connect)
-        self._background = background
+        self.background = background
         self._leaving = Leaving(background, settings.cleanup_timeout_seconds, self._open_what_is_needed)
         self._owner = Owner()
         self.hub = Hub(partial(self._set_up, listen), background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
@@ -252,7 +253,7 @@ class Pool:
         self._counts.used(monotonic() - lease.lent_at)
         if lease.connection.is_idle and self.settings.reset is not None and not self._closed:
             self._resetting += 1
-            self._background.start_soon(self._reset, lease.member, self.settings.reset, name="trioorm: resetting a connection")
+            self.background.start_soon(self._reset, lease.member, self.settings.reset, name="trioorm: resetting a connection")
         else:
             self._admit(lease.member)
         if not self._leases:
@@ -303,7 +304,7 @@ class Pool:
         settings = self.settings
         while self._size + len(self._leaving) < settings.max_size and (self._connecting < self._wanted() or self._size < settings.min_size):
             self._connecting += 1
-            self._background.start_soon(self._open_one, name="trioorm: opening a connection")
+            self.background.start_soon(self._open_one, name="trioorm: opening a connection")
 
     def _wanted(self) -> int:
         """How many in line could have a connection if there were enough."""

@@ -117,6 +117,9 @@ class Attempts(Generic[B]):
             return "no connection was to be had, and the pool has tried by itself"
         if len(self._failures) >= self._retry.max_attempts:
             return "that was the last one allowed"
+        if anyio.current_effective_deadline() == -math.inf:
+            self._pause = 0.0  # cancelled already: the next step of the loop raises that, and no attempt begins
+            return None
         # Even the shortest attempt so far would not fit: the caller learns of the failure now, and not of a timeout later.
         room = anyio.current_effective_deadline() - anyio.current_time() - self._shortest_seconds
         if room <= 0:

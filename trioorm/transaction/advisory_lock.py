@@ -19,10 +19,10 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.errors import ConnectionLost, LockLost, LockNotAvailable, QueryError, UsageError, leaves_of
 from trioorm.pool import Lease, Pool
-from trioorm.transaction.aftermath import aftermath, is_cancellation
+from trioorm.transaction.aftermath import is_cancellation
 from trioorm.transaction.runner import Connection, Runner, failure_among
 from trioorm.wire import Statement, Step, after_cleanup, command
-from trioorm.wire.interrupt import cancel_requests, deliver_unseen
+from trioorm.wire.interrupt import Held, Shield
 
 __all__ = ["AdvisoryLock", "lock_in_transaction", "lock_number"]
 
@@ -122,7 +122,9 @@ class AdvisoryLock:
         self._nowait = nowait
         self._lease: Lease | None = None
         self._was_entered = False
+        self._body = anyio.CancelScope()
         self._watching = anyio.CancelScope()
+        self._watch_ended = anyio.Event()
         self._loss: LockLost | None = None
 
     def __repr__(self) -> str:
@@ -153,10 +155,8 @@ class AdvisoryLock:
             lease.release()
             raise
         self._lease = lease
-        self._nursery = anyio.create_task_group()
-        await self._nursery.__aenter__()
-        self._requests_before = cancel_requests()
-        self._nursery.start_soon(self._watch, connection, name=f"trioorm: watching the lock {self.key!r}")
+        self._body.__enter__()
+        self._pool.background.start_soon(self._watch, connection, name=f"trioorm: watching the lock {self.key!r}")
         return self
 
     async def _lock(self, connection: Connection) -> None:
@@ -175,23 +175,30 @@ class AdvisoryLock:
             raise _not_available(self.key)
 
     async def _watch(self, connection: Connection) -> None:
-        """Until cancelled: look whether the lock's connection lives."""
+        """Until the body has ended: look whether the lock's connection lives, and cancel the body if it does not.
+
+        In the database's background and not in a nursery around the body: leaving one whose task had been cancelled just before makes AnyIO
+        lose count of asyncio's own cancels.
+        """
         most_silent_seconds = self._pool.settings.listener_max_silence_seconds / 2
-        with self._watching:
-            try:
+        try:
+            with self._watching:
                 while True:
                     with anyio.move_on_after(most_silent_seconds) as silence:
                         await connection.wait_for_input()  # a notice, a parameter: they are not for us
                     if silence.cancelled_caught:
                         with anyio.fail_after(most_silent_seconds):
                             await connection.fly([_SIGN_OF_LIFE])
-            except (OperationalError, ConnectionLost, TimeoutError):
-                connection.close_nowait()
+        except (OperationalError, ConnectionLost, TimeoutError):
+            connection.close_nowait()
+        finally:
+            if not self._watching.cancel_called:  # also when the database is closed around the body
                 self._loss = self._lost("its connection broke while the body was running, so the body was cancelled")
-                raise self._loss from None
+                self._body.cancel()
+            self._watch_ended.set()
 
     @trio.lowlevel.enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
         """Release the lock.
 
         Raises:
@@ -201,38 +208,39 @@ class AdvisoryLock:
         """
         lease = self._lease
         assert lease is not None, "the block was entered"
-        failure = await self._join(kind, error, traceback)
-        held = None
+        failure = None if self._body.__exit__(kind, error, traceback) else error
         try:
-            connection = lease.connection
-            if not connection.closed:
-                step = _step(_UNLOCK[self._shared], self.number)
-                results, held = await connection.fly_shielded([step], seconds=connection.cleanup_timeout_seconds)
-                if results is None or failure_among([step], results) is not None or results[0].get_value(0, 0) == _FALSE:
-                    connection.close_nowait()
-                    if failure is None:
-                        failure = self._lost("it could not be released, so it is not known since when another may have it")
+            held = await self._release(lease.connection)
         finally:
             self._lease = None
             lease.release()
+        if self._loss is not None:
+            own = failure is not None and not all(is_cancellation(leaf) for leaf in leaves_of(failure))
+            # The root cause first; the body's cancellation was only its echo.
+            failure = (
+                BaseExceptionGroup("a lock was lost, and then its body failed", [self._loss, failure]) if own and failure else self._loss
+            )
         failure = after_cleanup(failure, held)
-        if failure is not None and not is_cancellation(failure):
-            deliver_unseen(self._requests_before)
         if failure is not None and failure is not error:
             raise failure
+        return False
 
-    async def _join(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> BaseException | None:
-        """End the watch; what the body or the watch raised, the loss of the lock first."""
+    async def _release(self, connection: Connection) -> Held:
+        """End the watch, then let go of the lock; what came meanwhile and comes only once."""
         self._watching.cancel()
-        try:
-            await self._nursery.__aexit__(kind, error, traceback)
-        except BaseException as raised:
-            failure = aftermath(error, raised, self._loss, what="the body of a lock that was lost failed too")
-            # The watch is no task of the caller's: alone it is no group.
-            return self._loss if failure is not error and all(leaf is self._loss for leaf in leaves_of(failure)) else failure
-        return error
+        with Shield(connection.cleanup_timeout_seconds) as shield:
+            await shield.wait(self._watch_ended.wait)
+        held = shield.held
+        if connection.closed or not self._watch_ended.is_set():
+            connection.close_nowait()
+            self._loss = self._loss or self._lost("its connection broke")
+            return held
+        step = _step(_UNLOCK[self._shared], self.number)
+        results, came = await connection.fly_shielded([step], seconds=connection.cleanup_timeout_seconds)
+        if results is None or failure_among([step], results) is not None or results[0].get_value(0, 0) == _FALSE:
+            connection.close_nowait()
+            self._loss = self._lost("it could not be released, so it is not known since when another may have it")
+        return held or came
 
     def _lost(self, why: str) -> LockLost:
         return LockLost(

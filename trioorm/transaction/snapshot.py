@@ -19,12 +19,11 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.errors import DatabaseError, TransactionClosed, TrioormError, UsageError
 from trioorm.pool import Pool
-from trioorm.pool.background import Background
 from trioorm.transaction.aftermath import aftermath, is_cancellation
 from trioorm.transaction.members import Member, Members
 from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among, is_stale_plan
 from trioorm.wire import Statement, Step, after_cleanup, command
-from trioorm.wire.interrupt import Held, cancel_requests, deliver_unseen
+from trioorm.wire.interrupt import Held, Shield, cancel_requests, deliver_unseen
 
 __all__ = ["SnapshotScope"]
 
@@ -61,7 +60,8 @@ class SnapshotScope:
         self._pool = pool
         self._members = Members(name, connections, self._open_another)
         self._import = _BEGIN
-        self._running = 0  # the body and its children
+        self._widenings: set[anyio.CancelScope] = set()
+        self._all_ended = anyio.Event()
         self._was_entered = False
         self._is_open = False
 
@@ -80,9 +80,7 @@ class SnapshotScope:
         self._import = command(b"SET TRANSACTION SNAPSHOT '%b'" % name)
         self._nursery = anyio.create_task_group()
         await self._nursery.__aenter__()
-        self._widening = Background(self._nursery)
         self._requests_before = cancel_requests()
-        self._running = 1
         self._is_open = True
         self._members.admit(holder, was_asked_for=False)
         return self
@@ -112,15 +110,14 @@ class SnapshotScope:
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._one_has_ended()
         failure = error
         try:
             await self._nursery.__aexit__(kind, error, traceback)
         except BaseException as raised:
             failure = aftermath(error, raised, None, what="tasks of the snapshot failed")
         self._is_open = False
-        held: Held = None
         until = anyio.current_time() + self._pool.settings.cleanup_timeout_seconds
+        held = await self._stop_widening(until)
         for member in self._members.leave(self._closed()):
             held = await self._end(member, until) or held
         failure = after_cleanup(failure, held)
@@ -132,40 +129,45 @@ class SnapshotScope:
     # More connections.
 
     def _open_another(self) -> None:
-        self._widening.start_soon(self._widen, name=f"trioorm: another connection for {self.name}")
+        # In the database's background: the nursery is for the children, and waits for them alone.
+        self._pool.background.start_soon(self._widen, name=f"trioorm: another connection for {self.name}")
 
     async def _widen(self) -> None:
-        opening = [_BEGIN, self._import]
+        scope = anyio.CancelScope()
+        self._widenings.add(scope)
+        member: Member | None = None
         try:
-            member, _ = await self._begin(opening)
+            with scope:
+                if self._is_open:
+                    member, _ = await self._begin([_BEGIN, self._import])
         except TrioormError as error:
             logger.debug("%s goes on without another connection: %s", self.name, error)
-            self._members.could_not_open()
-        except BaseException:
-            self._members.could_not_open()
-            raise
-        else:
-            self._members.admit(member)
+        finally:
+            self._widenings.discard(scope)
+            if member is None:
+                self._members.could_not_open()
+            elif self._is_open:
+                self._members.admit(member)
+            else:
+                member.lease.release()
+            self._all_ended.set()
+
+    async def _stop_widening(self, until: float) -> Held:
+        """End the tasks that would have brought more connections; what came meanwhile and comes only once."""
+        with Shield(until - anyio.current_time()) as shield:
+            while self._widenings and not shield.expired:
+                self._all_ended = anyio.Event()
+                for scope in self._widenings:
+                    scope.cancel()
+                await shield.wait(self._all_ended.wait)
+        return shield.held
 
     # Children.
 
     def start_soon(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments, name: object = None) -> None:
         """Start a child of the block; see `Scope.start_soon`."""
         self._check_open()
-        self._running += 1
-        self._nursery.start_soon(self._child, function, arguments, name=name or getattr(function, "__qualname__", None))
-
-    async def _child(self, function: Callable[[*Arguments], Awaitable[Any]], arguments: tuple[*Arguments]) -> None:
-        try:
-            await function(*arguments)
-        finally:
-            self._one_has_ended()
-
-    def _one_has_ended(self) -> None:
-        """The body or a child has ended; when all have, nobody needs another connection any more."""
-        self._running -= 1
-        if not self._running:
-            self._widening.cancel()
+        self._nursery.start_soon(_call, function, arguments, name=name or getattr(function, "__qualname__", None))
 
     # Reading.
 
@@ -234,6 +236,10 @@ class SnapshotScope:
     def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """See `Runner.hold`; there is always a guard."""
         return _SnapshotHold(self, what)
+
+
+async def _call(function: Callable[[*Arguments], Awaitable[Any]], arguments: tuple[*Arguments]) -> None:
+    await function(*arguments)
 
 
 class _SnapshotHold:
