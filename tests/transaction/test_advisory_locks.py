@@ -69,7 +69,7 @@ async def test_shared_with_those_who_share_it(dsn: str, witness: Witness) -> Non
             with pytest.raises(LockNotAvailable, match="the lock 1 is held by another session") as caught:
                 async with db.advisory_lock(1, shared=True, nowait=True):
                     pytest.fail("it is not shared")
-        assert caught.value.safe_to_retry
+            assert caught.value.safe_to_retry
         assert witness.value(HOLDERS) == 0
 
 
