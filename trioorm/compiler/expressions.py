@@ -8,7 +8,7 @@ Source: PostgreSQL manual, section 4.1.6 (operator precedence).
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from trioorm.errors import QueryError
 from trioorm.expression.identifiers import quote_identifier, quote_qualified, type_text
@@ -44,6 +44,7 @@ from trioorm.expression.shape import (
     Subquery,
     Subscript,
     Window,
+    places_in,
 )
 from trioorm.expression.types import SqlType
 from trioorm.query.shape import CommonTable, CommonTableUse, Derived, FromShape, FunctionTable, IdentifierGap, Sampled, ValuesTable
@@ -128,7 +129,7 @@ class ExpressionRenderer:
 
     def pass_over(self, shape: Shape) -> None:
         """Leave out a shape that stands in the text already; its values are not sent again."""
-        self.taken += _places_in(shape)
+        self.taken += places_in(shape)
 
     def column(self, reference: ColumnReference) -> str:
         """A column with the name of its table."""
@@ -327,13 +328,6 @@ class ExpressionRenderer:
         """PostgreSQL takes `column[1]`, and parentheses around anything else."""
         text = self(shape)
         return text if isinstance(shape, (ColumnReference, Subscript)) else f"({text})"
-
-
-def _places_in(shape: Shape) -> int:
-    """How many values a shape has."""
-    if isinstance(shape, Bind):
-        return 1
-    return sum([_places_in(cast("Shape", part)) for part in shape if isinstance(part, tuple)])
 
 
 def _not_in_sight(reference: ColumnReference, scope: Scope) -> QueryError:

@@ -9,7 +9,7 @@ Rejected: a tree of nodes that is walked for key and values at each use. Concate
 less than one visit of a walk would.
 """
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 from trioorm.expression.types import SqlType
 
@@ -272,3 +272,10 @@ class Fragment(NamedTuple):
     parts: tuple[str | Shape, ...]
     repeatable: bool = False
     kind: Literal["fragment"] = "fragment"
+
+
+def places_in(shape: Shape) -> int:
+    """How many values a shape has."""
+    if isinstance(shape, Bind):
+        return 1
+    return sum([places_in(cast("Shape", part)) for part in shape if isinstance(part, tuple)])

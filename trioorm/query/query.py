@@ -11,9 +11,10 @@ from typing import Self, TypeVar
 from trioorm.errors import QueryError
 from trioorm.expression.binding import limit_bind, same_family
 from trioorm.expression.expression import Expression, Ordering
-from trioorm.expression.shape import Shape, Source
+from trioorm.expression.shape import Keyword, Labelled, Ordered, Shape, Source, places_in
 from trioorm.expression.shape import Subquery as SubqueryShape
 from trioorm.expression.types import SqlType
+from trioorm.model.model import model_of
 from trioorm.query.projection import projection
 from trioorm.query.shape import CombinedShape, CommonTable, Derived, Limits, ModelItem, Projection, RecursiveStep, ValueItem
 from trioorm.query.statement import Clause, Statement, once
@@ -215,8 +216,12 @@ class Combined(Query[R_co]):
         )
 
 
-def with_terms(clause: Clause, terms: tuple[object, ...], place: str) -> Clause:
+def with_terms(clause: Clause, terms: tuple[object, ...], place: str, items: Clause = NOTHING) -> Clause:
     """The clause with more terms.
+
+    Args:
+        items: of the select. A term that holds values and stands among them goes by its position there: written again, it would have places
+            of its own for its values, and PostgreSQL would take it for another expression.
 
     Raises:
         QueryError: one is no expression.
@@ -225,17 +230,41 @@ def with_terms(clause: Clause, terms: tuple[object, ...], place: str) -> Clause:
     values = clause.bind_values
     for term in terms:
         if isinstance(term, Ordering):
-            shapes = (*shapes, term.shape)
-            values = values + term.bind_values
+            shape, more = _placed(term.shape, term.bind_values, items) if term.bind_values else (term.shape, ())
+            shapes = (*shapes, shape)
+            values = values + more
         elif isinstance(term, Expression):
             expression = typing.cast("Expression[object]", term)
-            shapes = (*shapes, expression.operand())
-            values = values + expression.bind_values
+            shape, more = expression.operand(), expression.bind_values
+            if more:
+                shape, more = _placed(shape, more, items)
+            shapes = (*shapes, shape)
+            values = values + more
         else:
             raise QueryError(
                 f"{place} takes columns and expressions, and got {term!r}.\nTo fix it: name the column through its class, as in User.age."
             )
     return Clause(shapes, values)
+
+
+def _placed(term: Shape, values: tuple[object, ...], items: Clause) -> tuple[Shape, tuple[object, ...]]:
+    """A term as its position among the items, where it stands there with the same values; else as it is."""
+    wanted = term.operand if isinstance(term, Ordered) else term
+    if isinstance(wanted, Labelled):  # it goes by its name
+        return term, values
+    position, at = 1, 0
+    for item in items.shapes:
+        if isinstance(item, ModelItem):
+            position += len(model_of(item.model).fields)
+            continue
+        expression = typing.cast("ValueItem", item).expression
+        held = places_in(expression)
+        bare = expression.operand if isinstance(expression, Labelled) else expression
+        if wanted == bare and items.bind_values[at : at + held] == values:
+            here = Keyword(str(position))
+            return (term._replace(operand=here) if isinstance(term, Ordered) else here), ()
+        position, at = position + 1, at + held
+    return term, values
 
 
 def _require_alike(what: str, left: tuple[Shape, ...], right: tuple[Shape, ...]) -> None:

@@ -66,7 +66,7 @@ class Select(Query[R_co], Joining):
 
     def order_by(self, *terms: Expression[object] | Ordering) -> Self:
         """Order the rows, by further terms if some were given before. Without it PostgreSQL promises no order."""
-        return self._with(_order_by=with_terms(self._order_by, terms, "order_by()"), _order_terms=self._order_terms + terms)
+        return self._with(_order_by=with_terms(self._order_by, terms, "order_by()", self._items), _order_terms=self._order_terms + terms)
 
     def from_(self, model: type[Model] | Table) -> Self:
         """Say the first table, where the items do not: `select(count()).from_(User)`."""
@@ -99,7 +99,7 @@ class Select(Query[R_co], Joining):
             if isinstance(term, Grouping):
                 clause = Clause((*clause.shapes, term.shape), clause.bind_values + term.bind_values)
             else:
-                clause = with_terms(clause, (term,), "group_by()")
+                clause = with_terms(clause, (term,), "group_by()", self._items)
         return self._with(_group_by=clause)
 
     def having(self, *conditions: Expression[bool | None]) -> Self:
@@ -108,7 +108,7 @@ class Select(Query[R_co], Joining):
 
     def distinct(self, *on: Expression[object]) -> Self:
         """Leave out repeated rows; with expressions, keep the first row (by `order_by`) for each combination of them."""
-        return self._with(_distinct=not on, _distinct_on=with_terms(NOTHING, on, "distinct()"))
+        return self._with(_distinct=not on, _distinct_on=with_terms(NOTHING, on, "distinct()", self._items))
 
     # Locks.
 
