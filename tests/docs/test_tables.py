@@ -15,7 +15,7 @@ import pytest
 import trioorm
 from tests.docs.pages import ROOT
 from trioorm import Database, Json, Transaction, errors, open_database
-from trioorm.expression import type_of_annotation
+from trioorm.expression import type_of_annotation, type_text
 from trioorm.pool import PoolSettings, open_pool
 from trioorm.pool.connecting import SAFE_PARAMETERS
 
@@ -52,8 +52,24 @@ def test_the_types_of_the_models_page(row: list[str]) -> None:
 
 def test_the_types_of_the_models_page_are_all() -> None:
     written = {row[1].strip("`") for row in table_after("models.md", "## Types")}
+    also = {name for row in table_after("expressions.md", "## Types") for name in re.findall(r"`([^`(]+)[^`]*`", row[1])}
     built_in = {value.name for value in vars(trioorm).values() if isinstance(value, trioorm.SqlType)}
-    assert built_in - {"integer", "smallint"} <= written
+    assert built_in <= written | also
+
+
+@pytest.mark.parametrize("row", table_after("expressions.md", "## Types"), ids=lambda row: row[0])
+def test_the_types_of_the_expressions_page(row: list[str]) -> None:
+    names = {name: value for name, value in vars(trioorm).items() if isinstance(value, trioorm.SqlType)}
+    said = [type_text(eval(cell, names)) for cell in re.findall(r"`([^`]+)`", row[0])]
+    assert list(dict.fromkeys(said)) == re.findall(r"`([^`]+)`", row[1])
+
+
+@pytest.mark.parametrize("name", ["arrays", "hstore", "jsonb", "networks", "ranges", "search", "trigram"])
+def test_the_functions_of_the_expressions_page_are_all(name: str) -> None:
+    page = (ROOT / "docs" / "expressions.md").read_text(encoding="utf-8")
+    module = getattr(trioorm, name)
+    functions = {found for found, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__}
+    assert {found for found in functions if not found.startswith("_") and f"`{found}`" not in page} == set()
 
 
 def test_the_settings_of_the_pool_page() -> None:

@@ -14,9 +14,11 @@ import trioorm
 ROOT = Path(trioorm.__file__).resolve().parent.parent
 
 HEADER = """\
+import dataclasses
 import datetime
 import decimal
 import enum
+import ipaddress
 from typing import assert_type
 from trioorm.expression import *
 from trioorm.model import UNSET, Model, column
@@ -24,6 +26,10 @@ from trioorm.query import *
 
 class Status(enum.Enum):
     OPEN = "open"
+
+@dataclasses.dataclass
+class Place:
+    city: str
 
 class Base(Model, abstract=True):
     id: Column[int] = column(primary_key=True, generated=True)
@@ -43,11 +49,30 @@ class Order(Model, table="orders"):
     weight: Column[float] = column(default=1)
     twice: Column[decimal.Decimal] = column(generated_as=lambda: Order.total + Order.total)
 
+class Doc(Model, table="docs"):
+    id: Column[int] = column(primary_key=True, generated=True)
+    data: Column[Json | None] = column(default=None)
+    during: Column[Range[datetime.datetime]]
+    free: Column[Multirange[int]]
+    ip: Column[IpAddress]
+    vector: Column[list[float]] = column(type=VECTOR(3))
+    words: Column[TsVector]
+    store: Column[dict[str, str | None]] = column(type=HSTORE)
+    place: Column[Place] = column(json=True)
+    places: Column[list[Place] | None] = column(json=True, default=None)
+    day: Column[datetime.date]
+    opens: Column[datetime.time]
+    span: Column[Interval]
+
 class Point(Model, table="points", frozen=True):
     x: Column[int] = column(primary_key=True)
     y: Column[int] = column(primary_key=True)
 
 user = User(name="Ada", age=36)
+ip = ipaddress.ip_address("10.0.0.1")
+day = datetime.date(2020, 1, 1)
+hour = datetime.time(1)
+span = Interval()
 """
 
 RIGHT = """\
@@ -123,6 +148,62 @@ assert_type(sql("SELECT 1").returns(int, str), TypedSql[tuple[int, str]])
 select(User).where(sql("age > {x}", x=1))
 user.age = 3
 user.email = None
+if user.id is UNSET: print("not stored yet")
+assert_type(Order.total > 5, Expression[bool])
+assert_type(Order.total == 5, Expression[bool])
+assert_type(Order.total.between(1, 5), Expression[bool])
+assert_type(User.created_at + datetime.timedelta(days=1), Expression[datetime.datetime])
+assert_type(User.created_at + Interval.of(months=1), Expression[datetime.datetime])
+assert_type(User.created_at - User.created_at, Expression[datetime.timedelta])
+assert_type(Doc.day + 1, Expression[datetime.date])
+assert_type(Doc.day - Doc.day, Expression[int])
+assert_type(Doc.day + datetime.time(1), Expression[datetime.datetime])
+assert_type(Doc.opens + datetime.timedelta(hours=1), Expression[datetime.time])
+assert_type(User.created_at.at_time_zone("Europe/Rome"), Expression[datetime.datetime])
+assert_type(Doc.data["a"]["b"], Expression[Json | None])
+assert_type(Doc.data["a"].as_int(), Expression[int | None])
+assert_type(Doc.data["a"].as_value(decimal.Decimal), Expression[decimal.Decimal | None])
+assert_type(Doc.place["city"].as_text(), Expression[str | None])
+assert_type(Doc.place.contains({"city": "Rome"}), Expression[bool])
+assert_type(Doc.place == Place("Rome"), Expression[bool])
+doc = Doc(during=Range(), free=Multirange(), ip=ip, vector=[1], words=TsVector(), store={}, place=Place(""), day=day, opens=hour, span=span)
+assert_type(doc.place, Place)
+assert_type(Doc.store["k"], Expression[str | None])
+assert_type(Order.tags[1], Expression[str | None])
+assert_type(Order.tags[1:2], Expression[list[str] | None])
+assert_type(Doc.during.contains(datetime.datetime.now(datetime.UTC)), Expression[bool])
+assert_type(Doc.during.contains(User.created_at), Expression[bool])
+assert_type(Doc.during.overlaps(Range(datetime.datetime.now(datetime.UTC), None)), Expression[bool])
+assert_type(ranges.lower(Doc.during), Expression[datetime.datetime | None])
+assert_type(Doc.free.contains(3), Expression[bool])
+assert_type(Doc.vector.cosine_distance([1, 2, 3]), Expression[float])
+assert_type(search.matches(Doc.words, search.websearch_to_tsquery("x")), Expression[bool])
+assert_type(networks.host(Doc.ip), Expression[str])
+assert_type(trigram.similarity(User.name, "x"), Expression[float])
+assert_type(case((User.age < 18, "minor"), else_="adult"), Expression[str])
+assert_type(case((User.age < 18, User.name), else_="adult"), Expression[str])
+assert_type(case((User.age < 18, 1)), Expression[int | None])
+assert_type(row(User.name, User.age), Expression[tuple[str, int]])
+assert_type(row(User.name, User.age) > ("Ada", 36), Expression[bool])
+assert_type(row(User.name, User.age).in_([("Ada", 36)]), Expression[bool])
+assert_type(User.age > any_([1, 2]), Expression[bool])
+assert_type(User.name == any_(Order.tags), Expression[bool])
+assert_type(User.age >= all_(select(User.age)), Expression[bool])
+assert_type(array([User.name, lower(User.name)]), Expression[list[str]])
+assert_type(User.name.op("<->")("x", returns=float), Expression[float])
+assert_type(nullif(User.age, 0), Expression[int | None])
+assert_type(greatest(User.age, 3), Expression[int])
+assert_type(func.length(User.name), Expression[int])
+assert_type(func.length(User.email), Expression[int | None])
+assert_type(func.round(Order.total, 2), Expression[decimal.Decimal])
+assert_type(func.array_agg(User.name, order_by=User.age), Expression[list[str] | None])
+assert_type(func.string_agg(User.name, ", "), Expression[str | None])
+assert_type(func.percentile_cont(0.5, within_group=Order.weight), Expression[float | None])
+assert_type(func.rank().over(partition_by=User.name, order_by=User.age.desc()), Expression[int])
+assert_type(func.lag(User.age).over(order_by=User.id), Expression[int | None])
+assert_type(func.lag(User.age, 1, 0).over(order_by=User.id), Expression[int])
+assert_type(sum_(User.age).over(order_by=User.id, rows=(None, 0)), Expression[int | None])
+assert_type(func.date_trunc("month", User.created_at), Expression[datetime.datetime])
 """
 
 WRONG = """\
@@ -173,6 +254,29 @@ sum_("x")
 Status.OPEN > User.age
 default_wrong: Column[int] = column(default="x")
 check_wrong: Column[int] = column(check=lambda age: age > "x")
+Point(x=UNSET, y=1)
+Order.total > 1.5
+Order.total > "5"
+Doc.day - "x"
+Doc.during.contains(5)
+Doc.during.overlaps(Range(1, 2))
+Doc.free.contains("x")
+Doc.vector.l2_distance("x")
+User.name.l2_distance([1, 2])
+User.name.at_time_zone("UTC")
+search.matches(User.name, search.websearch_to_tsquery("x"))
+search.matches(Doc.words, "x")
+row(User.name, User.age) > ("Ada", "x")
+row(User.name, User.age).in_([("Ada", "x")])
+User.age > any_(["x"])
+case((User.age, "x"), else_="y")
+func.length(User.age)
+func.string_agg(User.age, ", ")
+func.percentile_cont("x", within_group=Order.weight)
+User.name.op("<->")("x", returns=5)
+networks.within(User.name, ip)
+func.rank().over(order_by="age")
+func.rank().over(order_by=User.age, exclude="nobody")
 """
 
 

@@ -224,6 +224,8 @@ _BY_NAME: dict[str, Packer] = {
     "real": Packer(700, 1021, Format.BINARY, struct.Struct("!f").pack),
     "bpchar": Packer(1042, 1014, Format.BINARY, _pack_text),
     "citext": Packer(0, 0, Format.BINARY, _pack_text),
+    "varchar": Packer(1043, 1015, Format.BINARY, _pack_text),
+    "bit": Packer(1560, 1561, Format.BINARY, _pack_bits),
     "varbit": Packer(1562, 1563, Format.BINARY, _pack_bits),
     "timetz": Packer(1266, 1270, Format.BINARY, _pack_timetz),
     "timestamp": Packer(1114, 1115, Format.BINARY, _pack_timestamp),
@@ -252,7 +254,8 @@ def packer_for(sql_type: SqlType | None) -> Packer:
         return _INFERRED
     kind = sql_type.bound
     if kind.element is not None:
-        return _array_packer(packer_for(kind.element), kind)
+        element = packer_for(kind.element)
+        return _array_packer(element, kind, element.oid if kind.element.has_fixed_oid else 0)
     if kind.enum is not None:
         return Packer(0, 0, Format.TEXT, _label_packer(kind))
     if isinstance(kind, JsonType):
@@ -278,7 +281,7 @@ def binary_packer_for(sql_type: SqlType, element_oid: int = 0) -> Packer | None:
         element = binary_packer_for(kind.element)
         if element is None:
             return None
-        return _array_packer(Packer(element.oid or element_oid, 0, Format.BINARY, element.pack), kind)
+        return _array_packer(element, kind, element_oid or element.oid)
     packer = packer_for(kind)
     return packer if packer.format is Format.BINARY else None
 
@@ -331,11 +334,15 @@ def _of_class(value: object, python: type) -> object:
     return value
 
 
-def _array_packer(element: Packer, kind: SqlType) -> Packer:
-    if element.oid and element.format is Format.BINARY:
-        return Packer(element.array_oid, 0, Format.BINARY, lambda values: _pack_array(element.pack, element.oid, values))
+def _array_packer(element: Packer, kind: SqlType, oid: int) -> Packer:
+    """In binary where the oid of the elements is known; else as text."""
+    if oid and element.format is Format.BINARY:
+        return Packer(
+            element.array_oid if oid == element.oid else 0, 0, Format.BINARY, lambda values: _pack_array(element.pack, oid, values)
+        )
     # Each element is packed as well, for what that refuses.
-    return Packer(element.array_oid, 0, Format.TEXT, lambda values: _array_text(element, kind, values))
+    array_oid = element.array_oid if kind.has_fixed_oid else 0
+    return Packer(array_oid, 0, Format.TEXT, lambda values: _array_text(element, kind, values))
 
 
 def _array_text(element: Packer, kind: SqlType, values: Sequence[object]) -> bytes:

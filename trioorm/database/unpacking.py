@@ -17,7 +17,7 @@ import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
-from trioorm.expression import CompositeType, Interval, JsonType, Multirange, Range, SqlType, TsQuery, TsVector
+from trioorm.expression import CompositeType, DomainType, Interval, JsonType, Multirange, Range, SqlType, TsQuery, TsVector
 
 __all__ = ["unpacker_for"]
 
@@ -29,6 +29,9 @@ _LENGTH = struct.Struct("!i")
 @lru_cache(maxsize=2000)
 def unpacker_for(sql_type: SqlType) -> Unpack | None:
     """What turns the bytes of a value into the value that the type promises; None where psycopg's loader does."""
+    if isinstance(sql_type.element, DomainType):  # psycopg knows domains for what they are made of, and not arrays of them
+        held = _any_unpacker(sql_type.element)
+        return lambda data: _array(data, held)
     kind = sql_type.bound
     if kind.enum is not None:
         return {label.encode(): member for label, member in kind.labels.items()}.__getitem__

@@ -13,7 +13,7 @@ from trioorm.expression import types
 from trioorm.expression.arithmetic import arithmetic_result
 from trioorm.expression.binding import bind, bind_array, check_aware, same_family
 from trioorm.expression.node import Node
-from trioorm.expression.shape import PLACES, Binary, Bind, InRows, InSubquery, Keyword, Logical, Quantified, Row, Shape
+from trioorm.expression.shape import PLACES, Binary, Bind, Cast, InRows, InSubquery, Keyword, Logical, Quantified, Row, Shape
 from trioorm.expression.types import BOOLEAN, TEXT, SqlType
 from trioorm.expression.user_types import CompositeType
 from trioorm.expression.values import Interval
@@ -144,7 +144,10 @@ def part_of(left: Node[object], operator: str, part: object) -> Part:
             found = right.sql_type
             if found is not None and found.family != subtype.family and found.subtype is not subtype:
                 raise _incomparable(left, operator, right)
-            return Binary(operator, left.operand(), right.operand()), left.bind_values + right.bind_values
+            shape = right.operand()
+            if found is not None and found.subtype is None and found.bound is not subtype:
+                shape = Cast(shape, subtype)  # PostgreSQL wants exactly the type that the range is made of
+            return Binary(operator, left.operand(), shape), left.bind_values + right.bind_values
         if types.is_range_value(part):
             wanted = kind if kind is not None and isinstance(part, kind.python) else types.sibling_of(kind)
             shape, values = place_of(part, wanted, of=left)

@@ -33,8 +33,9 @@ from trioorm.expression.windows import window as made_window
 T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S")
 R = TypeVar("R")
-Clock = TypeVar("Clock", datetime.datetime, datetime.time)
+Text = TypeVar("Text", bound=str | None)
 Span: typing.TypeAlias = datetime.timedelta | Interval
+Moved: typing.TypeAlias = "Span | Expression[datetime.timedelta] | Expression[Interval]"
 
 
 class Expression(Predicates[T_co, "Expression[bool]"]):
@@ -53,14 +54,14 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
     # Arithmetic. PostgreSQL's rules: whole numbers divide to whole numbers, and what is divided by zero is an error.
 
     @overload
-    def __add__(  # pyright: ignore[reportOverlappingOverload] - a datetime is a date, and answers first
-        self: "Expression[Clock]", other: "Span | Expression[datetime.timedelta] | Expression[Interval]"
-    ) -> "Expression[Clock]": ...
+    def __add__(self: "Expression[datetime.datetime]", other: "Moved") -> "Expression[datetime.datetime]": ...
+    @overload
+    def __add__(self: "Expression[datetime.time]", other: "Moved") -> "Expression[datetime.time]": ...
     @overload
     def __add__(self: "Expression[datetime.date]", other: "int | Expression[int]") -> "Expression[datetime.date]": ...
     @overload
     def __add__(
-        self: "Expression[datetime.date]", other: "Span | datetime.time | Expression[datetime.timedelta] | Expression[Interval]"
+        self: "Expression[datetime.date]", other: "Moved | datetime.time | Expression[datetime.time]"
     ) -> "Expression[datetime.datetime]": ...
     @overload
     def __add__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
@@ -72,19 +73,23 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
         return Operation(*building.arithmetic(self, "+", other))
 
     @overload
-    def __sub__(  # pyright: ignore[reportOverlappingOverload] - as for addition
-        self: "Expression[Clock]", other: "Span | Expression[datetime.timedelta] | Expression[Interval]"
-    ) -> "Expression[Clock]": ...
+    def __sub__(self: "Expression[datetime.datetime]", other: "Moved") -> "Expression[datetime.datetime]": ...
+    @overload  # a datetime is a date, and answers first
+    def __sub__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self: "Expression[datetime.datetime]", other: "datetime.datetime | Expression[datetime.datetime]"
+    ) -> "Expression[datetime.timedelta]": ...
     @overload
-    def __sub__(self: "Expression[Clock]", other: "Clock | Expression[Clock]") -> "Expression[datetime.timedelta]": ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload] - as above
+    def __sub__(self: "Expression[datetime.time]", other: "Moved") -> "Expression[datetime.time]": ...
+    @overload
+    def __sub__(
+        self: "Expression[datetime.time]", other: "datetime.time | Expression[datetime.time]"
+    ) -> "Expression[datetime.timedelta]": ...
     @overload
     def __sub__(self: "Expression[datetime.date]", other: "int | Expression[int]") -> "Expression[datetime.date]": ...
     @overload
     def __sub__(self: "Expression[datetime.date]", other: "datetime.date | Expression[datetime.date]") -> "Expression[int]": ...
     @overload
-    def __sub__(
-        self: "Expression[datetime.date]", other: "Span | Expression[datetime.timedelta] | Expression[Interval]"
-    ) -> "Expression[datetime.datetime]": ...
+    def __sub__(self: "Expression[datetime.date]", other: "Moved") -> "Expression[datetime.datetime]": ...
     @overload
     def __sub__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
     @overload
@@ -215,7 +220,7 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
             )
         return CustomOperator(self, operator)
 
-    def collate(self: "Expression[S]", collation: str) -> "Expression[S]":
+    def collate(self: "Expression[Text]", collation: str) -> "Expression[Text]":
         """The text under another collation, for its comparisons and order: `User.name.collate("de-x-icu")`."""
         building.require_family(self, "collate()", ("text", "text[]"), "a text")
         quote_identifier(collation)

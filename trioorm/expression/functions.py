@@ -170,12 +170,24 @@ def _result_of_case(result: object, kind: SqlType | None) -> building.Part:
     return building.place_of(result, kind, of="case()") if kind is not None else building.operand_of(result, None, of="case()")
 
 
-def any_(values: "Expression[list[S]] | Expression[S] | Sequence[S]") -> Expression[S]:
+@overload
+def any_(values: Expression[list[S]], /) -> Expression[S]: ...
+@overload
+def any_(values: Expression[S], /) -> Expression[S]: ...
+@overload
+def any_(values: Sequence[S], /) -> Expression[S]: ...
+def any_(values: "Expression[Any] | Sequence[object]", /) -> Expression[Any]:
     """Any element of an array, or any row of a select, at the right of a comparison: `User.age > any_(select(Child.age))`."""
     return _quantified("ANY", values)
 
 
-def all_(values: "Expression[list[S]] | Expression[S] | Sequence[S]") -> Expression[S]:
+@overload
+def all_(values: Expression[list[S]], /) -> Expression[S]: ...
+@overload
+def all_(values: Expression[S], /) -> Expression[S]: ...
+@overload
+def all_(values: Sequence[S], /) -> Expression[S]: ...
+def all_(values: "Expression[Any] | Sequence[object]", /) -> Expression[Any]:
     """All elements of an array, or all rows of a select, at the right of a comparison: `User.age >= all_([18, 21])`."""
     return _quantified("ALL", values)
 
@@ -201,16 +213,14 @@ def _quantified(word: Literal["ANY", "ALL"], values: object) -> Expression[Any]:
 
 # fmt: off
 @overload
-def row(a: Expression[T1] | T1, b: Expression[T2] | T2, /) -> Expression[tuple[T1, T2]]: ...
+def row(a: Expression[T1], b: Expression[T2], /) -> Expression[tuple[T1, T2]]: ...
 @overload
-def row(a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, /) -> Expression[tuple[T1, T2, T3]]: ...
+def row(a: Expression[T1], b: Expression[T2], c: Expression[T3], /) -> Expression[tuple[T1, T2, T3]]: ...
 @overload
-def row(
-    a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, d: Expression[T4] | T4, /
-) -> Expression[tuple[T1, T2, T3, T4]]: ...
+def row(a: Expression[T1], b: Expression[T2], c: Expression[T3], d: Expression[T4], /) -> Expression[tuple[T1, T2, T3, T4]]: ...
 @overload
 def row(
-    a: Expression[T1] | T1, b: Expression[T2] | T2, c: Expression[T3] | T3, d: Expression[T4] | T4, e: Expression[T5] | T5, /
+    a: Expression[T1], b: Expression[T2], c: Expression[T3], d: Expression[T4], e: Expression[T5], /
 ) -> Expression[tuple[T1, T2, T3, T4, T5]]: ...
 # fmt: on
 def row(*items: object) -> Expression[Any]:
@@ -237,11 +247,13 @@ def row(*items: object) -> Expression[Any]:
 
 
 @overload
-def array(items: Sequence[S | Expression[S]], /) -> Expression[list[S]]: ...
+def array(items: Sequence[Expression[S]], /) -> Expression[list[S]]: ...
+@overload
+def array(items: Sequence[S], /) -> Expression[list[S]]: ...
 @overload
 def array(items: Expression[S], /) -> Expression[list[S]]: ...
 def array(items: "Sequence[object] | Expression[object]", /) -> Expression[Any]:
-    """An array of expressions and values, or of the rows of a select: `array([User.name, "x"])`, `array(select(User.name))`."""
+    """An array of expressions and values, or of the rows of a select: `array([User.name, User.email])`, `array(select(User.name))`."""
     if isinstance(items, Expression):
         if not items.is_statement:
             raise QueryError(f"array() takes a list or a select, and got the expression {items}.\nTo fix it: array([expression]).")

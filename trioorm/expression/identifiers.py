@@ -46,7 +46,7 @@ def type_text(sql_type: SqlType) -> str:
     if sql_type.element is not None:
         return type_text(sql_type.element) + "[]"
     if not sql_type.modifiers:
-        return sql_type.name
+        return '"bit"' if sql_type.name == "bit" else sql_type.name  # bare, it would be the grammar's word for bit(1)
     return f"{sql_type.name}({', '.join([str(number) for number in sql_type.modifiers])})"
 
 

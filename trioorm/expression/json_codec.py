@@ -52,7 +52,7 @@ def _naming(load: _Turn, annotation: object) -> _Turn:
     def load_named(value: object) -> object:
         try:
             return load(value)
-        except (TypeError, ValueError, KeyError, ArithmeticError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
             raise DataError(
                 f"a jsonb value is no {name}: {type(error).__name__}.\n"
                 "To fix it: give new fields a default, so that rows written before can be read; or correct the row.",

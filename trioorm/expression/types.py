@@ -88,7 +88,7 @@ class SqlType:
         """The type that its bind values have."""
         if self.bound_as is not None:
             return self.bound_as
-        if self.element is None:
+        if self.element is None or self.element.user_defined:
             return self
         inner = self.element.bound
         return self if inner is self.element else array_of(inner)
@@ -114,12 +114,12 @@ REAL = SqlType("real", float, family="number", rank=5)
 DOUBLE = SqlType("double precision", float, family="number", rank=6)
 BOOLEAN = SqlType("boolean", bool, family="boolean")
 TEXT = SqlType("text", str, family="text")
-VARCHAR = SqlType("varchar", str, family="text", takes=1, bound_as=TEXT)
+VARCHAR = SqlType("varchar", str, family="text", takes=1)
 CHAR = SqlType("bpchar", str, family="text", takes=1)
 CITEXT = SqlType("citext", str, family="text", extension="citext")
 BYTEA = SqlType("bytea", bytes, family="bytea")
 VARBIT = SqlType("varbit", str, family="bit", takes=1)
-BIT = SqlType("bit", str, family="bit", takes=1, bound_as=VARBIT)
+BIT = SqlType("bit", str, family="bit", takes=1)
 DATE = SqlType("date", datetime.date, family="date")
 TIME = SqlType("time", datetime.time, family="time")
 TIMETZ = SqlType("timetz", datetime.time, family="timetz")
