@@ -68,8 +68,8 @@ def test_the_types_of_the_expressions_page(row: list[str]) -> None:
 def test_the_functions_of_the_expressions_page_are_all(name: str) -> None:
     page = (ROOT / "docs" / "expressions.md").read_text(encoding="utf-8")
     module = getattr(trioorm, name)
-    functions = {found for found, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__}
-    assert {found for found in functions if not found.startswith("_") and f"`{found}`" not in page} == set()
+    functions: list[str] = [found for found, value in inspect.getmembers(module, inspect.isfunction) if value.__module__ == module.__name__]
+    assert [found for found in functions if not found.startswith("_") and f"`{found}`" not in page] == []
 
 
 def test_the_settings_of_the_pool_page() -> None:

@@ -102,6 +102,9 @@ T = Thing
 Case = tuple[Expression[Any], str, list[object], object]
 
 OPERATORS: list[Case] = [
+    (arrays.append(T.tags, "c")[3], '(array_append("t"."tags", $1::text))[$2::integer]', ["c", 3], "c"),
+    (row(T.small + 1, T.on).in_([(8, True)]), 'ROW("t"."small" + $1, "t"."on") IN (SELECT * FROM unnest($2::smallint[], $3::boolean[]))',
+     [1, [8], [True]], True),
     (T.d > 2, '"t"."d" > $1', [2], True),
     (T.d == 3, '"t"."d" = $1', [3], False),
     (T.d.between(2, 3), '"t"."d" BETWEEN $1 AND $2', [2, 3], True),
@@ -117,7 +120,9 @@ OPERATORS: list[Case] = [
     (T.small.op("&")(3, returns=int) + 1, '("t"."small" & $1) + $2', [3, 1], 4),
     (T.small.op("#")(T.small.op("&")(1)), '"t"."small" # ("t"."small" & $1)', [1], 6),
     (row(T.name, T.small) < ("B", 1), 'ROW("t"."name", "t"."small") < ROW($1, $2)', ["B", 1], True),
-    (row(T.small, T.name) == row(7, "Ada Lovelace"), 'ROW("t"."small", "t"."name") = ROW($1::bigint, $2::text)', [7, "Ada Lovelace"], True),
+    (row(T.small, T.name) == row(literal(7), literal("Ada Lovelace")),
+     'ROW("t"."small", "t"."name") = ROW($1::bigint, $2::text)',
+     [7, "Ada Lovelace"], True),
     (row(T.small, T.on).in_([(1, True), (7, True)]), 'ROW("t"."small", "t"."on") IN (SELECT * FROM unnest($1::smallint[], $2::boolean[]))',
      [[1, 7], [True, True]], True),
     (row(T.small, T.on).not_in([(7, True)]), 'ROW("t"."small", "t"."on") NOT IN (SELECT * FROM unnest($1::smallint[], $2::boolean[]))',
@@ -125,7 +130,7 @@ OPERATORS: list[Case] = [
     (row(T.name, T.small), 'ROW("t"."name", "t"."small")', [], ("Ada Lovelace", 7)),
     (T.small > any_([9, 5]), '"t"."small" > ANY ($1::bigint[])', [[9, 5]], True),
     (T.small > all_([9, 5]), '"t"."small" > ALL ($1::bigint[])', [[9, 5]], False),
-    (T.small >= all_(select(T.small)), '"t"."small" >= ALL (SELECT "t"."small"\nFROM "t")', [], True),
+    (T.small >= all_(select(T.small)), '"t"."small" >= ALL (\n    SELECT "t"."small"\n    FROM "t"\n)', [], True),
     (literal("a") == any_(T.tags), '$1::text = ANY ("t"."tags")', ["a"], True),
     (case((T.small > 5, "big"), else_="small"), 'CASE WHEN "t"."small" > $1 THEN $2::text ELSE $3::text END', [5, "big", "small"], "big"),
     (case((T.small > 9, T.name), (T.on, "on")), 'CASE WHEN "t"."small" > $1 THEN "t"."name" WHEN "t"."on" THEN $2::text END',
@@ -166,6 +171,14 @@ MOMENTS: list[Case] = [
 ]  # fmt: skip
 
 FUNCTIONS: list[Case] = [
+    (func.string_agg(T.name + "!", ", ", order_by=T.name + "?", where=T.small > 1).as_("x"),
+     'string_agg("t"."name" || $1, $2::text ORDER BY "t"."name" || $3) FILTER (WHERE "t"."small" > $4)',
+     ["!", ", ", "?", 1], "Ada Lovelace!"),
+    (func.percentile_cont(0.5, within_group=T.f + 1), 'percentile_cont($1::double precision) WITHIN GROUP (ORDER BY "t"."f" + $2)',
+     [0.5, 1], 2.5),
+    (func.lag(T.small + 1, 1, 0).over(partition_by=T.small + 2, order_by=T.id + 3, rows=(-4, 5)),
+     'lag("t"."small" + $1, $2::integer, $3::integer) OVER (PARTITION BY "t"."small" + $4 ORDER BY "t"."id" + $5 '
+     "ROWS BETWEEN $6::bigint PRECEDING AND $7::bigint FOLLOWING)", [1, 1, 0, 2, 3, 4, 5], 0),
     (func.length(T.name), 'length("t"."name")', [], 12),
     (func.round(T.d, 1), 'round("t"."d", $1::integer)', [1], Decimal("2.5")),
     (func.power(T.small, 2), 'power("t"."small", $1::integer)', [2], 49.0),
@@ -210,7 +223,7 @@ JSON: list[Case] = [
     (T.j["a"]["b"][0], '"t"."j" -> $1 -> $2 -> $3', ["a", "b", 0], 1),
     (T.j["s"].as_text(), '"t"."j" ->> $1', ["s"], "x"),
     (T.j["n"].as_int(), '("t"."j" ->> $1)::bigint', ["n"], 5),
-    (T.j["n"].as_value(Decimal) + 1, '("t"."j" ->> $1)::numeric + $2', ["n", 1], Decimal(6)),
+    (T.j["n"].as_value(Decimal) + Decimal(1), '("t"."j" ->> $1)::numeric + $2', ["n", Decimal(1)], Decimal(6)),
     (T.j["z"].as_text(), '"t"."j" ->> $1', ["z"], None),
     (T.j["none"], '"t"."j" -> $1', ["none"], None),
     (T.j.path("a", "b", 1), '"t"."j" #> $1::text[]', [["a", "b", "1"]], 2),
@@ -258,11 +271,12 @@ CONTAINERS: list[Case] = [
     (T.tags[1], '"t"."tags"[$1::integer]', [1], "a"),
     (T.tags[9], '"t"."tags"[$1::integer]', [9], None),
     (T.tags[1:1], '"t"."tags"[$1::integer:$2::integer]', [1, 1], ["a"]),
+    ((T.tags + literal(["c"]))[2:3], '("t"."tags" || $1::text[])[$2::integer:$3::integer]', [["c"], 2, 3], ["b", "c"]),
     (T.tags[2:], '"t"."tags"[$1::integer:]', [2], ["b"]),
     ((T.tags + T.tags)[3], '("t"."tags" || "t"."tags")[$1::integer]', [3], "a"),
     (T.tags.contained_by(["a", "b", "c"]), '"t"."tags" <@ $1', [["a", "b", "c"]], True),
     (array([T.name, "x"]), 'ARRAY["t"."name", $1::text]', ["x"], ["Ada Lovelace", "x"]),
-    (array(select(T.small)), 'ARRAY(SELECT "t"."small"\nFROM "t")', [], [7]),
+    (array(select(T.small)), 'ARRAY(\n    SELECT "t"."small"\n    FROM "t"\n)', [], [7]),
     (arrays.length(T.tags), 'cardinality("t"."tags")', [], 2),
     (arrays.append(T.tags, "c"), 'array_append("t"."tags", $1::text)', ["c"], ["a", "b", "c"]),
     (arrays.prepend("c", T.tags), 'array_prepend($1::text, "t"."tags")', ["c"], ["c", "a", "b"]),
@@ -321,26 +335,26 @@ CONTAINERS: list[Case] = [
 
 _WORDS = search.to_tsvector(T.name, language="english")
 _QUERY = search.websearch_to_tsquery("ada -bob", language="english")
-_WORDS_TEXT = 'to_tsvector($1::text::regconfig, "t"."name")'
+_WORDS_TEXT = 'to_tsvector($1::regconfig, "t"."name")'
 SEARCHED: list[Case] = [
     (_WORDS, _WORDS_TEXT, ["english"], "'ada':1 'lovelac':2"),
-    (search.matches(_WORDS, _QUERY), _WORDS_TEXT + " @@ websearch_to_tsquery($2::text::regconfig, $3::text)", ["english",
+    (search.matches(_WORDS, _QUERY), _WORDS_TEXT + " @@ websearch_to_tsquery($2::regconfig, $3::text)", ["english",
      "english", "ada -bob"], True),
     (search.matches(_WORDS, TsQuery("'bob'")), _WORDS_TEXT + " @@ $2::tsquery", ["english", "'bob'"], False),
     (search.setweight(_WORDS, "A"), f'setweight({_WORDS_TEXT}, $2::text::"char")', ["english", "A"], "'ada':1A 'lovelac':2A"),
     (search.rank(_WORDS, TsQuery("'ada'"), weights=[0.1, 0.2, 0.4, 1.0]) > 0.05,
-     'ts_rank($1::real[], to_tsvector($2::text::regconfig, "t"."name"), $3::tsquery, $4::integer) > $5',
+     'ts_rank($1::real[], to_tsvector($2::regconfig, "t"."name"), $3::tsquery, $4::integer) > $5',
      [[0.1, 0.2, 0.4, 1.0], "english", "'ada'", 0, 0.05], True),
     (search.rank_cd(_WORDS, TsQuery("'ada'")) > 0.05, f"ts_rank_cd({_WORDS_TEXT}, $2::tsquery, $3::integer) > $4", ["english",
      "'ada'", 0, 0.05], True),
     (search.headline(T.name, TsQuery("'ada'"), language="english", options="StartSel=<, StopSel=>"),
-     'ts_headline($1::text::regconfig, "t"."name", $2::tsquery, $3::text)', ["english", "'ada'", "StartSel=<, StopSel=>"],
+     'ts_headline($1::regconfig, "t"."name", $2::tsquery, $3::text)', ["english", "'ada'", "StartSel=<, StopSel=>"],
      "<Ada> Lovelace"),
     (search.both(TsQuery("'a'"), search.negated(TsQuery("'b'"))), "$1::tsquery && !! $2::tsquery", ["'a'", "'b'"], "'a' & !'b'"),
     (search.either(search.plainto_tsquery("a b"), search.phraseto_tsquery("c d")),
      "plainto_tsquery($1::text) || phraseto_tsquery($2::text)",
      ["a b", "c d"], "'b' | 'c' <-> 'd'"),
-    (search.to_tsquery("fat & rat", language="simple"), "to_tsquery($1::text::regconfig, $2::text)", ["simple", "fat & rat"],
+    (search.to_tsquery("fat & rat", language="simple"), "to_tsquery($1::regconfig, $2::text)", ["simple", "fat & rat"],
      "'fat' & 'rat'"),
     (search.length(_WORDS), f"length({_WORDS_TEXT})", ["english"], 2),
     (trigram.similarity(T.name, "Ada Lovelase") > 0.5, 'similarity("t"."name", $1::text) > $2', ["Ada Lovelase", 0.5], True),

@@ -208,11 +208,11 @@ class ExpressionRenderer:
             case Quantifier(word, operand, is_statement):
                 return f"{word} ({self.statement(operand) if is_statement else self(operand)})", ATOM
             case InRows(operand, negated, arrays):
-                rows = f"SELECT * FROM unnest({self.listed(arrays)})"
-                return f"{self(operand, COMPARISON + 1)} {'NOT IN' if negated else 'IN'} ({rows})", COMPARISON
+                word = "NOT IN" if negated else "IN"
+                return f"{self(operand, COMPARISON + 1)} {word} (SELECT * FROM unnest({self.listed(arrays)}))", COMPARISON
             case Subscript(operand, start, end, is_slice):
-                inner = self._slice(start, end) if is_slice or start is None else self(start)
-                return f"{self._indexable(operand)}[{inner}]", ATOM
+                whole = self._indexable(operand)
+                return f"{whole}[{self._slice(start, end) if is_slice or start is None else self(start)}]", ATOM
             case FieldOf(operand, name):
                 return f"({self(operand)}).{quote_identifier(name)}", ATOM
             case Collated(operand, collation):
@@ -282,8 +282,8 @@ class ExpressionRenderer:
         if not re.fullmatch(r"[a-z_][a-z0-9_]*", shape.name):
             raise QueryError(f"{shape.name!r} is no name of a function.")
         self.repeatable = self.repeatable and shape.repeatable
-        order = self._inner_order(shape.order_by) if shape.order_by else ""
         inner = f"{'DISTINCT ' if shape.distinct else ''}{self.listed(shape.arguments)}"
+        order = self._inner_order(shape.order_by) if shape.order_by else ""
         if order and not shape.within_group:
             inner = f"{inner} {order}"
         text = f"{shape.name}({inner})"

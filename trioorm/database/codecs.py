@@ -233,6 +233,7 @@ _BY_NAME: dict[str, Packer] = {
     "cidr": Packer(650, 651, Format.BINARY, _pack_network),
     "macaddr": Packer(829, 1040, Format.BINARY, _hardware_packer(6)),
     "macaddr8": Packer(774, 775, Format.BINARY, _hardware_packer(8)),
+    "regconfig": Packer(3734, 3735, Format.TEXT, _pack_text),  # its binary form is an oid
     "tsvector": Packer(3614, 3643, Format.TEXT, _pack_text),
     "tsquery": Packer(3615, 3645, Format.TEXT, _pack_text),
     "hstore": Packer(0, 0, Format.BINARY, _pack_hstore),

@@ -138,8 +138,8 @@ def _joined(operator: str, a: object, b: object) -> Expression[TsQuery]:
 
 
 def _call(name: str, language: str | None, parts: tuple[building.Part, ...], result: SqlType) -> Expression[Any]:
-    # The configuration's name goes as text: regconfig's binary form is an oid.
-    configured = () if language is None else ((Cast(Bind(TEXT, cast=True), REGCONFIG), (language,)),)
+    # Of type regconfig from the start: a cast from text would make the call unfit for an index or a computed column.
+    configured = () if language is None else ((Bind(REGCONFIG, cast=True), (language,)),)
     return _made(name, (*configured, *parts), result)
 
 
