@@ -67,6 +67,17 @@ def test_timeouts_leave_nothing_behind_under_both_loops() -> None:
         ]
 
 
+def test_transfer_loses_no_money_under_both_loops() -> None:
+    ended = run("examples.transfer")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    once = [
+        "80 transfers asked for, some refused",
+        "Money before: 400, afterwards: 400",
+        "Each that was done is written down once: True",
+    ]
+    assert ended.stdout.splitlines() == once * 2
+
+
 def test_listening_packs_every_order_under_both_loops() -> None:
     ended = run("examples.listening")
     assert ended.returncode == 0
