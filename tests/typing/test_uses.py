@@ -23,6 +23,7 @@ from typing import assert_type
 from trioorm.expression import *
 from trioorm.model import UNSET, Model, column
 from trioorm.query import *
+from trioorm.schema import exclude, foreign_key, identity, index, sequence
 
 class Status(enum.Enum):
     OPEN = "open"
@@ -68,6 +69,18 @@ class Point(Model, table="points", frozen=True):
     x: Column[int] = column(primary_key=True)
     y: Column[int] = column(primary_key=True)
 
+class Numbered(Model, table="numbered", schema="shop", comment="rows"):
+    id: Column[int] = column(primary_key=True, generated=identity(always=True, start=7))
+    name: Column[str] = column(comment="its name")
+    code: Column[str] = column(generated_as=lambda: lower(Numbered.name), stored=False)
+
+class Names(Model, view="names"):
+    name: Column[str]
+
+    @classmethod
+    def view_query(cls) -> Select[str]:
+        return select(Numbered.name)
+
 user = User(name="Ada", age=36)
 ip = ipaddress.ip_address("10.0.0.1")
 day = datetime.date(2020, 1, 1)
@@ -81,6 +94,14 @@ Order(id=5)
 Order()
 hash(Point(x=1, y=2))
 assert_type(user.age, int)
+assert_type(Numbered(name="x").id, int)
+assert_type(select(Names), Select[Names])
+assert_type(sequence("numbers").next_value(), Expression[int])
+index(lower(Numbered.name), Numbered.id.desc(), unique=True, include=(Numbered.code,), operator_class=("text_ops", None))
+index(Numbered.name, options={"fillfactor": 70})
+exclude((Numbered.id, "="), (Numbered.name, "&&"), where=Numbered.id > 3)
+foreign_key(Numbered.id, references=User.id, deferrable=True, initially_deferred=True)
+assert_type(select(User).lint(), tuple[LintFinding, ...])
 assert_type(user.email, str | None)
 assert_type(user.id, int)
 assert_type(User.age, Column[int])
@@ -208,6 +229,14 @@ assert_type(func.date_trunc("month", User.created_at), Expression[datetime.datet
 
 WRONG = """\
 User(name="Ada", age="x")
+Numbered(name="x", code="y")
+column(stored=False)
+column(generated="always")
+index(Numbered.name, method="btre")
+index("name")
+exclude((Numbered.id,))
+foreign_key(Numbered.id, references=User.id, on_delete="nothing")
+sequence("numbers").next_value() + "x"
 User(name="Ada")
 User("Ada", 36)
 User(name="Ada", age=36, agee=1)
