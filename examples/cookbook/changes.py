@@ -11,7 +11,6 @@ from examples.cookbook.recipes import change
 from trioorm import (
     INTEGER,
     SMALLINT,
-    Expression,
     Insert,
     Merge,
     Returning,
@@ -19,6 +18,7 @@ from trioorm import (
     Statement,
     Update,
     alias,
+    arrays,
     cast,
     count,
     delete,
@@ -26,16 +26,17 @@ from trioorm import (
     exists,
     func,
     insert,
+    jsonb,
     literal,
     merge,
     new,
     old,
+    row,
     select,
     sum_,
     update,
     values_table,
 )
-from trioorm.expression import arrays, jsonb, row
 
 TODAY = datetime.date(2026, 11, 21)
 
@@ -162,9 +163,7 @@ def unbelievable() -> Statement[None]:
 )
 def newest_only() -> Statement[None]:
     other = alias(Review, "other")
-    theirs: Expression[tuple[datetime.date, int]] = row(other.written_on, other.id)
-    ours: Expression[tuple[datetime.date, int]] = row(Review.written_on, Review.id)
-    newer = theirs > ours
+    newer = row(other.written_on, other.id) > row(Review.written_on, Review.id)
     return delete(Review).where(exists(select(other.id).where(other.critic == Review.critic, newer)))
 
 

@@ -8,8 +8,7 @@ import decimal
 
 from examples.cookbook.models import Fact, Film, Run
 from examples.cookbook.recipes import question
-from trioorm import Json, Select, alias, cast, count, func, min_, select, sum_
-from trioorm.expression import arrays, case, extract, jsonb
+from trioorm import Json, Select, alias, arrays, case, cast, count, extract, func, jsonb, min_, select, sum_
 
 
 @question(
@@ -175,7 +174,7 @@ def at_christmas() -> Select[int]:
     """,
 )
 def longest_runs() -> Select[tuple[int, int]]:
-    days = cast(Run.last_day - Run.first_day, int) + 1
+    days = Run.last_day - Run.first_day + 1
     return select(Run.id, days).order_by(days.desc(), Run.id).limit(10)
 
 

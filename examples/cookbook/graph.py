@@ -7,8 +7,7 @@ import decimal
 
 from examples.cookbook.models import Credit, Film, Person, Review, Role
 from examples.cookbook.recipes import question
-from trioorm import INTEGER, Expression, Query, Select, Table, alias, avg, count, literal, min_, select
-from trioorm.expression import array, arrays
+from trioorm import INTEGER, Query, Select, Table, alias, array, arrays, avg, count, literal, min_, select
 
 
 @question(
@@ -62,8 +61,7 @@ def distances() -> Select[tuple[int | None, int]]:
 )
 def shortest_way() -> Select[list[str]]:
     a, b = alias(Credit, "a"), alias(Credit, "b")
-    alone: Expression[list[str]] = array([Person.name])
-    names = alone.as_("names")
+    names = array([Person.name]).as_("names")
     start = select(Person.id, names).where(Person.name == "Kevin Bacon")
 
     def step(way: Table) -> Query[tuple[int, list[str]]]:

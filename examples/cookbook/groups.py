@@ -8,8 +8,7 @@ import decimal
 
 from examples.cookbook.models import Credit, Film, FilmGenre, Genre, Person, Review, Role, Run
 from examples.cookbook.recipes import question
-from trioorm import Select, alias, and_, cast, count, func, generate_series, max_, min_, optional, select, sum_
-from trioorm.expression import case
+from trioorm import Select, alias, and_, case, cast, count, func, generate_series, max_, min_, optional, select, sum_
 
 
 @question(
@@ -150,7 +149,7 @@ def islands_of_years() -> Select[tuple[int | None, int | None, int]]:
 )
 def sessions() -> Select[tuple[int | None, datetime.date | None, datetime.date | None, int]]:
     order = (Review.written_on, Review.id)
-    gap = cast(Review.written_on - func.lag(Review.written_on, 1, Review.written_on - 99).over(order_by=order), int)
+    gap = Review.written_on - func.lag(Review.written_on, 1, Review.written_on - 99).over(order_by=order)
     begins = case((gap < 15, 0), else_=1).as_("begins")
     marked = select(Review.written_on, Review.id, begins).where(Review.critic == "Dai Wong").cte("marked")
     session = sum_(marked[begins]).over(order_by=(marked[Review.written_on], marked[Review.id])).as_("session")
@@ -185,7 +184,7 @@ def longest_pause() -> Select[tuple[str, datetime.date, int]]:
     until = max_(Run.last_day).over(partition_by=Run.cinema, order_by=(Run.first_day, Run.id), rows=(None, -1)).as_("until")
     seen = select(Run.cinema, Run.first_day, until).subquery("seen")
     begins, ended = seen[Run.first_day], seen.column("until", datetime.date)
-    days = cast(begins - ended, int)
+    days = begins - ended
     return (
         select(seen[Run.cinema], begins, days)
         .where(ended < begins)

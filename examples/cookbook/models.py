@@ -5,8 +5,7 @@ import decimal
 from collections.abc import Iterable
 
 from examples.films.models import Country, Credit, Film, FilmCountry, FilmGenre, Genre, Person, Role
-from trioorm import INTEGER, SMALLINT, Column, Json, Model, TableConstraint, TableIndex, check, column, extension, index, unique
-from trioorm.expression import VECTOR
+from trioorm import INTEGER, SMALLINT, VECTOR, Column, Json, Model, TableConstraint, TableIndex, check, column, extension, index, unique
 
 __all__ = ["PARTS", "Country", "Credit", "Fact", "Film", "FilmCountry", "FilmGenre", "Genre", "Person", "Review", "Role", "Run", "Watch"]
 

@@ -5,8 +5,7 @@ Patterns, misspelt names, and documents.
 
 from examples.cookbook.models import Film, Genre, Person, Review
 from examples.cookbook.recipes import question
-from trioorm import Expression, Select, count, func, lower, select, upper
-from trioorm.expression import case, search, trigram
+from trioorm import Expression, Select, case, count, func, lower, search, select, trigram, upper
 
 
 @question(

@@ -8,8 +8,7 @@ import decimal
 
 from examples.cookbook.models import Film, Review, Run, Watch
 from examples.cookbook.recipes import question
-from trioorm import Select, avg, cast, count, func, select, sum_
-from trioorm.expression import window
+from trioorm import Select, avg, cast, count, func, select, sum_, window
 
 
 @question(
@@ -120,7 +119,7 @@ def first_and_last() -> Select[tuple[int, str, str | None, str | None]]:
     """,
 )
 def days_between() -> Select[tuple[str, int]]:
-    gap = cast(Film.released - func.lag(Film.released, 1, Film.released).over(order_by=(Film.released, Film.id)), int)
+    gap = Film.released - func.lag(Film.released, 1, Film.released).over(order_by=(Film.released, Film.id))
     return select(Film.title, gap).where(Film.year < 1990).order_by(Film.released, Film.id)
 
 
