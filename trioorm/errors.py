@@ -8,6 +8,7 @@ Source: PostgreSQL manual, appendix A (SQLSTATE codes).
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import cast
 
 from attrs import frozen
@@ -78,6 +79,10 @@ class WrongDatabaseOwner(UsageError):
 
 class TransactionClosed(UsageError):
     """A transaction or savepoint was used after its block ended."""
+
+
+class ForeignTask(UsageError):
+    """A transaction or savepoint was used by a task that is not inside its block."""
 
 
 class TransactionBusy(UsageError):
@@ -160,6 +165,21 @@ class EmbeddedServerError(DatabaseUnavailable):
 # The outcome of a transaction.
 
 
+@frozen
+class TransactionId:
+    """A transaction as the server knows it, to ask later how it ended (`Database.outcome`), also from another process.
+
+    Attributes:
+        number: the server's 64-bit transaction id. After a crash it may be issued again, so it says nothing alone.
+        assigned_at: a moment at which the transaction had it, on the server's clock, in UTC.
+        timeline: the server's timeline then, eight hexadecimal digits.
+    """
+
+    number: int
+    assigned_at: datetime
+    timeline: str
+
+
 class TransactionRolledBack(TrioormError):
     """COMMIT was answered with ROLLBACK, because a statement had failed inside and its error was swallowed.
 
@@ -174,13 +194,13 @@ class TransactionRolledBack(TrioormError):
 
 
 class CommitOutcomeUnknown(TrioormError):
-    """The connection broke after the request was sent, and whether it took effect is not known.
+    """The connection broke after the request was sent, and whether it took effect is not known, because the server could not tell in time.
 
     Attributes:
-        transaction_id: the server's 64-bit transaction id when it was known, to ask with `pg_xact_status`; None for a single write.
+        transaction_id: to ask again with `Database.outcome`; None for a single write outside a transaction.
     """
 
-    def __init__(self, message: str, *, transaction_id: int | None = None) -> None:
+    def __init__(self, message: str, *, transaction_id: TransactionId | None = None) -> None:
         super().__init__(message)
         self.transaction_id = transaction_id
 

@@ -17,18 +17,20 @@ from trioorm.database.snapshot import Snapshot
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.embedded import open_server
-from trioorm.errors import UsageError
+from trioorm.errors import TransactionId, UsageError
 from trioorm.instruments import Instruments
 from trioorm.pool import Connector, Pool, Pooler, PoolOptions, PoolStatistics, Subscription, open_pool, settings_from
 from trioorm.resilience import Attempts, Retry
 from trioorm.transaction import (
     AdvisoryLock,
     Isolation,
+    Outcome,
     PoolRunner,
     SettingValue,
     SnapshotScope,
     TransactionScope,
-    begin_text,
+    ask_outcome,
+    begin_steps,
     refuse_inside_transaction,
     setting_steps,
 )
@@ -85,6 +87,7 @@ class Database(Verbs):
         isolation: Isolation | None = None,
         read_only: bool = False,
         deferrable: bool = False,
+        lock_timeout_seconds: float | None = None,
         name: str | None = None,
         role: str | None = None,
         settings: Mapping[str, SettingValue] = _NO_SETTINGS,
@@ -99,6 +102,7 @@ class Database(Verbs):
             isolation: "read committed" (the server's default when None), "repeatable read" or "serializable".
             read_only: refuse writes.
             deferrable: wait on entry until no serialization failure can come; only for serializable read only transactions.
+            lock_timeout_seconds: how long a statement may wait for a lock before `LockNotAvailable`; without limit when None.
             name: how it is called in errors.
             role: who to be in it; as `settings`, sent together with BEGIN.
             settings: see `Transaction.settings`.
@@ -107,7 +111,7 @@ class Database(Verbs):
             ValueError: the arguments contradict each other.
             QueryError: a setting's value is no text, number or bool.
         """
-        begin = begin_text(isolation, read_only=read_only, deferrable=deferrable)
+        begin = begin_steps(isolation, read_only=read_only, deferrable=deferrable, lock_timeout_seconds=lock_timeout_seconds)
         label = "the transaction" if name is None else f"the transaction {name!r}"
         scope = TransactionScope(self._pool, begin, name=label, settings=setting_steps(settings, role))
         return Transaction(scope, self._plans)
@@ -238,6 +242,26 @@ class Database(Verbs):
             Others: on entry, see `Subscription`.
         """
         return self._pool.hub.listen(*channels, buffer=buffer)
+
+    async def outcome(self, transaction_id: TransactionId) -> Outcome:
+        """How a transaction ended whose COMMIT was not answered.
+
+            except CommitOutcomeUnknown as error:
+                ...  # later, perhaps from another process
+                outcome = await db.outcome(error.transaction_id)
+
+        Returns:
+            "committed" and "rolled back" are proven, also against crashes of the server after which ids are issued again; "in progress"
+            while the server has not found out that its client is gone; "unknown" when nothing can be proven: another server has taken over
+            since, it has crashed and written checkpoints since, or the transaction is too old for it to remember.
+
+        Raises:
+            As `fetch_all`.
+
+        Checkpoint: always.
+        """
+        with await self._pool.acquire() as connection:
+            return await ask_outcome(connection, transaction_id)
 
     def statistics(self) -> PoolStatistics:
         """The pool's state at this moment: connections open, idle, on loan, and tasks in line."""

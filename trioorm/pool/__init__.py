@@ -3,7 +3,7 @@
 from trioorm.pool.connecting import Connector, Pooler
 from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
 from trioorm.pool.hub import Hub, Subscription
-from trioorm.pool.lease import Lease
+from trioorm.pool.lease import Lease, place_of_caller
 from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow, checked_channel
 from trioorm.pool.opening import open_pool
 from trioorm.pool.outcome_hooks import OutcomeHook
@@ -35,5 +35,6 @@ __all__ = [
     "TooManyRequests",
     "checked_channel",
     "open_pool",
+    "place_of_caller",
     "settings_from",
 ]

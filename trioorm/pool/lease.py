@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from types import FrameType, TracebackType
 
-__all__ = ["Lease", "Member", "loans_of", "log_long_loans"]
+__all__ = ["Lease", "Member", "loans_of", "log_long_loans", "place_of_caller"]
 
 logger = logging.getLogger("trioorm.pool")
 
@@ -81,7 +81,7 @@ class Lease:
     def taken_by(self, task: object) -> None:
         """Note that a task has it now."""
         self.task = task
-        self.place = _place_of_caller()
+        self.place = place_of_caller()
 
     @trio.lowlevel.enable_ki_protection
     def release(self) -> None:
@@ -129,7 +129,7 @@ def log_long_loans(leases: "Collection[Lease]", limit_seconds: float) -> None:
             logger.warning("task %r has had a connection for %.1f s, borrowed at %s", lease.holder, now - lease.lent_at, lease.place)
 
 
-def _place_of_caller() -> str:
+def place_of_caller() -> str:
     """The nearest line outside trioorm that led here."""
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("trioorm."):

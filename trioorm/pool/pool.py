@@ -351,6 +351,16 @@ class Pool:
         finally:
             self._counts.connect_seconds += monotonic() - started_at
 
+    async def connect_beside(self) -> Connection:
+        """Open a connection that is no part of the pool; the caller closes it.
+
+        Raises:
+            ConnectFailed: safe to retry. AuthenticationFailed: not.
+
+        Checkpoint: always.
+        """
+        return await self._connect_counted()
+
     async def _connect_while_needed(self) -> Connection | None:
         while True:
             try:

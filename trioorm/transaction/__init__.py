@@ -1,22 +1,25 @@
 """Transactions and savepoints as nurseries, and statements outside of them. Knows no models."""
 
 from trioorm.transaction.advisory_lock import AdvisoryLock, lock_in_transaction
+from trioorm.transaction.outcome import Outcome, ask_outcome
 from trioorm.transaction.runner import Hold, PoolRunner, Runner
 from trioorm.transaction.settings import SettingValue, setting_steps
 from trioorm.transaction.snapshot import SnapshotScope
-from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_text, refuse_inside_transaction
+from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_steps, refuse_inside_transaction
 
 __all__ = [
     "AdvisoryLock",
     "Hold",
     "Isolation",
+    "Outcome",
     "PoolRunner",
     "Runner",
     "SavepointScope",
     "SettingValue",
     "SnapshotScope",
     "TransactionScope",
-    "begin_text",
+    "ask_outcome",
+    "begin_steps",
     "lock_in_transaction",
     "refuse_inside_transaction",
     "setting_steps",

@@ -20,22 +20,19 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import (
-    CommitOutcomeUnknown,
-    ConnectionLost,
-    TransactionAborted,
-    TransactionClosed,
-    TransactionRolledBack,
-    is_safe_to_retry,
-)
-from trioorm.pool import OutcomeHook
+from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, TransactionClosed
+from trioorm.pool import OutcomeHook, place_of_caller
+from trioorm.transaction import refusals
 from trioorm.transaction.aftermath import aftermath, is_cancellation
+from trioorm.transaction.hold import ScopeHold
 from trioorm.transaction.hooks import BlockHooks
-from trioorm.transaction.inside import blocks_within, enter_block, restore_blocks
-from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among, is_stale_plan
-from trioorm.transaction.turns import Turns
-from trioorm.wire import OnCancel, Step, command
-from trioorm.wire.interrupt import Held, Shield, after_cleanup, cancel_requests, deliver_unseen
+from trioorm.transaction.inside import blocks_within, enter_block, is_inside, restore_blocks
+from trioorm.transaction.runner import Connection, Hold, failure_among, is_stale_plan
+from trioorm.transaction.server_side import ServerSide
+from trioorm.transaction.shared_flight import SharedFlight
+from trioorm.transaction.turns import Passenger, Turns
+from trioorm.wire import OnCancel, Step
+from trioorm.wire.interrupt import Held, Shield, after_cleanup, cancel_requests, deliver_again, deliver_unseen
 
 if TYPE_CHECKING:
     from trioorm.pool import Lease
@@ -46,14 +43,11 @@ logger = logging.getLogger("trioorm.transaction")
 
 Arguments = TypeVarTuple("Arguments")
 
-_IDLE = pq.TransactionStatus.IDLE
 _INERROR = pq.TransactionStatus.INERROR
 _UNKNOWN = pq.TransactionStatus.UNKNOWN
 
-# One name serves all: a stream or COPY holds the turn, so there is never more than one guard in a block, and an inner one hides an outer's.
-_GUARD = command(b'SAVEPOINT "trioorm_guard"')
-_UNDO_TO_GUARD = command(b'ROLLBACK TO "trioorm_guard"')
-_RELEASE_GUARD = command(b'RELEASE "trioorm_guard"')
+# What a limit of the server ends a transaction with: its own for the whole transaction, or, before PostgreSQL 17, for a statement.
+_SERVER_LIMITS = ("25P04", "57014")
 
 
 class _State(Enum):
@@ -79,7 +73,7 @@ class Scope(ABC):
     def __init__(self, name: str, *, cleanup_timeout_seconds: float) -> None:
         self.name = name
         self.cleanup_timeout_seconds = cleanup_timeout_seconds
-        self.turns = Turns()
+        self.turns = Turns(self._carry)
         self._state = _State.NEW
         self._has_last_turn = False
         self._connection: Connection | None = None
@@ -88,9 +82,15 @@ class Scope(ABC):
         self.first_error: BaseException | None = None
         self.hooks = BlockHooks()
         self._fate_is_unknown = False
+        self._owner = self._place = "?"
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name}, opened at {self._place},"
+
+    @property
+    @abstractmethod
+    def server_side(self) -> ServerSide:
+        """The transaction on the server that this block is, or is in."""
 
     @property
     def state(self) -> str:
@@ -102,7 +102,8 @@ class Scope(ABC):
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         if self._state is not _State.NEW:
-            raise TransactionClosed(f"{self.name} was entered before; a block can be entered once.\nTo fix it: open another one.")
+            raise refusals.entered_before(self.name)
+        self._owner, self._place = _running_task(), place_of_caller()
         self._connection = await self._take_connection()
         try:
             self._nursery = anyio.create_task_group()
@@ -128,7 +129,8 @@ class Scope(ABC):
     @property
     def cancel_scope(self) -> anyio.CancelScope:
         """The scope of the whole block. Cancelling it rolls back, and the block then raises `TransactionRolledBack`."""
-        self._check_open()
+        if self._state is not _State.OPEN:
+            raise refusals.not_open(self.name, _STATES[self._state], _running_task())
         return self._nursery.cancel_scope
 
     def start_soon(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments, name: object = None) -> None:
@@ -143,8 +145,9 @@ class Scope(ABC):
 
         Raises:
             TransactionClosed: the block has ended. Nothing was started.
+            ForeignTask: the caller is not inside the block. Nothing was started.
         """
-        self._check_open()
+        self._check_usable()
         name = name or getattr(function, "__qualname__", None)
         self._nursery.start_soon(self._child, self._coming_child(), function, arguments, name=name)
 
@@ -153,7 +156,7 @@ class Scope(ABC):
 
         Checkpoint: always.
         """
-        self._check_open()
+        self._check_usable()
         name = name or getattr(function, "__qualname__", None)
         return await self._nursery.start(self._child, self._coming_child(), function, arguments, name=name)
 
@@ -184,7 +187,7 @@ class Scope(ABC):
         Raises:
             TransactionClosed: the block has ended.
         """
-        self._check_open()
+        self._check_usable()
         self.hooks.add(hook, on_commit=on_commit)
 
     @abstractmethod
@@ -196,24 +199,36 @@ class Scope(ABC):
     @trio.lowlevel.enable_ki_protection
     async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """See `Runner.run`. A cancellation that interrupts a statement puts the transaction in error, as PostgreSQL does."""
-        self._check_open()
-        await self.turns.take()
+        self._check_usable()
+        if self.turns.busy:
+            passenger = Passenger(steps, is_write=is_write)
+            await self.turns.ride(passenger)
+            if passenger.carried:
+                return await self._arrival_of(passenger)
+        else:
+            await self.turns.take()
         try:
-            return await self.run_in_turn(steps)
+            return await self.run_in_turn(steps, is_write=is_write)
         finally:
             self.turns.give()
 
-    async def run_in_turn(self, steps: Sequence[Step]) -> list[PGresult]:
+    async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """Run statements, the opening before them, in one flight; the turn is taken."""
         await checkpoint_if_cancelled()
+        await self.server_side.follow_deadline()
         connection = self.usable_connection()
         opening = self.opening()
-        sent = [*opening, *steps]
+        probe = self.server_side.probe_for(is_write=is_write)
+        sent = [*opening, *steps, *probe]
+        if not sent:
+            return []
         flight = connection.take_off(sent)
         try:
             results = await connection.arrive(flight, on_cancel=OnCancel.STOP)
         except BaseException as error:
             self.note_error(error)
+            if isinstance(error, ConnectionLost):
+                await self.deliver_own_timeout()
             raise
         finally:
             self.opened(flight.outcomes[: len(opening)])
@@ -222,12 +237,106 @@ class Scope(ABC):
                 connection.retire_statements(steps)  # for the next transaction; this one is in error
                 failure.safe_to_retry = True
             self.note_error(failure)
+            if failure.sqlstate in _SERVER_LIMITS:
+                await self.deliver_own_timeout()
             raise failure
-        return results[len(opening) :]
+        if probe:
+            self.server_side.probed(results[-1])
+        return results[len(opening) : len(opening) + len(steps)]
+
+    async def _arrival_of(self, passenger: Passenger) -> list[PGresult]:
+        error = passenger.error
+        if error is None:
+            assert passenger.results is not None, "it was called"
+            return passenger.results
+        if isinstance(error, ConnectionLost) or (isinstance(error, DatabaseError) and error.sqlstate in _SERVER_LIMITS):
+            await self.deliver_own_timeout()
+        raise error
+
+    async def deliver_own_timeout(self) -> None:
+        """When the server's limit acted first, because this program was too busy to: wait for the scope's own timeout, which is due."""
+        if self.server_side.limit.has_passed:
+            await anyio.sleep(self.cleanup_timeout_seconds)
+
+    # Several statements in one flight.
+
+    def _carry(self, passengers: list[Passenger]) -> bool:
+        """Send the statements of several tasks together, from a child of the block; False when the block can have no more children."""
+        if self._state is not _State.OPEN:
+            return False
+        try:
+            self._nursery.start_soon(self._fly_shared, passengers, name="trioorm: statements of several tasks")
+        except RuntimeError:
+            return False
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    async def _fly_shared(self, passengers: Sequence[Passenger]) -> None:
+        shared: SharedFlight | None = None
+        failure: BaseException | None = None
+        with anyio.CancelScope() as scope:
+
+            def interrupt(cancellation: BaseException) -> None:
+                if shared is not None and shared.interruption is None:
+                    shared.interruption = cancellation
+                scope.cancel()
+
+            try:
+                await checkpoint_if_cancelled()
+                await self.server_side.follow_deadline()
+                waiting = [passenger for passenger in passengers if not passenger.left]
+                connection = self.usable_connection()
+                opening = self.opening()
+                probe = self.server_side.probe_for(is_write=any(passenger.is_write for passenger in waiting))
+                steps = [step for passenger in waiting for step in passenger.steps]
+                flight = connection.take_off([*opening, *steps, *probe])
+                shared = SharedFlight(flight, waiting, len(opening), self._failed)
+                for passenger in waiting:
+                    passenger.interrupt = interrupt
+                try:
+                    await connection.arrive(shared, on_cancel=OnCancel.STOP)
+                finally:
+                    self.opened(flight.outcomes[: len(opening)])
+                if probe and flight.failure is None:
+                    self.server_side.probed(flight.outcomes[-1])
+                if isinstance(first := self.first_error, DatabaseError) and is_stale_plan(first):
+                    connection.retire_statements(steps)
+            except Exception as error:
+                failure = error  # told to those who wait; the driver of a flight has no error of its own
+            except BaseException as cancellation:
+                failure = cancellation
+                raise
+            finally:
+                if failure is not None:
+                    self.note_error(shared.interruption or failure if shared is not None else failure)
+                if shared is not None:
+                    shared.end(failure)
+                self._tell_those_left_behind(passengers, failure)
+                self.turns.give()
+
+    def _failed(self, error: BaseException) -> Callable[[], BaseException]:
+        """Remember the error that aborted the transaction; what those behind it are told."""
+        if self.first_error is None:
+            self.first_error = error
+        if isinstance(error, DatabaseError) and is_stale_plan(error):
+            error.safe_to_retry = True
+        lost = isinstance(error, ConnectionLost)
+        return lambda: refusals.gone(self.name) if lost else refusals.aborted(self.name, error)
+
+    def _tell_those_left_behind(self, passengers: Sequence[Passenger], failure: BaseException | None) -> None:
+        for passenger in passengers:
+            if passenger.has_arrived or passenger.left:
+                continue
+            try:
+                self.usable_connection()
+            except Exception as refusal:
+                passenger.fail(refusal)
+            else:
+                passenger.fail(refusals.aborted(self.name, failure))
 
     @abstractmethod
     def opening(self) -> list[Step]:
-        """The commands that must precede the next statement: BEGIN, SAVEPOINT, or nothing."""
+        """The commands that must precede the next statement: BEGIN with the server's limit, SAVEPOINT, or nothing."""
 
     @abstractmethod
     def opened(self, results: Sequence[PGresult]) -> None:
@@ -240,8 +349,8 @@ class Scope(ABC):
 
     def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """See `Runner.hold`."""
-        self._check_open()
-        return _ScopeHold(self, what, guarded=guarded)
+        self._check_usable()
+        return ScopeHold(self, what, guarded=guarded)
 
     @property
     def connection_status(self) -> int:
@@ -260,40 +369,20 @@ class Scope(ABC):
             ConnectionLost: the connection is gone. Safe to retry.
             TransactionAborted: an earlier error, named and chained, put the transaction in error.
         """
-        self._check_open()
+        if self._state is not _State.OPEN:
+            raise refusals.not_open(self.name, _STATES[self._state], _running_task())
         connection, status = self._connection, self.connection_status
         if connection is None or status == _UNKNOWN:
-            raise self.gone() from self.first_error
+            raise refusals.gone(self.name) from self.first_error
         if status == _INERROR:
-            raise self._aborted()
+            raise refusals.aborted(self.name, self.first_error)
         return connection
 
-    def _aborted(self) -> TransactionAborted:
-        first = self.first_error
-        if first is None:
-            reason = "a failed statement"
-        elif is_cancellation(first):
-            reason = "a statement that a cancellation interrupted"
-        else:
-            reason = f"{type(first).__name__}: {str(first).partition(chr(10))[0]}"
-        error = TransactionAborted(
-            f"{self.name} was aborted because of {reason}\n"
-            "PostgreSQL refuses every further statement until it is rolled back; nothing was sent.\n"
-            "To fix it: let the first error leave the block, or put the statement that may fail into `async with tx.savepoint() as sp`.",
-            sqlstate="25P02",
-            message_primary="current transaction is aborted",
-        )
-        error.__cause__ = first
-        error.safe_to_retry = first is not None and is_safe_to_retry(first)
-        return error
-
-    def _check_open(self) -> None:
+    def _check_usable(self) -> None:
         if self._state is not _State.OPEN:
-            task = anyio.get_current_task().name
-            raise TransactionClosed(
-                f"{self.name} was used by task {task!r}, but its block {_STATES[self._state]}. Nothing was sent.\n"
-                "To fix it: do the work inside `async with`, in the body or in a task started with `tx.start_soon`."
-            )
+            raise refusals.not_open(self.name, _STATES[self._state], _running_task())
+        if not is_inside(self):
+            raise refusals.foreign(self.name, _running_task(), self._owner, self._place)
 
     # Leaving.
 
@@ -306,22 +395,22 @@ class Scope(ABC):
         held = None
         try:
             if failure is None and not cancelled_itself:
-                failure = await self._finish_well()
+                failure, held = await self._finish_well()
                 self._fate_is_unknown |= isinstance(failure, CommitOutcomeUnknown)
             if failure is not None or cancelled_itself:
-                held = await self._undo()
+                held = await self._undo() or held
         finally:
             self._give_connection_back()
             if self._has_last_turn:
                 self.turns.give()  # those in line learn that the block has ended
         if not self._fate_is_unknown:
             self._settle_hooks(took_effect=failure is None and not cancelled_itself)
-        failure = after_cleanup(failure, held)
+        if failure is not None or cancelled_itself:
+            failure = after_cleanup(failure, held)
         if failure is None and cancelled_itself:
-            failure = TransactionRolledBack(
-                f"{self.name} was cancelled by its own cancel_scope and rolled back; nothing was written.\n"
-                "To fix it: if that was meant, catch this error around the block."
-            )
+            failure = refusals.cancelled_by_itself(self.name)
+        elif failure is None and held is not None:
+            deliver_again(held, held)  # too late to stop the COMMIT
         if failure is not None and not is_cancellation(failure):
             deliver_unseen(self._requests_before)
         if failure is not None and failure is not error:
@@ -343,27 +432,20 @@ class Scope(ABC):
                 lease.step_in()
         return None if swallowed else error
 
-    async def _finish_well(self) -> BaseException | None:
-        """Make the block's work take effect; why it could not, and must be rolled back, else None."""
+    async def _finish_well(self) -> tuple[BaseException | None, Held]:
+        """Make the block's work take effect; why it could not, and must be rolled back, else None; and what came meanwhile."""
         try:
             await checkpoint_if_cancelled()
             await self._take_last_turn()
+            status = self.connection_status
+            if status == _UNKNOWN:
+                await self.deliver_own_timeout()
+                return refusals.gone(self.name), None
+            if status == _INERROR:
+                return refusals.swallowed(self.name, self.first_error), None
+            return await self._make_effective()
         except BaseException as cancelled:
-            return cancelled
-        status = self.connection_status
-        if status == _UNKNOWN:
-            return self.gone()
-        if status == _INERROR:
-            first = self.first_error
-            rolled_back = TransactionRolledBack(
-                f"{self.name} was rolled back instead of committed, because a statement in it had failed or was interrupted"
-                f"{f' ({type(first).__name__})' if first else ''} and the error was swallowed inside the block.\nNothing was written. "
-                "To fix it: let the error leave the block, or put the statement that may fail into `async with tx.savepoint() as sp`.",
-                first_error=first,
-            )
-            rolled_back.__cause__ = first
-            return rolled_back
-        return await self._make_effective()
+            return cancelled, None
 
     async def _take_last_turn(self) -> bool:
         """Wait for the statement of a task that is no child of the block and is still under way; later ones are refused."""
@@ -396,80 +478,19 @@ class Scope(ABC):
             return held
         return await self._roll_back(self._connection) or held
 
-    def gone(self) -> ConnectionLost:
-        """The error for a connection that broke before COMMIT was sent."""
-        return ConnectionLost(
-            f"the connection of {self.name} is gone, so the server has rolled the whole transaction back; nothing was written.\n"
-            "To fix it: run the whole transaction again.",
-            safe_to_retry=True,
-        )
-
     def ended_by_text(self) -> TransactionClosed:
         """The error for a COMMIT, ROLLBACK or the like that somebody ran as a statement inside the block."""
         self._fate_is_unknown = True
-        return TransactionClosed(
-            f"a statement inside {self.name} ended its transaction (COMMIT, ROLLBACK or the like as text).\n"
-            "What came before may be written, and what comes after is not protected.\n"
-            "To fix it: let the block end the transaction; to roll back, raise an exception."
-        )
+        return refusals.ended_by_text(self.name)
 
     @abstractmethod
-    async def _make_effective(self) -> BaseException | None:
-        """COMMIT or RELEASE; the error that stands for the block if it did not take effect."""
+    async def _make_effective(self) -> tuple[BaseException | None, Held]:
+        """COMMIT or RELEASE; the error that stands for the block if it did not take effect, and what came meanwhile and comes once."""
 
     @abstractmethod
     async def _roll_back(self, connection: Connection) -> Held:
         """Undo the block's work, under a shield and within the cleanup budget; what came meanwhile and comes only once."""
 
 
-class _ScopeHold:
-    """The turn of a scope, taken by a stream or a COPY for its whole length."""
-
-    __slots__ = ("_guarded", "_mark", "_scope")
-
-    def __init__(self, scope: Scope, what: str, *, guarded: bool) -> None:
-        self._scope = scope
-        self._mark = BlockMark(f"{what} of {scope.name}")
-        self._guarded = guarded
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aenter__(self) -> Connection:
-        scope = self._scope
-        await scope.turns.take()
-        try:
-            connection = scope.usable_connection()
-            if self._guarded or scope.opening():
-                await scope.run_in_turn([_GUARD] if self._guarded else [])
-        except BaseException:
-            scope.turns.give()
-            raise
-        scope.turns.hold_for(self._mark)
-        self._mark.enter()
-        return connection
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._mark.leave()
-        held = None
-        try:
-            if self._guarded:
-                held = await self._lift_guard()
-            if error is not None:
-                self._scope.note_error(error)
-        finally:
-            self._scope.turns.give()
-        if (raised := after_cleanup(error, held)) is not None and raised is not error:
-            raise raised
-
-    async def _lift_guard(self) -> Held:
-        connection = self._scope.connection_or_none()
-        if connection is None:
-            return None
-        if self._scope.connection_status == _INERROR:
-            _, held = await connection.fly_shielded([_UNDO_TO_GUARD, _RELEASE_GUARD], seconds=connection.cleanup_timeout_seconds)
-            return held
-        try:
-            await connection.fly([_RELEASE_GUARD], on_cancel=OnCancel.FINISH)
-        except ConnectionLost as lost:
-            raise self._scope.gone() from lost
-        return None
+def _running_task() -> str:
+    return anyio.get_current_task().name or "?"

@@ -8,19 +8,24 @@ Source: https://www.postgresql.org/docs/current/sql-commit.html; TARGETS of the 
 """
 
 from collections.abc import Sequence
+from math import ceil, inf
 from typing import Literal
 
+import anyio
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, TransactionRolledBack, UsageError
+from trioorm.errors import ConnectionLost, UsageError
 from trioorm.pool import OutcomeHook, Pool
+from trioorm.transaction import refusals
 from trioorm.transaction.hooks import outside_of_all_blocks
 from trioorm.transaction.inside import open_blocks
+from trioorm.transaction.outcome import settle
 from trioorm.transaction.runner import Connection, failure_among
 from trioorm.transaction.scope import Scope
+from trioorm.transaction.server_side import ServerSide
 from trioorm.wire import OnCancel, Step, command
-from trioorm.wire.interrupt import Held
+from trioorm.wire.interrupt import Held, cancel_requests
 
 __all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_transaction"]
 
@@ -38,12 +43,18 @@ _LEVELS: dict[Isolation, bytes] = {
 _COMMIT = command(b"COMMIT")
 _ROLLBACK = command(b"ROLLBACK")
 
+# Of the commit budget, the part kept for asking on another connection when COMMIT was not answered.
+_SETTLING_PART = 0.4
 
-def begin_text(isolation: Isolation | None, *, read_only: bool, deferrable: bool) -> bytes:
-    """The BEGIN command.
+
+def begin_steps(
+    isolation: Isolation | None, *, read_only: bool = False, deferrable: bool = False, lock_timeout_seconds: float | None = None
+) -> list[Step]:
+    """The BEGIN command, and what goes with it.
 
     Raises:
-        ValueError: no such isolation level, or `deferrable` without a serializable read only transaction.
+        ValueError: no such isolation level, `deferrable` without a serializable read only transaction, or a lock timeout that is no
+            positive number.
     """
     if isolation is not None and isolation not in _LEVELS:
         raise ValueError(f"there is no isolation level {isolation!r}.\nTo fix it: use one of {', '.join(map(repr, _LEVELS))}.")
@@ -52,8 +63,15 @@ def begin_text(isolation: Isolation | None, *, read_only: bool, deferrable: bool
             "deferrable has a meaning only for serializable, read only transactions.\n"
             'To fix it: add isolation="serializable", read_only=True, or drop it.'
         )
+    if lock_timeout_seconds is not None and not 0 < lock_timeout_seconds < inf:
+        raise ValueError(
+            f"lock_timeout_seconds must be above 0, not {lock_timeout_seconds}.\nTo fix it: leave it out to wait without limit."
+        )
     level = _LEVELS[isolation] if isolation is not None else b""
-    return b"BEGIN" + level + (b" READ ONLY" if read_only else b"") + (b" DEFERRABLE" if deferrable else b"")
+    begin = command(b"BEGIN" + level + (b" READ ONLY" if read_only else b"") + (b" DEFERRABLE" if deferrable else b""))
+    if lock_timeout_seconds is None:
+        return [begin]
+    return [begin, command(b"SET LOCAL lock_timeout = %d" % ceil(lock_timeout_seconds * 1000))]
 
 
 class TransactionScope(Scope):
@@ -61,18 +79,23 @@ class TransactionScope(Scope):
 
     Args:
         pool: where the connection comes from, on entry.
-        begin: the BEGIN command.
+        begin: the BEGIN command, and what goes with it.
         name: how it is called in errors.
         settings: steps that follow BEGIN in the same trip.
     """
 
-    def __init__(self, pool: Pool, begin: bytes = b"BEGIN", *, name: str = "the transaction", settings: Sequence[Step] = ()) -> None:
+    def __init__(self, pool: Pool, begin: Sequence[Step], *, name: str = "the transaction", settings: Sequence[Step] = ()) -> None:
         super().__init__(name, cleanup_timeout_seconds=pool.settings.cleanup_timeout_seconds)
         self._pool = pool
-        self._begin = command(begin)
-        self._settings = settings
+        self._begin = [*begin, *settings]
         self._begun = False
         self._savepoints = 0
+        self._server_side = ServerSide(budget_seconds=self.cleanup_timeout_seconds, nursery=lambda: self._nursery)
+
+    @property
+    def server_side(self) -> ServerSide:
+        """See `Scope.server_side`."""
+        return self._server_side
 
     def is_open_on(self, pool: Pool) -> bool:
         """Whether the block is open and its connection is of this pool."""
@@ -80,6 +103,7 @@ class TransactionScope(Scope):
 
     async def _take_connection(self) -> Connection:
         self.lease = await self._pool.acquire()
+        self._server_side.limit.deadline = anyio.current_effective_deadline()
         return self.lease.__enter__()
 
     def _give_connection_back(self) -> None:
@@ -94,39 +118,59 @@ class TransactionScope(Scope):
 
     def opening(self) -> list[Step]:
         """See `Scope.opening`."""
+        connection = self._connection
+        assert connection is not None, "the block is open"
+        version = connection.pgconn.server_version
         if self.connection_status != _IDLE:
-            return []
+            return self._server_side.limit.steps(version)
         if self._begun:
             raise self.ended_by_text()
-        return [self._begin, *self._settings]
+        return [*self._begin, *self._server_side.limit.steps(version)]
 
     def opened(self, results: Sequence[PGresult]) -> None:
         """See `Scope.opened`."""
         if self.connection_status != _IDLE:
             self._begun = True
 
-    async def _make_effective(self) -> BaseException | None:
+    async def _make_effective(self) -> tuple[BaseException | None, Held]:
         connection = self._connection
         assert connection is not None, "the block is open"
         if connection.is_idle:
-            return self.ended_by_text() if self._begun else None
+            return (self.ended_by_text() if self._begun else None), None
+        if self._server_side.may_have_written and (probe := self._server_side.probe_for(is_write=True)):
+            results = await connection.fly(probe)
+            if (failure := failure_among(probe, results)) is not None:
+                return failure, None
+            self._server_side.probed(results[0])
         seconds = self._pool.settings.commit_timeout_seconds
         try:
-            results = await connection.fly([_COMMIT], on_cancel=OnCancel.FINISH, seconds=seconds)
+            flight = connection.take_off([_COMMIT])
         except ConnectionLost as lost:
-            unknown = CommitOutcomeUnknown(
-                f"the connection of {self.name} broke after COMMIT was sent and before its answer came.\n"
-                "It may be committed or not. To fix it: look for its rows before you run it again."
-            )
-            unknown.__cause__ = lost
-            return unknown
+            return _caused(refusals.gone(self.name), lost), None
+        try:
+            results = await connection.arrive(flight, on_cancel=OnCancel.FINISH, seconds=seconds * (1 - _SETTLING_PART))
+        except ConnectionLost as lost:
+            return await self._settle(lost, seconds)
         if (failure := failure_among([_COMMIT], results)) is not None:
-            return failure
+            return failure, None
         if results[0].command_status != b"COMMIT":
-            return TransactionRolledBack(
-                f"the server answered the COMMIT of {self.name} with {results[0].command_status!r}; nothing was written."
-            )
-        return None
+            return refusals.answered_otherwise(self.name, results[0].command_status), None
+        return None, None
+
+    async def _settle(self, lost: ConnectionLost, seconds: float) -> tuple[BaseException | None, Held]:
+        """The answer of COMMIT is lost: ask on another connection, within what is left of the budget."""
+        if self._server_side.id is None:
+            return _caused(refusals.commit_of_nothing_lost(self.name), lost), None
+        is_cancelled = anyio.current_effective_deadline() <= anyio.current_time() or cancel_requests() > self._requests_before
+        outcome, held = await settle(
+            self._pool.connect_beside, self._server_side.id, seconds=seconds * _SETTLING_PART if is_cancelled else seconds
+        )
+        if outcome == "committed":
+            return None, held
+        if outcome == "rolled back":
+            await self.deliver_own_timeout()
+            return _caused(refusals.commit_lost(self.name), lost), held
+        return _caused(refusals.outcome_unknown(self.name, self._server_side.id), lost), held
 
     async def _roll_back(self, connection: Connection) -> Held:
         if connection.is_idle:
@@ -172,6 +216,11 @@ class SavepointScope(Scope):
         self._established = False
         self._opening_count = 0
 
+    @property
+    def server_side(self) -> ServerSide:
+        """See `Scope.server_side`."""
+        return self._outer.server_side
+
     def next_savepoint_name(self) -> str:
         """See `TransactionScope.next_savepoint_name`."""
         return self._outer.next_savepoint_name()
@@ -200,7 +249,7 @@ class SavepointScope(Scope):
         if self._established:
             if self.connection_status == _IDLE:
                 raise self.ended_by_text()
-            return []
+            return self._outer.opening()
         steps = [*self._outer.opening(), command(f'SAVEPOINT "{self._sql_name}"'.encode())]
         self._opening_count = len(steps)
         return steps
@@ -211,21 +260,19 @@ class SavepointScope(Scope):
             self._outer.opened(results[: self._opening_count - 1])
             self._established = len(results) == self._opening_count and results[-1].status == _COMMAND_OK
 
-    async def _make_effective(self) -> BaseException | None:
+    async def _make_effective(self) -> tuple[BaseException | None, Held]:
         connection = self._connection
         assert connection is not None, "the block is open"
         if not self._established:
-            return None
+            return None, None
         if connection.is_idle:
-            return self.ended_by_text()
+            return self.ended_by_text(), None
         release = command(f'RELEASE "{self._sql_name}"'.encode())
         try:
             results = await connection.fly([release], on_cancel=OnCancel.FINISH, seconds=self.cleanup_timeout_seconds)
         except ConnectionLost as lost:
-            gone = self.gone()
-            gone.__cause__ = lost
-            return gone
-        return failure_among([release], results)
+            return _caused(refusals.gone(self.name), lost), None
+        return failure_among([release], results), None
 
     async def _roll_back(self, connection: Connection) -> Held:
         if not self._established or connection.is_idle:
@@ -243,3 +290,8 @@ class SavepointScope(Scope):
     def start_hooks(self, hooks: Sequence[OutcomeHook]) -> None:
         """See `TransactionScope.start_hooks`."""
         self._outer.start_hooks(hooks)
+
+
+def _caused(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error

@@ -1,26 +1,82 @@
-"""Turns: one statement at a time on a transaction's connection, first come first served.
+"""Turns: who may use a transaction's connection next, first come first served.
 
-The contract: a turn is taken by a statement for one flight, or by a block (a savepoint, a stream, a COPY) for its whole length. Whoever is
-inside that very block and asks for the outer turn would wait for itself, so it is refused at once, with the way out.
+The contract: a turn is taken by a statement for one flight, or by a block (a savepoint, a stream, a COPY) for its whole length. Statements
+that wait one behind the other are sent together when the turn comes to them; they are passengers then. Whoever is inside of a block that
+has the turn and asks for the outer turn would wait for itself, so it is refused at once, with the way out.
 """
 
 from collections import deque
+from collections.abc import Callable, Sequence
 
 import anyio
+from psycopg.pq.abc import PGresult
 
 from trioorm.errors import TransactionBusy
+from trioorm.pool import place_of_caller
 from trioorm.transaction.inside import is_inside
+from trioorm.wire import Step
+
+_MOST_PASSENGERS = 100
+
+
+class Passenger:
+    """A statement that waits for its turn, and may be sent with others.
+
+    Attributes:
+        steps: what to run.
+        is_write: whether they may change something.
+        called: set when it has been sent and answered, or when it has the turn for itself.
+        carried: it was taken along by somebody else's flight.
+        left: its task was cancelled before it was sent.
+        results, error: what came of it, when carried.
+    """
+
+    __slots__ = ("called", "carried", "error", "interrupt", "is_write", "left", "results", "steps")
+
+    def __init__(self, steps: Sequence[Step], *, is_write: bool) -> None:
+        self.steps = steps
+        self.is_write = is_write
+        self.called = anyio.Event()
+        self.carried = False
+        self.left = False
+        self.results: list[PGresult] | None = None
+        self.error: BaseException | None = None
+        # Set while it is under way: stops the flight for this passenger's cancellation.
+        self.interrupt: Callable[[BaseException], None] | None = None
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether its fate is known."""
+        return self.results is not None or self.error is not None
+
+    def arrive(self, results: list[PGresult]) -> None:
+        """It succeeded."""
+        self.results = results
+        self.called.set()
+
+    def fail(self, error: BaseException) -> None:
+        """It failed."""
+        self.error = error
+        self.called.set()
+
+
+Carry = Callable[[list[Passenger]], bool]
 
 
 class Turns:
-    """The line of those who want one transaction's connection."""
+    """The line of those who want one transaction's connection.
 
-    __slots__ = ("_busy", "_holder", "_line")
+    Args:
+        carry: starts a flight for several statements, whose end gives the turn back; says False when it cannot.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_busy", "_carry", "_holder", "_line")
+
+    def __init__(self, carry: Carry) -> None:
+        self._carry = carry
         self._busy = False
         self._holder: object | None = None
-        self._line: deque[anyio.Event] = deque()
+        self._line: deque[anyio.Event | Passenger] = deque()
 
     @property
     def busy(self) -> bool:
@@ -38,14 +94,7 @@ class Turns:
         if not self._busy:
             self._busy = True
             return
-        if self._holder is not None and is_inside(self._holder):
-            raise TransactionBusy(
-                f"this transaction is busy: {self._holder} holds it, and this very code is inside of that block.\n"
-                "It would wait for itself, for ever. "
-                "To fix it: use the inner block's own object (`sp` of `async with tx.savepoint() as sp`); "
-                "finish or leave the stream first, or read it whole with `fetch_all`, "
-                "or through a server-side cursor, between whose batches other statements may run: `tx.stream(..., cursor=True)`."
-            )
+        self._refuse_inside_holder()
         handed_over = anyio.Event()
         self._line.append(handed_over)
         try:
@@ -57,14 +106,71 @@ class Turns:
                 self._line.remove(handed_over)
             raise
 
+    async def ride(self, passenger: Passenger) -> None:
+        """Wait until a statement was carried by a flight with others, or has the turn for itself (`carried` says which).
+
+        Raises:
+            TransactionBusy: as `take`.
+
+        Checkpoint: only if it waits.
+        """
+        if not self._busy:
+            self._busy = True
+            return
+        self._refuse_inside_holder()
+        self._line.append(passenger)
+        try:
+            await passenger.called.wait()
+        except BaseException as cancellation:
+            passenger.left = True
+            if passenger.carried:
+                if passenger.interrupt is not None and not passenger.has_arrived:
+                    passenger.interrupt(cancellation)
+            elif passenger.called.is_set():
+                self.give()
+            else:
+                self._line.remove(passenger)
+            raise
+
+    def _refuse_inside_holder(self) -> None:
+        if self._holder is not None and is_inside(self._holder):
+            raise TransactionBusy(
+                f"this transaction is busy: {self._holder} holds it, and this very code ({place_of_caller()}) is inside of that block.\n"
+                "It would wait for itself, for ever. "
+                "To fix it: use the inner block's own object (`sp` of `async with tx.savepoint() as sp`); "
+                "finish or leave the stream first, or read it whole with `fetch_all`, "
+                "or through a server-side cursor, between whose batches other statements may run: `tx.stream(..., cursor=True)`."
+            )
+
     def hold_for(self, block: object) -> None:
         """Say that the turn just taken lasts for a whole block."""
         self._holder = block
 
     def give(self) -> None:
-        """Hand the turn to the next in line. Never waits."""
+        """Hand the turn to the next in line, or to all statements that are next. Never waits."""
         self._holder = None
-        if self._line:
-            self._line.popleft().set()
-        else:
+        if not self._line:
             self._busy = False
+            return
+        if isinstance(first := self._line[0], anyio.Event):
+            self._line.popleft()
+            first.set()
+            return
+        together = self._statements_in_front()
+        for passenger in together:
+            self._line.popleft()
+            passenger.carried = True
+        if len(together) > 1 and self._carry(together):
+            return
+        for passenger in together:
+            passenger.carried = False
+        self._line.extendleft(reversed(together[1:]))
+        first.called.set()
+
+    def _statements_in_front(self) -> list[Passenger]:
+        together: list[Passenger] = []
+        for waiting in self._line:
+            if not isinstance(waiting, Passenger) or len(together) == _MOST_PASSENGERS:
+                break
+            together.append(waiting)
+        return together

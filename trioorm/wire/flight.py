@@ -46,8 +46,11 @@ class _For(Enum):
 class Answer(Protocol):
     """What a connection waits for: it says when to wait and for what, and keeps the results."""
 
-    outcomes: list[PGresult]
-    complete: bool
+    @property
+    def outcomes(self) -> list[PGresult]: ...
+
+    @property
+    def complete(self) -> bool: ...
 
     def advance(self) -> Wait | None: ...
 

@@ -1,0 +1,71 @@
+"""The server's own limit for a transaction, taken from the deadline of the block's scope: a backstop for a dead client or network.
+
+The contract: the client's own cancellation comes first. The server is told the deadline plus the cleanup budget, together with BEGIN and at
+no extra trip; past it, it ends the transaction by itself, so that no lock outlives its owner. A deadline that is moved later goes with the
+next statement.
+
+PostgreSQL 17 has `transaction_timeout`, which ends the session. It counts from the moment it is set, also inside a running transaction, and
+is started anew only after it was set to 0. Before 17 the two limits for what can hold a lock stand in: for one statement, and for the time
+between two.
+
+Source: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-TRANSACTION-TIMEOUT
+"""
+
+import math
+
+import anyio
+
+from trioorm.wire import Step, command
+
+_HAS_TRANSACTION_TIMEOUT = 170000
+_LONGEST_MILLISECONDS = 2**31 - 1
+
+_NEVER = math.inf
+
+
+class ServerLimit:
+    """What the server was last told of one block's deadline.
+
+    Args:
+        deadline: of the block's scope when it was entered, on the clock of `anyio.current_time`; infinite for none.
+        budget_seconds: how much later than the deadline the server may act.
+    """
+
+    __slots__ = ("_budget_seconds", "_is_set", "_told", "deadline")
+
+    def __init__(self, deadline: float, budget_seconds: float) -> None:
+        self.deadline = deadline
+        self._told = _NEVER
+        self._is_set = False
+        self._budget_seconds = budget_seconds
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether the block's deadline has passed, so that its scope is cancelled or about to be."""
+        return anyio.current_time() >= self.deadline
+
+    def steps(self, server_version: int) -> list[Step]:
+        """The commands that tell the server what it does not know yet; they go with the next statement of the running transaction."""
+        if self.deadline == self._told:
+            return []
+        self._told = self.deadline
+        milliseconds = self._milliseconds()
+        if server_version >= _HAS_TRANSACTION_TIMEOUT:
+            steps = [_set("transaction_timeout", 0)] if self._is_set else []
+            if milliseconds or not self._is_set:
+                steps.append(_set("transaction_timeout", milliseconds))
+        else:
+            steps = [_set("statement_timeout", milliseconds), _set("idle_in_transaction_session_timeout", milliseconds)]
+        self._is_set = True
+        return steps
+
+    def _milliseconds(self) -> int:
+        """From now to the limit; 0 is none."""
+        if self.deadline == _NEVER:
+            return 0
+        remaining = math.ceil((self.deadline - anyio.current_time() + self._budget_seconds) * 1000)
+        return 0 if remaining > _LONGEST_MILLISECONDS else max(1, remaining)
+
+
+def _set(name: str, milliseconds: int) -> Step:
+    return command(f"SET LOCAL {name} = {milliseconds}".encode())

@@ -1,0 +1,110 @@
+"""A stream or a COPY inside a transaction: it has the turn for its whole length."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol
+
+import trio
+from psycopg import pq
+from psycopg.pq.abc import PGresult
+
+from trioorm.errors import ConnectionLost
+from trioorm.transaction import refusals
+from trioorm.transaction.runner import BlockMark, Connection
+from trioorm.transaction.server_side import ServerSide
+from trioorm.transaction.turns import Turns
+from trioorm.wire import OnCancel, Step, command
+from trioorm.wire.interrupt import Held, after_cleanup
+
+__all__ = ["ScopeHold"]
+
+_INERROR = pq.TransactionStatus.INERROR
+
+# One name serves all: a stream or COPY holds the turn, so there is never more than one guard in a block, and an inner one hides an outer's.
+_GUARD = command(b'SAVEPOINT "trioorm_guard"')
+_UNDO_TO_GUARD = command(b'ROLLBACK TO "trioorm_guard"')
+_RELEASE_GUARD = command(b'RELEASE "trioorm_guard"')
+
+
+class Holdable(Protocol):
+    """A transaction or savepoint, as a stream or COPY inside it needs it."""
+
+    name: str
+    turns: Turns
+
+    @property
+    def server_side(self) -> ServerSide: ...
+
+    @property
+    def connection_status(self) -> int: ...
+
+    async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]: ...
+
+    def usable_connection(self) -> Connection: ...
+
+    def connection_or_none(self) -> Connection | None: ...
+
+    def note_error(self, error: BaseException) -> None: ...
+
+    async def deliver_own_timeout(self) -> None: ...
+
+
+class ScopeHold:
+    """The turn of a scope, taken by a stream or a COPY for its whole length."""
+
+    __slots__ = ("_guarded", "_mark", "_scope")
+
+    def __init__(self, scope: Holdable, what: str, *, guarded: bool) -> None:
+        self._scope = scope
+        self._mark = BlockMark(f"{what} of {scope.name}")
+        self._guarded = guarded
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Connection:
+        scope = self._scope
+        await scope.turns.take()
+        try:
+            await scope.run_in_turn([_GUARD] if self._guarded else [], is_write=False)
+            connection = scope.usable_connection()
+        except BaseException:
+            scope.turns.give()
+            raise
+        scope.turns.hold_for(self._mark)
+        self._mark.enter()
+        return connection
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._mark.leave()
+        scope = self._scope
+        held = None
+        try:
+            if self._guarded:
+                held = await self._lift_guard()
+            else:
+                scope.server_side.may_have_written = True
+            if error is not None:
+                scope.note_error(error)
+        finally:
+            scope.turns.give()
+        if (raised := after_cleanup(error, held)) is not None and raised is not error:
+            raise raised
+        if isinstance(error, ConnectionLost):
+            await scope.deliver_own_timeout()
+
+    async def _lift_guard(self) -> Held:
+        scope = self._scope
+        connection = scope.connection_or_none()
+        if connection is None:
+            return None
+        probe = scope.server_side.probe_for(is_write=True)  # a stream's statement may write too
+        if scope.connection_status == _INERROR:
+            _, held = await connection.fly_shielded([_UNDO_TO_GUARD, _RELEASE_GUARD], seconds=connection.cleanup_timeout_seconds)
+            return held
+        try:
+            results = await connection.fly([_RELEASE_GUARD, *probe], on_cancel=OnCancel.FINISH)
+        except ConnectionLost as lost:
+            raise refusals.gone(scope.name) from lost
+        if probe:
+            scope.server_side.probed(results[-1])
+        return None

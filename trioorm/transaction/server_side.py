@@ -1,0 +1,69 @@
+"""What a transaction and all its savepoints know of their one transaction on the server: its id, and the limit it has there."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import TaskGroup
+from psycopg.pq.abc import PGresult
+
+from trioorm.transaction.deadline import ServerLimit
+from trioorm.transaction.outcome import probe, read_probe
+from trioorm.wire import Step
+
+if TYPE_CHECKING:
+    from trioorm.errors import TransactionId
+
+__all__ = ["ServerSide"]
+
+
+class ServerSide:
+    """One transaction on the server.
+
+    Args:
+        budget_seconds: how much later than the deadline of the block the server may act.
+        nursery: of the block, once it is entered.
+
+    Attributes:
+        limit: what the server knows of the block's deadline.
+        id: the transaction's id, once it has written something.
+        may_have_written: something was written by other means than a statement; the id is asked for before COMMIT.
+    """
+
+    __slots__ = ("_nursery", "id", "limit", "may_have_written")
+
+    def __init__(self, *, budget_seconds: float, nursery: Callable[[], TaskGroup]) -> None:
+        self._nursery = nursery
+        self.limit = ServerLimit(math.inf, budget_seconds)
+        self.id: TransactionId | None = None
+        self.may_have_written = False
+
+    async def follow_deadline(self) -> None:
+        """See whether the deadline of the block's own scope was moved later.
+
+        Where the running code stands, an inner scope's may be in force; but none can be later than the block's, so only a later one asks.
+
+        Checkpoint: only if it asks.
+        """
+        if anyio.current_effective_deadline() <= self.limit.deadline:
+            return
+        asked = anyio.Event()
+
+        async def ask() -> None:
+            self.limit.deadline = anyio.current_effective_deadline()
+            asked.set()
+
+        try:
+            self._nursery().start_soon(ask, name="trioorm: reading the deadline of a transaction")
+        except RuntimeError:
+            return  # the block is ending, and no statement of its own comes any more
+        await asked.wait()
+
+    def probe_for(self, *, is_write: bool) -> list[Step]:
+        """What to send behind a statement so that the transaction's id is known before COMMIT."""
+        return [probe()] if is_write and self.id is None else []
+
+    def probed(self, result: PGresult) -> None:
+        """Note what the probe said."""
+        self.id = read_probe(result)

@@ -1,0 +1,118 @@
+"""One flight for the statements of several tasks, each of which gets its own results, or its own error.
+
+The contract: the statements run in the order in which they were asked for. Each task learns its fate as soon as its own answer has come. Of
+statements behind a failed one the server runs none; their tasks are told which error aborted the transaction. When one of the tasks is
+cancelled, the flight is stopped, because a statement that was sent cannot be taken back alone: that aborts the transaction, and the others
+are told so.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from psycopg.pq.abc import PGresult
+
+from trioorm.transaction.turns import Passenger
+from trioorm.wire import error_from_result, is_error
+from trioorm.wire.flight import Flight
+from trioorm.wire.readiness import Wait
+
+if TYPE_CHECKING:
+    from trioorm.errors import DatabaseError
+
+__all__ = ["SharedFlight"]
+
+_QUERY_CANCELED = "57014"
+_ABORTED_BEFORE = "25P02"
+
+
+class SharedFlight:
+    """A flight whose results go to several passengers. For the connection it is an answer like any other.
+
+    Args:
+        flight: under way.
+        passengers: in the order of their steps.
+        opening: how many steps of the flight come before theirs.
+        failed: called with the first error; makes the error for a passenger behind it.
+    """
+
+    __slots__ = ("_failed", "_first_error", "_flight", "_next", "_start", "interruption", "passengers")
+
+    def __init__(
+        self,
+        flight: Flight,
+        passengers: Sequence[Passenger],
+        opening: int,
+        failed: Callable[[BaseException], Callable[[], BaseException]],
+    ) -> None:
+        self._flight = flight
+        self.passengers = passengers
+        self._failed = failed
+        self._start = opening
+        self._next = 0
+        self._first_error: Callable[[], BaseException] | None = None
+        self.interruption: BaseException | None = None
+
+    @property
+    def outcomes(self) -> list[PGresult]:
+        """See `Flight`."""
+        return self._flight.outcomes
+
+    @property
+    def complete(self) -> bool:
+        """See `Flight`."""
+        return self._flight.complete
+
+    @property
+    def failure(self) -> tuple[bytes, PGresult] | None:
+        """See `Flight`."""
+        return self._flight.failure
+
+    def advance(self) -> Wait | None:
+        """See `Flight.advance`; tells the passengers whose answers have come."""
+        try:
+            return self._flight.advance()
+        finally:
+            self._tell_those_that_arrived()
+
+    def _tell_those_that_arrived(self) -> None:
+        outcomes = self._flight.outcomes
+        while self._next < len(self.passengers):
+            passenger = self.passengers[self._next]
+            end = self._start + len(passenger.steps)
+            failure = self._failure_among(outcomes[:end])
+            if failure is None and len(outcomes) < end:
+                return
+            self._next += 1
+            if failure is None:
+                passenger.arrive(outcomes[self._start : end])
+            else:
+                self._tell_of_failure(passenger, failure)
+            self._start = end
+
+    def _failure_among(self, outcomes: Sequence[PGresult]) -> tuple[bytes, PGresult] | None:
+        return self._flight.failure if any(is_error(outcome) for outcome in outcomes) else None
+
+    def _tell_of_failure(self, passenger: Passenger, failure: tuple[bytes, PGresult]) -> None:
+        if self._first_error is not None:
+            passenger.fail(self._first_error())
+            return
+        text, result = failure
+        error: DatabaseError = error_from_result(result, statement=text.decode())
+        if self.interruption is not None and error.sqlstate in (_QUERY_CANCELED, _ABORTED_BEFORE):
+            # Another passenger's cancellation stopped this one's statement.
+            self._first_error = self._failed(self.interruption)
+            passenger.fail(self._first_error())
+        else:
+            self._first_error = self._failed(error)
+            passenger.fail(error)
+
+    def end(self, error: BaseException | None) -> None:
+        """Tell everybody who has not been told, after the flight has ended for good."""
+        self._tell_those_that_arrived()
+        rest = [passenger for passenger in self.passengers if not passenger.has_arrived]
+        if rest:
+            cause = self.interruption or error
+            assert cause is not None, "an answer that is whole has told everybody"
+            make = self._first_error or self._failed(cause)
+            for passenger in rest:
+                passenger.fail(make())
