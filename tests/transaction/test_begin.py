@@ -1,35 +1,13 @@
 """How a transaction begins: what is in force on the server, and what is sent when."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from tests.transaction.conftest import Flights
 from tests.transaction.ledger import Entry, keys_in, open_ledger, write
 from trioorm import Database, DatabaseError, Transaction, TransactionClosed, select, sql
 from trioorm.transaction import Isolation
-from trioorm.wire import AnyIOConnection, Step
-
-
-class Flights:
-    """The texts of the flights that were sent, one list for each."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.sent: list[list[str]] = []
-        take_off = AnyIOConnection[Any].take_off
-
-        def noting(connection: AnyIOConnection[Any], steps: list[Step]) -> object:
-            self.sent.append([step.statement.text.decode().split(" ")[0] for step in steps])
-            return take_off(connection, steps)
-
-        monkeypatch.setattr(AnyIOConnection, "take_off", noting)
-
-
-@pytest.fixture
-def flights(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Flights]:
-    """Begin to note flights."""
-    return lambda: Flights(monkeypatch)
-
 
 # In force on the server.
 
@@ -123,7 +101,7 @@ async def test_a_failed_first_statement_is_rolled_back_too(dsn: str, flights: Ca
         noted = flights()
         with pytest.raises(DatabaseError):
             async with db.transaction() as tx:
-                await tx.execute(sql("SELECT 1 / 0"))
+                await tx.execute(sql("SELECT 1 / 0").reads_only())
         assert noted.sent == [["BEGIN", "SELECT"], ["ROLLBACK"]]
 
 

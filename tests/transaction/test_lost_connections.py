@@ -149,17 +149,17 @@ async def _make_commit_slow(db: Database, seconds: float = 60) -> None:
     )
 
 
-async def test_killed_while_commit_runs_the_outcome_is_unknown(dsn: str, witness: Witness) -> None:
+async def test_killed_while_commit_runs_the_server_is_asked_how_it_ended(dsn: str, witness: Witness) -> None:
     sleeper = Sleeper(witness)
     async with open_ledger(dsn) as db:
         await _make_commit_slow(db)
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(sleeper.kill_when_asleep)
-            with pytest.raises(CommitOutcomeUnknown, match="broke after COMMIT was sent") as caught:
+            with pytest.raises(ConnectionLost, match="the server says that it was rolled back") as caught:
                 async with db.transaction(name="pay") as tx:
                     await write(tx, 1)
                     sleeper.runs_on(await process_of(tx))
-            assert not caught.value.safe_to_retry
+            assert caught.value.safe_to_retry
             assert "the transaction 'pay'" in str(caught.value)
             assert isinstance(caught.value.__cause__, ConnectionLost)
         assert keys_in(dsn) == []
@@ -212,21 +212,21 @@ async def test_cancelled_while_commit_runs_it_is_waited_for_and_the_cancellation
         assert keys_in(dsn) == [1]
 
 
-async def test_cancelled_while_commit_runs_too_long_the_outcome_is_unknown(dsn: str, witness: Witness) -> None:
-    async with open_ledger(dsn, commit_timeout_seconds=0.3) as db:
+async def test_cancelled_while_commit_runs_too_long_it_is_ended_and_rolled_back(dsn: str, witness: Witness) -> None:
+    async with open_ledger(dsn, commit_timeout_seconds=2.0) as db:
         await _make_commit_slow(db)
         sleeper = Sleeper(witness)
         started_at = time.monotonic()
+        scope = anyio.CancelScope()
         async with anyio.create_task_group() as nursery:
-            with anyio.CancelScope() as scope:
-                with pytest.raises(CommitOutcomeUnknown):
-                    async with db.transaction() as tx:
-                        await write(tx, 1)
-                        sleeper.runs_on(await process_of(tx))
-                        nursery.start_soon(sleeper.cancel_when_asleep, scope)
-        assert time.monotonic() - started_at < 0.3 + _SLACK_SECONDS
-        # The connection is closed on our side; a process of the server that sleeps inside COMMIT does not notice.
-        witness.terminate(sleeper.pid)
+            with scope:
+                async with db.transaction() as tx:
+                    await write(tx, 1)
+                    sleeper.runs_on(await process_of(tx))
+                    nursery.start_soon(sleeper.cancel_when_asleep, scope)
+        assert scope.cancelled_caught
+        assert time.monotonic() - started_at < 2.0 + _SLACK_SECONDS
+        assert keys_in(dsn) == []
 
 
 # A server that does not answer.
@@ -304,16 +304,22 @@ async def test_a_frozen_server_holds_nobody_longer_than_the_cleanup_may_take(lon
 async def test_a_frozen_server_under_commit_leaves_the_outcome_unknown(lone_server: Server, lone_dsn: str) -> None:
     async with open_database(lone_dsn, commit_timeout_seconds=0.4, max_size=2) as db:
         await db.create_schema(Entry)
-        with anyio.CancelScope() as scope:
-            with pytest.raises(CommitOutcomeUnknown):
-                async with db.transaction() as tx:
-                    await write(tx, 1)
-                    lone_server.freeze()
-                    scope.deadline = anyio.current_time() + 0.1
+        scope = anyio.CancelScope()
+        with pytest.raises(CommitOutcomeUnknown) as caught, scope:
+            async with db.transaction() as tx:
+                await write(tx, 1)
+                lone_server.freeze()
+                scope.deadline = anyio.current_time() + 0.1
         overrun = anyio.current_time() - scope.deadline
         assert overrun < 0.4 + _SLACK_SECONDS
         assert db.statistics().on_loan == 0
         lone_server.thaw()
+        transaction_id = caught.value.transaction_id
+        assert transaction_id is not None
+        with anyio.fail_after(10):
+            while (outcome := await db.outcome(transaction_id)) == "in progress":
+                pass  # every question is a trip to the server, which works through what it was sent
+        assert outcome == ("committed" if await db.fetch_all(select(Entry)) else "rolled back")
 
 
 async def test_a_frozen_server_under_a_single_write_leaves_the_outcome_unknown(lone_server: Server, lone_dsn: str) -> None:

@@ -1,19 +1,15 @@
 """A stream or a COPY inside a transaction: it has the turn for its whole length."""
 
-from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol
 
 import trio
 from psycopg import pq
-from psycopg.pq.abc import PGresult
 
 from trioorm.errors import ConnectionLost
 from trioorm.transaction import refusals
+from trioorm.transaction.open_block import OpenBlock
 from trioorm.transaction.runner import BlockMark, Connection
-from trioorm.transaction.server_side import ServerSide
-from trioorm.transaction.turns import Turns
-from trioorm.wire import OnCancel, Step, command
+from trioorm.wire import OnCancel, command
 from trioorm.wire.interrupt import Held, after_cleanup
 
 __all__ = ["ScopeHold"]
@@ -26,35 +22,12 @@ _UNDO_TO_GUARD = command(b'ROLLBACK TO "trioorm_guard"')
 _RELEASE_GUARD = command(b'RELEASE "trioorm_guard"')
 
 
-class Holdable(Protocol):
-    """A transaction or savepoint, as a stream or COPY inside it needs it."""
-
-    name: str
-    turns: Turns
-
-    @property
-    def server_side(self) -> ServerSide: ...
-
-    @property
-    def connection_status(self) -> int: ...
-
-    async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]: ...
-
-    def usable_connection(self) -> Connection: ...
-
-    def connection_or_none(self) -> Connection | None: ...
-
-    def note_error(self, error: BaseException) -> None: ...
-
-    async def deliver_own_timeout(self) -> None: ...
-
-
 class ScopeHold:
     """The turn of a scope, taken by a stream or a COPY for its whole length."""
 
     __slots__ = ("_guarded", "_mark", "_scope")
 
-    def __init__(self, scope: Holdable, what: str, *, guarded: bool) -> None:
+    def __init__(self, scope: OpenBlock, what: str, *, guarded: bool) -> None:
         self._scope = scope
         self._mark = BlockMark(f"{what} of {scope.name}")
         self._guarded = guarded

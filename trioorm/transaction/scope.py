@@ -29,7 +29,7 @@ from trioorm.transaction.hooks import BlockHooks
 from trioorm.transaction.inside import blocks_within, enter_block, is_inside, restore_blocks
 from trioorm.transaction.runner import Connection, Hold, failure_among, is_stale_plan
 from trioorm.transaction.server_side import ServerSide
-from trioorm.transaction.shared_flight import SharedFlight
+from trioorm.transaction.shared_flight import fly_shared
 from trioorm.transaction.turns import Passenger, Turns
 from trioorm.wire import OnCancel, Step
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, cancel_requests, deliver_again, deliver_unseen
@@ -147,7 +147,7 @@ class Scope(ABC):
             TransactionClosed: the block has ended. Nothing was started.
             ForeignTask: the caller is not inside the block. Nothing was started.
         """
-        self._check_usable()
+        self.check_usable()
         name = name or getattr(function, "__qualname__", None)
         self._nursery.start_soon(self._child, self._coming_child(), function, arguments, name=name)
 
@@ -156,7 +156,7 @@ class Scope(ABC):
 
         Checkpoint: always.
         """
-        self._check_usable()
+        self.check_usable()
         name = name or getattr(function, "__qualname__", None)
         return await self._nursery.start(self._child, self._coming_child(), function, arguments, name=name)
 
@@ -187,7 +187,7 @@ class Scope(ABC):
         Raises:
             TransactionClosed: the block has ended.
         """
-        self._check_usable()
+        self.check_usable()
         self.hooks.add(hook, on_commit=on_commit)
 
     @abstractmethod
@@ -199,7 +199,7 @@ class Scope(ABC):
     @trio.lowlevel.enable_ki_protection
     async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """See `Runner.run`. A cancellation that interrupts a statement puts the transaction in error, as PostgreSQL does."""
-        self._check_usable()
+        self.check_usable()
         if self.turns.busy:
             passenger = Passenger(steps, is_write=is_write)
             await self.turns.ride(passenger)
@@ -265,74 +265,10 @@ class Scope(ABC):
         if self._state is not _State.OPEN:
             return False
         try:
-            self._nursery.start_soon(self._fly_shared, passengers, name="trioorm: statements of several tasks")
+            self._nursery.start_soon(fly_shared, self, passengers, name="trioorm: statements of several tasks")
         except RuntimeError:
             return False
         return True
-
-    @trio.lowlevel.enable_ki_protection
-    async def _fly_shared(self, passengers: Sequence[Passenger]) -> None:
-        shared: SharedFlight | None = None
-        failure: BaseException | None = None
-        with anyio.CancelScope() as scope:
-
-            def interrupt(cancellation: BaseException) -> None:
-                if shared is not None and shared.interruption is None:
-                    shared.interruption = cancellation
-                scope.cancel()
-
-            try:
-                await checkpoint_if_cancelled()
-                await self.server_side.follow_deadline()
-                waiting = [passenger for passenger in passengers if not passenger.left]
-                connection = self.usable_connection()
-                opening = self.opening()
-                probe = self.server_side.probe_for(is_write=any(passenger.is_write for passenger in waiting))
-                steps = [step for passenger in waiting for step in passenger.steps]
-                flight = connection.take_off([*opening, *steps, *probe])
-                shared = SharedFlight(flight, waiting, len(opening), self._failed)
-                for passenger in waiting:
-                    passenger.interrupt = interrupt
-                try:
-                    await connection.arrive(shared, on_cancel=OnCancel.STOP)
-                finally:
-                    self.opened(flight.outcomes[: len(opening)])
-                if probe and flight.failure is None:
-                    self.server_side.probed(flight.outcomes[-1])
-                if isinstance(first := self.first_error, DatabaseError) and is_stale_plan(first):
-                    connection.retire_statements(steps)
-            except Exception as error:
-                failure = error  # told to those who wait; the driver of a flight has no error of its own
-            except BaseException as cancellation:
-                failure = cancellation
-                raise
-            finally:
-                if failure is not None:
-                    self.note_error(shared.interruption or failure if shared is not None else failure)
-                if shared is not None:
-                    shared.end(failure)
-                self._tell_those_left_behind(passengers, failure)
-                self.turns.give()
-
-    def _failed(self, error: BaseException) -> Callable[[], BaseException]:
-        """Remember the error that aborted the transaction; what those behind it are told."""
-        if self.first_error is None:
-            self.first_error = error
-        if isinstance(error, DatabaseError) and is_stale_plan(error):
-            error.safe_to_retry = True
-        lost = isinstance(error, ConnectionLost)
-        return lambda: refusals.gone(self.name) if lost else refusals.aborted(self.name, error)
-
-    def _tell_those_left_behind(self, passengers: Sequence[Passenger], failure: BaseException | None) -> None:
-        for passenger in passengers:
-            if passenger.has_arrived or passenger.left:
-                continue
-            try:
-                self.usable_connection()
-            except Exception as refusal:
-                passenger.fail(refusal)
-            else:
-                passenger.fail(refusals.aborted(self.name, failure))
 
     @abstractmethod
     def opening(self) -> list[Step]:
@@ -349,7 +285,7 @@ class Scope(ABC):
 
     def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """See `Runner.hold`."""
-        self._check_usable()
+        self.check_usable()
         return ScopeHold(self, what, guarded=guarded)
 
     @property
@@ -378,7 +314,13 @@ class Scope(ABC):
             raise refusals.aborted(self.name, self.first_error)
         return connection
 
-    def _check_usable(self) -> None:
+    def check_usable(self) -> None:
+        """Refuse whoever is not inside the open block.
+
+        Raises:
+            TransactionClosed: the block is not open.
+            ForeignTask: the running task does not carry the block's mark.
+        """
         if self._state is not _State.OPEN:
             raise refusals.not_open(self.name, _STATES[self._state], _running_task())
         if not is_inside(self):

@@ -7,19 +7,24 @@ are told so.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
+import anyio
+import trio
+from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg.pq.abc import PGresult
 
+from trioorm.errors import ConnectionLost, DatabaseError
+from trioorm.transaction import refusals
+from trioorm.transaction.open_block import OpenBlock
+from trioorm.transaction.runner import is_stale_plan
 from trioorm.transaction.turns import Passenger
-from trioorm.wire import error_from_result, is_error
+from trioorm.wire import OnCancel, error_from_result, is_error
 from trioorm.wire.flight import Flight
 from trioorm.wire.readiness import Wait
+from trioorm.wire.server_errors import is_farewell
 
-if TYPE_CHECKING:
-    from trioorm.errors import DatabaseError
-
-__all__ = ["SharedFlight"]
+__all__ = ["fly_shared"]
 
 _QUERY_CANCELED = "57014"
 _ABORTED_BEFORE = "25P02"
@@ -80,8 +85,8 @@ class SharedFlight:
             passenger = self.passengers[self._next]
             end = self._start + len(passenger.steps)
             failure = self._failure_among(outcomes[:end])
-            if failure is None and len(outcomes) < end:
-                return
+            if (failure is None and len(outcomes) < end) or (failure is not None and is_farewell(failure[1])):
+                return  # the server's farewell is no answer: the connection breaks, and `end` tells of that
             self._next += 1
             if failure is None:
                 passenger.arrive(outcomes[self._start : end])
@@ -116,3 +121,74 @@ class SharedFlight:
             make = self._first_error or self._failed(cause)
             for passenger in rest:
                 passenger.fail(make())
+
+
+@trio.lowlevel.enable_ki_protection
+async def fly_shared(block: OpenBlock, passengers: Sequence[Passenger]) -> None:
+    """Send the statements of several tasks together and tell each how its own ended; the turn is taken, and given back at the end.
+
+    A child of the block. It has no error of its own.
+    """
+    shared: SharedFlight | None = None
+    failure: BaseException | None = None
+    with anyio.CancelScope() as scope:
+
+        def interrupt(cancellation: BaseException) -> None:
+            if shared is not None and shared.interruption is None:
+                shared.interruption = cancellation
+            scope.cancel()
+
+        try:
+            await checkpoint_if_cancelled()
+            await block.server_side.follow_deadline()
+            waiting = [passenger for passenger in passengers if not passenger.left]
+            connection = block.usable_connection()
+            opening = block.opening()
+            probe = block.server_side.probe_for(is_write=any(passenger.is_write for passenger in waiting))
+            steps = [step for passenger in waiting for step in passenger.steps]
+            flight = connection.take_off([*opening, *steps, *probe])
+            shared = SharedFlight(flight, waiting, len(opening), partial(_failed, block))
+            for passenger in waiting:
+                passenger.interrupt = interrupt
+            try:
+                await connection.arrive(shared, on_cancel=OnCancel.STOP)
+            finally:
+                block.opened(flight.outcomes[: len(opening)])
+            if probe and flight.failure is None:
+                block.server_side.probed(flight.outcomes[-1])
+            if isinstance(first := block.first_error, DatabaseError) and is_stale_plan(first):
+                connection.retire_statements(steps)
+        except Exception as error:
+            failure = error  # told to those who wait; the driver of a flight has no error of its own
+        except BaseException as cancellation:
+            failure = cancellation
+            raise
+        finally:
+            if failure is not None:
+                block.note_error(shared.interruption or failure if shared is not None else failure)
+            if shared is not None:
+                shared.end(failure)
+            _tell_those_left_behind(block, passengers, failure)
+            block.turns.give()
+
+
+def _failed(block: OpenBlock, error: BaseException) -> Callable[[], BaseException]:
+    """Remember the error that aborted the transaction; what those behind it are told."""
+    if block.first_error is None:
+        block.first_error = error
+    if isinstance(error, DatabaseError) and is_stale_plan(error):
+        error.safe_to_retry = True
+    lost = isinstance(error, ConnectionLost)
+    return lambda: refusals.gone(block.name) if lost else refusals.aborted(block.name, error)
+
+
+def _tell_those_left_behind(block: OpenBlock, passengers: Sequence[Passenger], failure: BaseException | None) -> None:
+    for passenger in passengers:
+        if passenger.has_arrived or passenger.left:
+            continue
+        try:
+            block.usable_connection()
+        except Exception as refusal:
+            passenger.fail(refusal)
+        else:
+            passenger.fail(refusals.aborted(block.name, failure))

@@ -12,6 +12,7 @@ from math import ceil, inf
 from typing import Literal
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
@@ -168,6 +169,7 @@ class TransactionScope(Scope):
         if outcome == "committed":
             return None, held
         if outcome == "rolled back":
+            await checkpoint_if_cancelled()
             await self.deliver_own_timeout()
             return _caused(refusals.commit_lost(self.name), lost), held
         return _caused(refusals.outcome_unknown(self.name, self._server_side.id), lost), held
@@ -226,6 +228,7 @@ class SavepointScope(Scope):
         return self._outer.next_savepoint_name()
 
     async def _take_connection(self) -> Connection:
+        self._outer.check_usable()
         turns = self._outer.turns
         await turns.take()
         try:

@@ -1,0 +1,39 @@
+"""A transaction or savepoint whose block is open, as what works inside it needs it: a stream, a COPY, a flight for several tasks."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from psycopg.pq.abc import PGresult
+
+from trioorm.transaction.runner import Connection
+from trioorm.transaction.server_side import ServerSide
+from trioorm.transaction.turns import Turns
+from trioorm.wire import Step
+
+
+class OpenBlock(Protocol):
+    """See `Scope`, which says what each of them does."""
+
+    name: str
+    turns: Turns
+    first_error: BaseException | None
+
+    @property
+    def server_side(self) -> ServerSide: ...
+
+    @property
+    def connection_status(self) -> int: ...
+
+    def opening(self) -> list[Step]: ...
+
+    def opened(self, results: Sequence[PGresult]) -> None: ...
+
+    async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]: ...
+
+    def usable_connection(self) -> Connection: ...
+
+    def connection_or_none(self) -> Connection | None: ...
+
+    def note_error(self, error: BaseException) -> None: ...
+
+    async def deliver_own_timeout(self) -> None: ...
