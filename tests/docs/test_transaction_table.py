@@ -28,6 +28,7 @@ from trioorm import (
 )
 from trioorm.errors import leaves_of
 from trioorm.query import Sql
+from trioorm.testing import Direction, running_proxy
 
 ROWS = {row[0]: row for row in table_after("transactions.md", "## What happens when")}
 
@@ -211,7 +212,7 @@ async def _broken_before(db: Database) -> None:
         await tx.insert(Note(text="b"))
 
 
-@scenario("The connection breaks after COMMIT was sent")
+@scenario("The connection breaks during COMMIT, and the server says it was rolled back")
 async def _broken_during(db: Database) -> None:
     async def terminate(backend: int) -> None:
         while not await db.fetch_value(sql("SELECT is_called FROM commits").returns(bool)):  # noqa: ASYNC110 - a sequence tells nobody
@@ -229,6 +230,24 @@ async def _broken_during(db: Database) -> None:
             caught = error
     if caught is not None:
         raise caught
+
+
+@scenario("The connection breaks during COMMIT, and the server says it was committed")
+async def _found_committed(db: Database) -> None:
+    with running_proxy(db.address) as proxy:
+        async with open_database(proxy.conninfo()) as through_proxy, through_proxy.transaction() as tx:
+            await tx.insert(Note(text="a"))
+            proxy.cut_at(Direction.TO_CLIENT, delivered=False)
+
+
+@scenario("The connection breaks during COMMIT, and the server cannot be asked in time")
+async def _nobody_to_ask(db: Database) -> None:
+    with running_proxy(db.address) as proxy:
+        async with open_database(proxy.conninfo(), commit_timeout_seconds=1.0) as through_proxy:
+            async with through_proxy.transaction() as tx:
+                await tx.insert(Note(text="a"))
+                proxy.refuse()
+                proxy.cut_at(Direction.TO_CLIENT, delivered=False)
 
 
 @scenario("A cancellation comes while COMMIT is under way")

@@ -337,7 +337,8 @@ class Pool:
             await hooks.configure(connection, self.settings.configure)
         return connection
 
-    async def _connect_counted(self) -> Connection:
+    async def connect_beside(self) -> Connection:
+        """Open a connection that is no part of the pool (yet); the caller closes it."""
         started_at = monotonic()
         self._counts.connects += 1
         try:
@@ -351,20 +352,10 @@ class Pool:
         finally:
             self._counts.connect_seconds += monotonic() - started_at
 
-    async def connect_beside(self) -> Connection:
-        """Open a connection that is no part of the pool; the caller closes it.
-
-        Raises:
-            ConnectFailed: safe to retry. AuthenticationFailed: not.
-
-        Checkpoint: always.
-        """
-        return await self._connect_counted()
-
     async def _connect_while_needed(self) -> Connection | None:
         while True:
             try:
-                return await self._connect_counted()
+                return await self.connect_beside()
             except Exception as error:
                 # Whatever it was, it belongs to those who wait: a background task that raised would end the whole database.
                 failure = error if isinstance(error, TrioormError) else ConnectFailed(f"opening a connection failed: {error!r}")
@@ -390,7 +381,7 @@ class Pool:
         """
         self._connecting += 1
         try:
-            connection = await self._connect_counted()
+            connection = await self.connect_beside()
         finally:
             self._connecting -= 1
         self._admit(self._new_member(connection))
