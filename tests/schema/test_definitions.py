@@ -9,7 +9,7 @@ from tests.query.shop import unchecked
 from tests.schema.house import PARTS, BusyRoom, Room, numbers
 from trioorm.compiler import create_schema_statements, drop_schema_statements
 from trioorm.errors import ModelError, QueryError
-from trioorm.expression import Column, Expression
+from trioorm.expression import Column, Expression, count
 from trioorm.model import Model, column, model_of
 from trioorm.query import Select, select
 from trioorm.schema import (
@@ -324,6 +324,43 @@ class There(Model, view="there"):
     @classmethod
     def view_query(cls) -> Select[int]:
         return select(Here.id)
+
+
+class Decades(Model, view="decades"):
+    decade: Column[int]
+    rooms: Column[int]
+    share: Column[int]
+
+    @classmethod
+    def view_query(cls) -> Select[tuple[int, int, int]]:
+        recent = select(Room.number).where(Room.number > 3).cte("recent")
+        again = recent.alias("again")
+        decade = (recent[Room.number] / 10).as_("decade")
+        total = select(count() + 5).from_(again)
+        return select(decade, count(), total).from_(recent).group_by(decade).order_by(decade).limit(7)
+
+
+def test_each_constant_of_a_view_stands_where_it_is_meant(dsn: str) -> None:
+    (view,) = create_schema_statements([Decades])
+    assert (
+        view
+        == """\
+CREATE VIEW "decades" ("decade", "rooms", "share") AS
+WITH "recent" AS (
+    SELECT "rooms"."number"
+    FROM "house"."rooms"
+    WHERE "rooms"."number" > 3
+)
+SELECT "recent"."number" / 10 AS "decade", count(*), (
+    SELECT count(*) + 5
+    FROM "recent" AS "again"
+)
+FROM "recent"
+GROUP BY 1
+ORDER BY "decade"
+LIMIT 7"""
+    )
+    run_all(dsn, [*create_schema_statements(PARTS), view, *drop_schema_statements([Decades, *PARTS])])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from trioorm.compiler.compiled import ModelResult
 from trioorm.compiler.expressions import ExpressionRenderer
-from trioorm.compiler.statements import compile_shape, render_inner
+from trioorm.compiler.statements import compile_shape, render_inner, render_statement
 from trioorm.errors import ModelError
 from trioorm.expression.expression import Expression, Operation, is_expression
 from trioorm.expression.identifiers import quote_identifier, quote_literal, quote_qualified, type_text
@@ -35,10 +35,11 @@ class _ConstantRenderer(ExpressionRenderer):
 
     def __init__(self, constants: tuple[object, ...]) -> None:
         super().__init__(render_inner)
-        self._constants = iter(constants)
+        self._constants = constants
 
     def bind(self, place: Bind) -> str:
-        return quote_literal(next(self._constants), place.type)
+        self.taken += 1
+        return quote_literal(self._constants[self.taken - 1], place.type)
 
 
 class _OneTableRenderer(_ConstantRenderer):
@@ -100,7 +101,7 @@ def create_view(view: View) -> str:
         ModelError: the query does not give what the view's columns say.
     """
     _check_columns(view)
-    query = render_inner(_ConstantRenderer(view.query.constants), view.query.shape)
+    query = render_statement(_ConstantRenderer(view.query.constants), view.query.shape)
     return f"CREATE {view.kind} {_name(view.source)} ({_names([column.name for column in view.columns])}) AS\n{query}"
 
 
