@@ -55,6 +55,9 @@ def render_select(render: ExpressionRenderer, shape: SelectShape) -> str:
             clauses.append(f"GROUP BY {', '.join([_group_term(render, term, positions) for term in shape.group_by])}")
         if shape.having:
             clauses.append(f"HAVING {render.all_of(shape.having)}")
+        if shape.windows:
+            windows = [f"{quote_identifier(named.name)} AS ({render.window(named.window)})" for named in shape.windows]
+            clauses.append(f"WINDOW {', '.join(windows)}")
         if shape.order_by:
             clauses.append(f"ORDER BY {render.terms(shape.order_by)}")
         clauses.extend(_limits(render, shape.limits, ordered=bool(shape.order_by)))

@@ -10,15 +10,17 @@ from typing import Literal, Self, TypeVar, TypeVarTuple, overload
 from trioorm.errors import QueryError
 from trioorm.expression.expression import Expression, Ordering, Selectable
 from trioorm.expression.functions import literal
+from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import Fragment, Labelled, Shape, Source
 from trioorm.expression.types import BIGINT
+from trioorm.expression.windows import WindowSpec
 from trioorm.model.model import Model
 from trioorm.query.entity import entity_of, item_of
 from trioorm.query.grouping import Grouping
 from trioorm.query.joins import Joining, refuse_unmarked
 from trioorm.query.keyset import after_condition, values_of_row
 from trioorm.query.query import NOTHING, Query, with_terms
-from trioorm.query.shape import CommonTable, FromShape, Join, Lock, Sampled, SelectShape, ValueItem
+from trioorm.query.shape import CommonTable, FromShape, Join, Lock, NamedWindow, Sampled, SelectShape, ValueItem
 from trioorm.query.statement import Clause, once
 from trioorm.query.tables import Table, from_item_of, origin_of
 
@@ -53,6 +55,7 @@ class Select(Query[R_co], Joining):
     _where: Clause = NOTHING
     _group_by: Clause = NOTHING
     _having: Clause = NOTHING
+    _windows: Clause = NOTHING
     _order_terms: tuple[Expression[object] | Ordering, ...] = ()
     _locks: tuple[Lock, ...] = ()
 
@@ -105,6 +108,17 @@ class Select(Query[R_co], Joining):
     def having(self, *conditions: Expression[bool | None]) -> Self:
         """Only groups for which all of these hold."""
         return self._with(_having=self._having.with_conditions(conditions, "having()"))
+
+    def window(self, name: str, window: WindowSpec) -> Self:
+        """Give a window a name, by which `over(name)` and `window(base=name)` use it: `.window("by_age", window(order_by=User.age))`.
+
+        Raises:
+            QueryError: the name is taken.
+        """
+        quote_identifier(name)
+        if any(typing.cast("NamedWindow", shape).name == name for shape in self._windows.shapes):
+            raise QueryError(f"The select has a window named {name!r} already.\nTo fix it: give one of them another name.")
+        return self._with(_windows=self._windows.with_(NamedWindow(name, window.shape), window.bind_values))
 
     def distinct(self, *on: Expression[object]) -> Self:
         """Leave out repeated rows; with expressions, keep the first row (by `order_by`) for each combination of them."""
@@ -204,6 +218,7 @@ class Select(Query[R_co], Joining):
             self._where.shapes,
             self._group_by.shapes,
             self._having.shapes,
+            typing.cast("tuple[NamedWindow, ...]", self._windows.shapes),
             self._order_by.shapes,
             self._limits(),
             self._locks,
@@ -221,6 +236,7 @@ class Select(Query[R_co], Joining):
             + self._where.bind_values
             + self._group_by.bind_values
             + self._having.bind_values
+            + self._windows.bind_values
             + self._order_by.bind_values
             + self._limit.bind_values
             + self._offset.bind_values

@@ -6,7 +6,7 @@ The contract: fields stand in the order in which they are rendered, as the value
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
-from trioorm.expression.shape import Fragment, Shape, Source
+from trioorm.expression.shape import Fragment, Shape, Source, Window
 from trioorm.expression.types import SqlType
 
 
@@ -171,6 +171,14 @@ class Projection(NamedTuple):
     kind: Literal["projection"] = "projection"
 
 
+class NamedWindow(NamedTuple):
+    """One entry of the WINDOW clause."""
+
+    name: str
+    window: Window
+    kind: Literal["named-window"] = "named-window"
+
+
 class SelectShape(NamedTuple):
     with_: tuple[CommonTable, ...]
     distinct: bool
@@ -181,6 +189,7 @@ class SelectShape(NamedTuple):
     where: tuple[Shape, ...]
     group_by: tuple[Shape, ...]
     having: tuple[Shape, ...]
+    windows: tuple[NamedWindow, ...]
     order_by: tuple[Shape, ...]
     limits: Limits | None
     locks: tuple[Lock, ...]
