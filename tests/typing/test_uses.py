@@ -19,7 +19,7 @@ import datetime
 import decimal
 import enum
 import ipaddress
-from typing import assert_type
+from typing import NamedTuple, assert_type
 from trioorm.expression import *
 from trioorm.model import UNSET, Model, column
 from trioorm.query import *
@@ -64,6 +64,10 @@ class Doc(Model, table="docs"):
     day: Column[datetime.date]
     opens: Column[datetime.time]
     span: Column[Interval]
+
+class Pair(NamedTuple):
+    age: int
+    name: str
 
 class Point(Model, table="points", frozen=True):
     x: Column[int] = column(primary_key=True)
@@ -167,6 +171,45 @@ assert_type(sql("SELECT 1").returns(int), TypedSql[int])
 assert_type(sql("SELECT 1").returns(User), TypedSql[User])
 assert_type(sql("SELECT 1").returns(int, str), TypedSql[tuple[int, str]])
 select(User).where(sql("age > {x}", x=1))
+sub = select(User, Order.total, count().as_("n")).join(Order, Order.user_id == User.id).subquery("sub")
+assert_type(sub[Order.total], ColumnExpression[decimal.Decimal])
+assert_type(sub[User], type[User])
+assert_type(sub[User].age, Column[int])
+assert_type(sub.column("n", int), ColumnExpression[int])
+assert_type(select(sub[User], sub[Order.total]), Select[tuple[User, decimal.Decimal]])
+outer = select(User.name, optional(sub[Order.total])).left_join(sub, sub[User].id == User.id)
+assert_type(outer, Select[tuple[str, decimal.Decimal | None]])
+assert_type(select(User.id).lateral("l").alias("m"), Subquery)
+assert_type(select(User).cte("c")[User].name, Column[str])
+assert_type(select(User.id).recursive_cte("t", lambda t: select(User.id).join(t, User.id == t[User.id])), Cte)
+assert_type(delete(User).everywhere().returning(User.id).cte("gone")[User.id], ColumnExpression[int])
+assert_type(select(User.id).union(select(User.age)), Combined[int])
+assert_type(select(User.id).union(select(User.age)).order_by(User.id).limit(1).except_(select(User.id)), Combined[int])
+assert_type(unnest([1, 2], name="n").value, ColumnExpression[int])
+assert_type(unnest([1], ["a"], name="n").columns, tuple[ColumnExpression[int], ColumnExpression[str]])
+assert_type(unnest(Order.tags, name="n").with_ordinality().ordinality, ColumnExpression[int])
+assert_type(generate_series(1, 3, name="n").value, ColumnExpression[int])
+assert_type(table_function(func.jsonb_array_elements(Order.tags, returns=str), "n").value, ColumnExpression[str])
+assert_type(table_function(func.jsonb_to_recordset("[]"), "n", columns=User), type[User])
+assert_type(table_function(func.jsonb_to_recordset("[]"), "n", columns={"id": int}).column("id", int), ColumnExpression[int])
+assert_type(select(User).with_total(), Select[tuple[User, int]])
+assert_type(select(User.name, User.age).with_total(), Select[tuple[str, int, int]])
+assert_type(select(User).order_by(User.age, User.id).after(user), Select[User])
+select(User).order_by(User.age, User.id).after({User.age: 3, User.id: 4})
+assert_type(select(User.age, User.name).into(Pair), Select[Pair])
+assert_type(delete(User).everywhere().returning(User.age, User.name).into(Pair), Returning[Pair])
+select(User.age).group_by(rollup(User.age, (User.name, User.id)), grouping_sets(User.age, ()))
+assert_type(grouping(User.age), Expression[int])
+assert_type(insert(User).from_select(select(User.name)).returning(optional(old(User)), new(User).age), Returning[tuple[User | None, int]])
+assert_type(update(User).set_each([{"id": 1}]).where(User.id > 0), Update[User])
+assert_type(update(User).set_each([user], User.age), Update[User])
+assert_type(update(User).set(User.age, 1).from_(Order).join(sub, sub[User].id == User.id).everywhere(), Update[User])
+assert_type(merge(User).using(sub, on=sub[User].id == User.id).when_matched().update({User.age: 1}), Merge[User])
+merged = merge(User).using(Order, on=Order.user_id == User.id).when_not_matched().insert({"age": 1})
+assert_type(merged.returning(merge_action()), Returning[str])
+assert_type(User.id.in_(select(User.id).union(select(User.age))), Expression[bool])
+assert_type(select(User).sql().values, tuple[object, ...])
+sql("SELECT {x} FROM {y}", x=identifier("x"), y=sub)
 user.age = 3
 user.email = None
 if user.id is UNSET: print("not stored yet")
@@ -280,6 +323,30 @@ insert(User).values(Order())
 insert(int)
 alias(Order(), "o")
 sum_("x")
+select(User.id).union(select(User.name))
+select(User).union(select(Order))
+select(User.id).recursive_cte("t", lambda t: select(User.name))
+sub_wrong: Expression[str] = select(User.id).subquery("s")[User.id]
+select(User.id).subquery("s")["id"]
+select(User.id).subquery("s").column("id", str) > 3
+select(User).join(select(Order), User.id == 1)
+select(User).after("x")
+select(User).with_total().after(user)
+select(User).into(3)
+select(User).tablesample(3, method="all")
+select(User).for_share(of=user)
+unnest([1], name="n").value > "x"
+values_table("v", [1, 2])
+table_function("x", "n")
+rollup("age")
+merge(User).using(Order)
+merge(User).using(Order, on=User.id == 1).when_not_matched().delete()
+merge(User).using(Order, on=User.id == 1).when_matched().insert({User.age: 1})
+insert(User).from_select(User)
+update(User).set_each([Order()])
+update(User).from_("orders")
+sub_text: int = select(User.id).sql().text
+sub_total: Select[tuple[User, str]] = select(User).with_total()
 Status.OPEN > User.age
 default_wrong: Column[int] = column(default="x")
 check_wrong: Column[int] = column(check=lambda age: age > "x")

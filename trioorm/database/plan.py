@@ -106,7 +106,7 @@ class PlanCache:
             self.violations.learn(statement, plan.compiled)
             if len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
-        else:
+        elif len(self._plans) * 2 > self._limit:  # who was used last matters only when some must go; hashing a shape takes 1 µs
             self._plans.move_to_end(shape)
         return plan, plan.compiled.arranged(values)
 

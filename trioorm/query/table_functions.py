@@ -12,6 +12,7 @@ from typing import Generic, Self, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.binding import accepts, bind, bind_array, check_aware, wrong_class
+from trioorm.expression.column import ColumnExpression
 from trioorm.expression.expression import Expression
 from trioorm.expression.shape import Bind, Fragment, Function, Keyword, Shape
 from trioorm.expression.types import BIGINT, INTERVAL, SqlType, array_of
@@ -21,6 +22,7 @@ from trioorm.query.shape import FunctionTable, ModelItem, ValuesTable
 from trioorm.query.tables import Output, Table, checked_names, outputs_of, sql_type_of
 
 M = TypeVar("M", bound=Model)
+C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
 S = TypeVar("S")
 T1 = TypeVar("T1")
@@ -49,7 +51,7 @@ class _Numbered(Table):
         return made
 
     @property
-    def ordinality(self) -> Expression[int]:
+    def ordinality(self) -> ColumnExpression[int]:
         """The number of a row.
 
         Raises:
@@ -58,15 +60,15 @@ class _Numbered(Table):
         return self.column("ordinality", int)
 
 
-class FunctionRows(_Numbered, Generic[C_co]):
+class FunctionRows(_Numbered, Generic[C]):
     """A table of one column, `.value`."""
 
     __slots__ = ()
 
     @property
-    def value(self) -> Expression[C_co]:
+    def value(self) -> ColumnExpression[C]:
         """The column."""
-        return typing.cast("Expression[C_co]", self._column(self.outputs[0]))
+        return typing.cast("ColumnExpression[C]", self._column(self.outputs[0]))
 
 
 class ColumnRows(_Numbered, Generic[C_co]):
@@ -91,15 +93,15 @@ class RecordRows(Table):
 @overload
 def unnest(a: Listed[T1], /, *, name: str) -> FunctionRows[T1]: ...
 @overload
-def unnest(a: Listed[T1], b: Listed[T2], /, *, name: str) -> ColumnRows[tuple[Expression[T1], Expression[T2]]]: ...
+def unnest(a: Listed[T1], b: Listed[T2], /, *, name: str) -> ColumnRows[tuple[ColumnExpression[T1], ColumnExpression[T2]]]: ...
 @overload
 def unnest(
     a: Listed[T1], b: Listed[T2], c: Listed[T3], /, *, name: str,
-) -> ColumnRows[tuple[Expression[T1], Expression[T2], Expression[T3]]]: ...
+) -> ColumnRows[tuple[ColumnExpression[T1], ColumnExpression[T2], ColumnExpression[T3]]]: ...
 @overload
 def unnest(
     a: Listed[T1], b: Listed[T2], c: Listed[T3], d: Listed[T4], /, *, name: str,
-) -> ColumnRows[tuple[Expression[T1], Expression[T2], Expression[T3], Expression[T4]]]: ...
+) -> ColumnRows[tuple[ColumnExpression[T1], ColumnExpression[T2], ColumnExpression[T3], ColumnExpression[T4]]]: ...
 # fmt: on
 def unnest(*arrays: Sequence[object] | Expression[typing.Any], name: str) -> Table:
     """The elements of arrays as rows, those of several side by side; the shorter ones are filled up with NULL.
@@ -224,23 +226,23 @@ def table_function(call: Expression[object], name: str, *, columns: Mapping[str,
 
 # fmt: off
 @overload
-def values_table(name: str, rows: Sequence[tuple[T1]]) -> ColumnRows[tuple[Expression[T1]]]: ...
+def values_table(name: str, rows: Sequence[tuple[T1]]) -> ColumnRows[tuple[ColumnExpression[T1]]]: ...
 @overload
-def values_table(name: str, rows: Sequence[tuple[T1, T2]]) -> ColumnRows[tuple[Expression[T1], Expression[T2]]]: ...
+def values_table(name: str, rows: Sequence[tuple[T1, T2]]) -> ColumnRows[tuple[ColumnExpression[T1], ColumnExpression[T2]]]: ...
 @overload
-def values_table(name: str, rows: Sequence[tuple[T1, T2, T3]]) -> ColumnRows[tuple[Expression[T1], Expression[T2], Expression[T3]]]: ...
+def values_table(name: str, rows: Sequence[tuple[T1, T2, T3]]) -> ColumnRows[tuple[ColumnExpression[T1], ColumnExpression[T2], ColumnExpression[T3]]]: ...  # noqa: E501 - one type to a column
 @overload
 def values_table(
     name: str, rows: Sequence[tuple[T1, T2, T3, T4]],
-) -> ColumnRows[tuple[Expression[T1], Expression[T2], Expression[T3], Expression[T4]]]: ...
+) -> ColumnRows[tuple[ColumnExpression[T1], ColumnExpression[T2], ColumnExpression[T3], ColumnExpression[T4]]]: ...
 @overload
 def values_table(
     name: str, rows: Sequence[tuple[T1, T2, T3, T4, T5]],
-) -> ColumnRows[tuple[Expression[T1], Expression[T2], Expression[T3], Expression[T4], Expression[T5]]]: ...
+) -> ColumnRows[tuple[ColumnExpression[T1], ColumnExpression[T2], ColumnExpression[T3], ColumnExpression[T4], ColumnExpression[T5]]]: ...
 @overload
 def values_table(
     name: str, rows: Sequence[tuple[T1, T2, T3, T4, T5, T6]],
-) -> ColumnRows[tuple[Expression[T1], Expression[T2], Expression[T3], Expression[T4], Expression[T5], Expression[T6]]]: ...
+) -> ColumnRows[tuple[ColumnExpression[T1], ColumnExpression[T2], ColumnExpression[T3], ColumnExpression[T4], ColumnExpression[T5], ColumnExpression[T6]]]: ...  # noqa: E501 - one type to a column
 # fmt: on
 def values_table(name: str, rows: Sequence[tuple[object, ...]]) -> ColumnRows[typing.Any]:
     """A table of these rows, written as VALUES. For many rows of plain values `unnest` keeps the statement the same for any number.

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.annotations import type_of_annotation
-from trioorm.expression.column import Column
-from trioorm.expression.expression import Expression, Operation
+from trioorm.expression.column import Column, ColumnExpression
+from trioorm.expression.expression import Expression
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import ColumnReference, Labelled, Shape, Source
 from trioorm.expression.types import SqlType
@@ -53,7 +53,7 @@ class Table:
     @overload
     def __getitem__(self, item: type[M]) -> type[M]: ...
     @overload
-    def __getitem__(self, item: Expression[S]) -> Expression[S]: ...
+    def __getitem__(self, item: Expression[S]) -> ColumnExpression[S]: ...
     def __getitem__(self, item: object) -> object:
         """The column that was selected as this expression, or the whole model that was selected.
 
@@ -88,10 +88,10 @@ class Table:
         )
 
     @overload
-    def column(self, name: str) -> Expression[object]: ...
+    def column(self, name: str) -> ColumnExpression[object]: ...
     @overload
-    def column(self, name: str, type_: type[S]) -> Expression[S]: ...
-    def column(self, name: str, type_: type[object] | SqlType | None = None) -> Expression[object]:
+    def column(self, name: str, type_: type[S]) -> ColumnExpression[S]: ...
+    def column(self, name: str, type_: type[object] | SqlType | None = None) -> ColumnExpression[typing.Any]:
         """A column by its name, with the class of its values.
 
         Raises:
@@ -114,10 +114,7 @@ class Table:
                 )
         return self._column(output)
 
-    def _column(self, output: Output) -> Expression[object]:
-        source = Source("", self.name)
-        if output.type is None:
-            return Operation(ColumnReference(source, output.name), (), None)
+    def _column(self, output: Output) -> "DerivedColumn":
         return DerivedColumn(self, output)
 
     def _model(self, wanted: "ModelMeta | Alias") -> "DerivedAlias":
@@ -137,14 +134,14 @@ class Table:
         return f"<{type(self).__name__} {self.name!r} ({', '.join(output.name for output in self.outputs)})>"
 
 
-class DerivedColumn(Column[object]):
+class DerivedColumn(Column[typing.Any]):
     """A column of a `Table`."""
 
     __slots__ = ("table",)
 
     def __init__(self, table: Table, output: Output) -> None:
-        assert output.type is not None
-        super().__init__(Source("", table.name), output.name, output.type, attribute=output.name, nullable=output.nullable)
+        kind = typing.cast("SqlType", output.type)  # None where only the server knows it, as an expression's may be
+        super().__init__(Source("", table.name), output.name, kind, attribute=output.name, nullable=output.nullable)
         self.table = table
 
 
@@ -229,7 +226,7 @@ class Cte(Table):
 
     def _name_of(self, column: Expression[object]) -> str:
         found = column if isinstance(column, DerivedColumn) and column.table.name == self.name else self[column]
-        return typing.cast("ColumnReference", found.shape).name
+        return found.shape.name
 
 
 def common_table(
