@@ -326,6 +326,7 @@ class Pool:
     def _new_member(self, connection: Connection) -> Member:
         self._backoff.succeeded()
         self._last_failure = None
+        connection.has_farewell = True
         lifetime = self.settings.max_lifetime_seconds * random.uniform(0.9, 1.0)
         return Member(connection, expires_at=monotonic() + lifetime, generation=self._generation)
 
@@ -342,13 +343,10 @@ class Pool:
         started_at = monotonic()
         self._counts.connects += 1
         try:
-            connection = await self._connect()
+            return await self._connect()
         except Exception:
             self._counts.connect_errors += 1
             raise
-        else:
-            connection.has_farewell = True
-            return connection
         finally:
             self._counts.connect_seconds += monotonic() - started_at
 
