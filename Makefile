@@ -42,6 +42,7 @@ bench: $(VENV)/ready-bench
 
 storm: $(VENV)/ready-demo
 	$(BIN)/python -m benchmarks.storm $(ARGS)
+	$(BIN)/python -m benchmarks.storm.retries
 
 docs: $(VENV)/ready-docs
 	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --nitpicky docs docs/_build/html
