@@ -8,16 +8,16 @@ Source: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-L
 """
 
 import hashlib
+import logging
 from types import TracebackType
 from typing import Self
 
 import anyio
 import trio
-from psycopg import OperationalError
 from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import ConnectionLost, LockLost, LockNotAvailable, QueryError, UsageError, leaves_of
+from trioorm.errors import LockLost, LockNotAvailable, QueryError, UsageError, leaves_of
 from trioorm.pool import Lease, Pool
 from trioorm.transaction.aftermath import is_cancellation
 from trioorm.transaction.runner import Connection, Runner, failure_among
@@ -25,6 +25,8 @@ from trioorm.wire import Statement, Step, after_cleanup, command
 from trioorm.wire.interrupt import Held, Shield
 
 __all__ = ["AdvisoryLock", "lock_in_transaction", "lock_number"]
+
+logger = logging.getLogger("trioorm.transaction")
 
 _BIGINT_OID = 20
 
@@ -189,7 +191,8 @@ class AdvisoryLock:
                     if silence.cancelled_caught:
                         with anyio.fail_after(most_silent_seconds):
                             await connection.fly([_SIGN_OF_LIFE])
-        except (OperationalError, ConnectionLost, TimeoutError):
+        except Exception as error:  # whatever it is: the database's background must not end of it
+            logger.debug("the connection of the lock %r is lost: %s", self.key, error)
             connection.close_nowait()
         finally:
             if not self._watching.cancel_called:  # also when the database is closed around the body

@@ -17,7 +17,7 @@ import trio
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import DatabaseError, TransactionClosed, TrioormError, UsageError
+from trioorm.errors import DatabaseError, TransactionClosed, UsageError
 from trioorm.pool import Pool
 from trioorm.transaction.aftermath import aftermath, is_cancellation
 from trioorm.transaction.members import Member, Members
@@ -140,7 +140,7 @@ class SnapshotScope:
             with scope:
                 if self._is_open:
                     member, _ = await self._begin([_BEGIN, self._import])
-        except TrioormError as error:
+        except Exception as error:  # whatever it is: the database's background must not end of it
             logger.debug("%s goes on without another connection: %s", self.name, error)
         finally:
             self._widenings.discard(scope)
