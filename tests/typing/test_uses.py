@@ -23,6 +23,9 @@ from typing import NamedTuple, assert_type
 from trioorm.expression import *
 from trioorm.model import UNSET, Model, column
 from trioorm.query import *
+from collections.abc import Coroutine
+from typing import Any
+from trioorm import Attempts, Database, Retry, Transaction
 from trioorm.schema import exclude, foreign_key, identity, index, sequence
 
 class Status(enum.Enum):
@@ -86,6 +89,11 @@ class Names(Model, view="names"):
         return select(Numbered.name)
 
 user = User(name="Ada", age=36)
+db: Database = next(iter([]))
+tx: Transaction = next(iter([]))
+
+async def pay(tx: Transaction, amount: int) -> str: return ""
+async def mail(address: str) -> None: ...
 ip = ipaddress.ip_address("10.0.0.1")
 day = datetime.date(2020, 1, 1)
 hour = datetime.time(1)
@@ -212,6 +220,11 @@ assert_type(select(User).sql().values, tuple[object, ...])
 sql("SELECT {x} FROM {y}", x=identifier("x"), y=sub)
 user.age = 3
 user.email = None
+paid = db.run_in_transaction(pay, 3, isolation="serializable", retry=Retry(max_attempts=3))
+same: Coroutine[Any, Any, str] = paid
+assert_type(db.attempts(read_only=True, settings={"app.user": 1}), Attempts[Transaction])
+tx.on_commit(mail, "ada")
+done = tx.settings(role="clerk", timeout=3)
 if user.id is UNSET: print("not stored yet")
 assert_type(Order.total > 5, Expression[bool])
 assert_type(Order.total == 5, Expression[bool])
@@ -282,6 +295,16 @@ foreign_key(Numbered.id, references=User.id, on_delete="nothing")
 sequence("numbers").next_value() + "x"
 User(name="Ada")
 User("Ada", 36)
+wrong: Coroutine[Any, Any, int] = paid
+refused = db.run_in_transaction(pay)
+refused = db.run_in_transaction(pay, "3")
+refused = db.run_in_transaction(mail, "ada")
+refused = db.run_in_transaction(pay, 3, isolation="chaos")
+db.attempts(attempts=3)
+tx.on_commit(mail, 3)
+tx.on_commit(print, 3)
+refused = tx.settings(user=None)
+db.advisory_lock(1.5)
 User(name="Ada", age=36, agee=1)
 User(name=None, age=36)
 Point(x=1, y=2).x = 3
