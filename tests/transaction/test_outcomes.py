@@ -12,6 +12,7 @@ from trioorm import (
     Database,
     DatabaseError,
     DeadlockDetected,
+    PoolDeadlock,
     SerializationFailure,
     Transaction,
     TransactionAborted,
@@ -403,3 +404,30 @@ async def test_of_two_transactions_that_wait_for_each_other_one_is_refused(dsn: 
             nursery.start_soon(run, db, 0)
             nursery.start_soon(run, db, 1)
         assert sorted(ended) == ["committed", "refused"]
+
+
+# Two transactions on one task.
+
+
+async def test_a_transaction_inside_another_is_one_of_its_own(dsn: str) -> None:
+    """Not a savepoint: it has a connection of its own, and its fate does not depend on the outer one's."""
+    async with open_ledger(dsn) as db:
+        with pytest.raises(ValueError, match="undo"):
+            async with db.transaction() as outer:
+                await write(outer, 1)
+                async with db.transaction() as inner:
+                    await write(inner, 2)
+                    await write(outer, 3)
+                assert keys_in(dsn) == [2]
+                raise ValueError("undo")
+        assert keys_in(dsn) == [2]
+
+
+async def test_a_transaction_inside_another_with_no_connection_left_is_refused_at_once(dsn: str) -> None:
+    async with open_ledger(dsn, max_size=1) as db:
+        with anyio.fail_after(5), pytest.raises(PoolDeadlock):
+            async with db.transaction() as outer:
+                await write(outer, 1)
+                async with db.transaction() as inner:
+                    await write(inner, 2)
+        assert keys_in(dsn) == []
