@@ -12,7 +12,6 @@ from trioorm import (
     Database,
     DatabaseError,
     DeadlockDetected,
-    PoolDeadlock,
     SerializationFailure,
     Transaction,
     TransactionAborted,
@@ -22,6 +21,7 @@ from trioorm import (
     sql,
 )
 from trioorm.errors import DataError, leaves_of
+from trioorm.pool import PoolDeadlock
 
 
 class Stop(BaseException):
