@@ -20,6 +20,7 @@ import anyio
 import trio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from psycopg import OperationalError, sql
+from psycopg.errors import Diagnostic
 
 from trioorm.errors import ConnectFailed, ConnectionLost, DatabaseError, QueryError, TrioormError, UsageError
 from trioorm.pool.background import Background
@@ -36,6 +37,7 @@ logger = logging.getLogger("trioorm.pool")
 _SIGN_OF_LIFE = command(b"")
 _LISTEN = sql.SQL("LISTEN {}")
 _UNLISTEN = sql.SQL("UNLISTEN {}")
+_LAST_WORDS = ("FATAL", "PANIC")
 
 
 class Hub:
@@ -227,6 +229,7 @@ class _Listener:
         self._listening: set[str] = set()  # what the server has acknowledged on this connection
         self._is_changed = False
         self._heard_at = 0.0
+        self._farewell = ""
         self._pause: anyio.CancelScope | None = None
         self._life = anyio.CancelScope()
         self.ended = False
@@ -318,6 +321,8 @@ class _Listener:
         """One attempt: connect, and LISTEN again for those who did before. It is not tried for longer than silence may last."""
         with anyio.fail_after(self._max_silence_seconds):
             self._connection = connection = await self._connect()
+            self._farewell = ""
+            connection.add_notice_handler(self._note_farewell)
             waiting_for_return = [subscription for subscription in self._subscriptions if subscription.is_established]
             channels = dict.fromkeys(channel for subscription in waiting_for_return for channel in subscription.channels)
             await self._run_on_channels(connection, _LISTEN, channels)
@@ -326,6 +331,11 @@ class _Listener:
             subscription.put_gap()
         self._is_changed = True
         return connection
+
+    def _note_farewell(self, notice: Diagnostic) -> None:
+        """A server that ends a session says why, in what libpq takes for a notice, since no statement is under way."""
+        if notice.severity_nonlocalized in _LAST_WORDS and notice.message_primary:
+            self._farewell = notice.message_primary
 
     def _take_failure(self, failure: TrioormError) -> None:
         """An attempt has failed: it is the error of those who are about to enter, and of all when another attempt cannot help."""
@@ -352,7 +362,7 @@ class _Listener:
                     await self._fly(connection, [_SIGN_OF_LIFE])
         except (ConnectionLost, OperationalError, DatabaseError, TimeoutError) as error:
             if not self.ended:
-                reason = str(error).partition("\n")[0] or "no answer in time"
+                reason = self._farewell or str(error).partition("\n")[0] or "no answer in time"
                 logger.warning("the connection for notifications was lost, opening another: %s", reason)
 
     def _hand_out(self, connection: AnyIOConnection[Any]) -> None:
@@ -381,17 +391,31 @@ class _Listener:
         # Before it is sent: who comes meanwhile must ask for it anew.
         self._listening -= unwanted
         await self._run_on_channels(connection, _UNLISTEN, unwanted)
-        for subscription in [subscription for subscription in self._subscriptions if not subscription.is_established]:
-            if subscription not in self._subscriptions:
-                continue  # gone while another's LISTEN was under way
-            missing = [channel for channel in subscription.channels if channel not in self._listening]
-            try:
-                await self._run_on_channels(connection, _LISTEN, missing)
-            except DatabaseError as error:
-                subscription.fail(error)
-                self.release(subscription)
-            else:
-                self._listening.update(missing)
+        newcomers = [subscription for subscription in self._subscriptions if not subscription.is_established]
+        try:
+            await self._listen_for(connection, newcomers)
+        except DatabaseError:
+            # One refusal undoes the whole trip, so it is found out whose it was.
+            for subscription in newcomers:
+                try:
+                    await self._listen_for(connection, [subscription])
+                except DatabaseError as error:
+                    subscription.fail(error)
+                    self.release(subscription)
+
+    async def _listen_for(self, connection: AnyIOConnection[Any], newcomers: Sequence[Subscription]) -> None:
+        """LISTEN to what these need, in one trip, and tell them."""
+        missing = dict.fromkeys(
+            channel
+            for subscription in newcomers
+            if subscription in self._subscriptions  # else it is gone while another's LISTEN was under way
+            for channel in subscription.channels
+            if channel not in self._listening
+        )
+        await self._run_on_channels(connection, _LISTEN, missing)
+        self._listening.update(missing)
+        for subscription in newcomers:
+            if subscription in self._subscriptions:
                 subscription.establish()
 
     async def _run_on_channels(self, connection: AnyIOConnection[Any], text: sql.SQL, channels: Iterable[str]) -> None:
