@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 
 from tests.wire.witness import Witness
 from trioorm.pool import ListenEvent, Notification, Pool, Subscription, open_pool
