@@ -4,7 +4,8 @@
 #   make test     make check, then all tests on two processes
 #   make check    formatting, lint, both type checkers, import contracts
 #   make bench    client CPU of trioorm, psycopg and asyncpg on the same operations, interleaved; ARGS="--rounds 3 --operations 300"
-#   make storm    minutes of cancellations, crashes and frozen servers under load, judged by bars; ARGS="--cancellations 2000 --crashes 2"
+#   make storm    minutes of cancellations, crashes and frozen servers under load, judged by bars; ARGS="--cancellations 2000 --crashes 2",
+#                 beside others: ARGS="--against psycopg_pool --against asyncpg --cancellations 5000 --crashes 2 --limit-seconds 120"
 #   make docs     build the documentation into docs/_build/html
 #   make clean    remove .venv and everything built
 #
@@ -40,7 +41,7 @@ bench: $(VENV)/ready-bench
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 	$(BIN)/python -m benchmarks.speed.memory
 
-storm: $(VENV)/ready-demo
+storm: $(VENV)/ready-storm
 	$(BIN)/python -m benchmarks.storm $(ARGS)
 	$(BIN)/python -m benchmarks.storm.retries
 

@@ -6,9 +6,9 @@ import anyio
 import anyio.to_thread
 import psycopg
 
+from benchmarks.storm.contender import Client
 from benchmarks.storm.figures import Figures, Recovery
 from benchmarks.storm.load import Load
-from trioorm import Database
 from trioorm.embedded import AsyncServer
 
 APPLICATION = "storm"
@@ -26,10 +26,10 @@ class Faults:
         size: of the pool.
     """
 
-    def __init__(self, server: AsyncServer, load: Load, db: Database, figures: Figures, random: Random, *, size: int) -> None:
+    def __init__(self, server: AsyncServer, load: Load, client: Client, figures: Figures, random: Random, *, size: int) -> None:
         self._server = server
         self._load = load
-        self._db = db
+        self._client = client
         self._figures = figures
         self._random = random
         self._size = size
@@ -56,10 +56,10 @@ class Faults:
         succeeded_at = full_at = float("inf")
         with anyio.move_on_after(_RECOVERY_PATIENCE_SECONDS):
             while succeeded_at == float("inf") or full_at == float("inf"):
-                statistics, now = self._db.statistics(), anyio.current_time()
+                ready, now = self._client.counts().ready, anyio.current_time()
                 if succeeded_at == float("inf") and self._figures.last_success_at >= accepts_at:
                     succeeded_at = self._figures.last_success_at
-                if full_at == float("inf") and statistics.pool_available + statistics.on_loan >= self._size:
+                if full_at == float("inf") and ready >= self._size:
                     full_at = now
                 await anyio.sleep(_LOOK_EVERY_SECONDS)
         self._figures.recoveries.append(Recovery(succeeded_at - accepts_at, full_at - accepts_at))

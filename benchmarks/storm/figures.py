@@ -72,6 +72,7 @@ class Figures:
         windows: of all faults; frozen: of those in which the server stood still.
         orphan_seconds, orphans: how long queries ran that nobody waited for; those of more than a second in words.
         most_backends, surplus_seconds: sessions on the server outside the windows, and how long there were more than the pool's size.
+        hangs: attempts that nobody cancelled, and that did not end.
         samples: how often the server was looked at.
     """
 
@@ -92,4 +93,5 @@ class Figures:
     orphans: list[str] = attrs.field(factory=list[str])
     most_backends: int = 0
     surplus_seconds: float = 0.0
+    hangs: int = 0
     samples: int = 0

@@ -4,6 +4,7 @@ The contract: the same settings with the same seed draw the same operations, way
 to the machine.
 """
 
+import contextlib
 from collections.abc import Callable
 from random import Random
 
@@ -13,15 +14,16 @@ import attrs
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from benchmarks.storm.contender import TABLE, Contender
 from benchmarks.storm.drills import DrillFigures, drill
 from benchmarks.storm.faults import APPLICATION, Faults
 from benchmarks.storm.figures import Figures
 from benchmarks.storm.ledger import Comparison, Ledger
-from benchmarks.storm.load import Load, Row
+from benchmarks.storm.load import Load
+from benchmarks.storm.ours import Trioorm
 from benchmarks.storm.witness import Witness
-from trioorm import open_database
 from trioorm.embedded import open_server
-from trioorm.testing import server_is_quiet
+from trioorm.testing import InvariantBroken, server_is_quiet
 
 _PROGRESS_EVERY_SECONDS = 0.1
 _QUIET_WITHIN_SECONDS = 10.0
@@ -35,6 +37,8 @@ class StormSettings:
         seed: of all that is drawn.
         cancellations: how many attempts are cancelled while they run, before the storm ends.
         crashes, freezes, terminations: faults, spread over the cancellations.
+        ways: how: "scopes", "native" or "all"; see `WAYS`.
+        limit_seconds: how long it may blow; what has not ended then never will.
         tasks: how many work at the same time.
         pool_size: connections.
         longest_scope_seconds: scopes time out, and cancellations come, between 0 and this after the start.
@@ -44,6 +48,8 @@ class StormSettings:
 
     seed: int
     cancellations: int = 100_000
+    ways: str = "scopes"
+    limit_seconds: float = 7200.0
     crashes: int = 20
     freezes: int = 10
     terminations: int = 50
@@ -60,12 +66,14 @@ class StormResult:
     """What a storm left behind.
 
     Attributes:
+        finished: whether all tasks came to an end.
         seconds: how long it blew.
         left_on_loan, left_waiting: the pool's figures at the moment when the last task had ended.
         forbidden_rows: rows that stood in a savepoint which was rolled back.
     """
 
     settings: StormSettings
+    finished: bool
     seconds: float
     figures: Figures
     comparison: Comparison
@@ -75,49 +83,67 @@ class StormResult:
     forbidden_rows: int
 
 
-async def storm(settings: StormSettings, on_progress: Callable[[int], None] = lambda done: None) -> StormResult:
+async def storm(
+    settings: StormSettings, on_progress: Callable[[int], None] = lambda done: None, contender: Contender | None = None
+) -> StormResult:
     """Let it blow.
 
     Args:
         on_progress: called now and then with the number of cancellations so far.
+        contender: who goes through it; trioorm when None.
     """
     random, figures, ledger = Random(settings.seed), Figures(), Ledger()
+    contender = contender or Trioorm()
     async with open_server() as server:
         address = make_conninfo(server.conninfo(), application_name=APPLICATION)
-        async with open_database(
+        await anyio.to_thread.run_sync(_create_table, server.conninfo())
+        async with contender.open(
             address,
-            max_size=settings.pool_size,
+            size=settings.pool_size,
             cleanup_timeout_seconds=settings.cleanup_timeout_seconds,
             commit_timeout_seconds=settings.commit_timeout_seconds,
-        ) as db:
-            await db.create_schema(Row)
-            statistics = db.statistics()
+        ) as client:
+            counts = client.counts()
             started_at = ended_at = anyio.current_time()
+            finished = False
             async with anyio.create_task_group() as background:
-                load = Load(db, ledger, figures, background, longest_scope_seconds=settings.longest_scope_seconds)
-                faults = Faults(server, load, db, figures, random, size=settings.pool_size)
-                watching = Witness(server.conninfo(), db, figures, size=settings.pool_size)
+                load = Load(
+                    contender,
+                    client,
+                    ledger,
+                    figures,
+                    background,
+                    ways=settings.ways,
+                    longest_scope_seconds=settings.longest_scope_seconds,
+                )
+                faults = Faults(server, load, client, figures, random, size=settings.pool_size)
+                watching = Witness(server.conninfo(), client, figures, size=settings.pool_size)
                 background.start_soon(watching.watch)
                 background.start_soon(_tell, figures, on_progress)
-                async with anyio.create_task_group() as workers:
-                    for _ in range(settings.tasks):
-                        workers.start_soon(load.work, random.randrange(2**32))
-                    await faults.blow(
-                        settings.cancellations,
-                        crashes=settings.crashes,
-                        freezes=settings.freezes,
-                        terminations=settings.terminations,
-                    )
-                    load.stopping = True
-                statistics = db.statistics()
+                with anyio.move_on_after(settings.limit_seconds):
+                    async with anyio.create_task_group() as workers:
+                        for _ in range(settings.tasks):
+                            workers.start_soon(load.work, random.randrange(2**32))
+                        await faults.blow(
+                            settings.cancellations,
+                            crashes=settings.crashes,
+                            freezes=settings.freezes,
+                            terminations=settings.terminations,
+                        )
+                        load.stopping = True
+                    finished = True
+                counts = client.counts()
                 ended_at = anyio.current_time()
-                await server_is_quiet(server.conninfo(), application_name=APPLICATION, within_seconds=_QUIET_WITHIN_SECONDS)
+                with contextlib.suppress(InvariantBroken):  # what is left is among the witness's figures
+                    await server_is_quiet(server.conninfo(), application_name=APPLICATION, within_seconds=_QUIET_WITHIN_SECONDS)
                 background.cancel_scope.cancel()
             found, forbidden = await anyio.to_thread.run_sync(_rows, server.conninfo())
             drills = await drill(
-                db,
+                contender,
+                client,
                 address,
                 server,
+                random,
                 size=settings.pool_size,
                 rounds=settings.idle_rounds,
                 commit_timeout_seconds=settings.commit_timeout_seconds,
@@ -125,14 +151,20 @@ async def storm(settings: StormSettings, on_progress: Callable[[int], None] = la
     on_progress(settings.cancellations)
     return StormResult(
         settings=settings,
+        finished=finished,
         seconds=ended_at - started_at,
         figures=figures,
         comparison=ledger.compare(found),
         drills=drills,
-        left_on_loan=statistics.on_loan,
-        left_waiting=statistics.waiting,
+        left_on_loan=counts.on_loan,
+        left_waiting=counts.waiting,
         forbidden_rows=forbidden,
     )
+
+
+def _create_table(address: str) -> None:
+    with psycopg.connect(address) as connection:
+        connection.execute(TABLE)
 
 
 async def _tell(figures: Figures, on_progress: Callable[[int], None]) -> None:

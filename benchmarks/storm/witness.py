@@ -1,6 +1,6 @@
 """The witness: looks at the server's sessions all the while, and finds queries that no task waits for any more.
 
-A query is an orphan as long as it runs on a session that the pool has not on loan. Sessions are looked at from a thread, over psycopg's
+A query is an orphan as long as it runs on a session that no task is using. Sessions are looked at from a thread, over psycopg's
 synchronous connection, so what is measured does not measure itself.
 """
 
@@ -8,9 +8,9 @@ import anyio
 import anyio.to_thread
 import psycopg
 
+from benchmarks.storm.contender import Client
 from benchmarks.storm.faults import APPLICATION
 from benchmarks.storm.figures import Figures
-from trioorm import Database
 
 _LOOK_EVERY_SECONDS = 0.01
 _SESSIONS = (
@@ -28,9 +28,9 @@ class Witness:
         size: of the pool.
     """
 
-    def __init__(self, address: str, db: Database, figures: Figures, *, size: int) -> None:
+    def __init__(self, address: str, client: Client, figures: Figures, *, size: int) -> None:
         self._address = address
-        self._db = db
+        self._client = client
         self._figures = figures
         self._size = size
         self._connection: psycopg.Connection[Session] | None = None
@@ -62,7 +62,7 @@ class Witness:
     def _judge(self, sessions: list[Session], asked_at: float) -> None:
         figures, now = self._figures, anyio.current_time()
         figures.samples += 1
-        on_loan = {loan.backend_pid for loan in self._db.statistics().loans}
+        on_loan = self._client.busy_pids()
         running = {(pid, start): query for pid, state, start, query in sessions if state == "active" and pid not in on_loan}
         for key, first_seen in list(self._first_seen.items()):
             if key not in running:

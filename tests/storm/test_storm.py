@@ -38,7 +38,7 @@ CALM = attrs.evolve(
 )
 
 # These depend on how busy the machine is; `make storm` judges them.
-_TIMES = {"8", "9a", "9b", "9c", "10a", "10b", "15"}
+_TIMES = {"11b", "8", "9a", "9b", "9c", "10a", "10b", "15"}
 
 
 def missed(judged: Sequence[Bar]) -> list[str]:
