@@ -24,6 +24,7 @@ async def sweep_ledger(
     before: Sequence[int] = (),
     may_absorb: bool,
     also: Callable[[SweepRun], Awaitable[None]] | None = None,
+    through: str | None = None,
 ) -> SweepReport:
     """Sweep an operation.
 
@@ -35,8 +36,9 @@ async def sweep_ledger(
         before: the keys that are there before each run, and after it when it did not end normally.
         may_absorb: it holds a write, which may take effect in spite of the cancellation.
         also: another check after each run.
+        through: another address of the same database, for the operation alone: a proxy's.
     """
-    async with open_ledger(dsn, max_size=2) as db:
+    async with open_ledger(through or dsn, max_size=2) as db:
 
         def prepare() -> None:
             witness.run("TRUNCATE entries")

@@ -1,12 +1,17 @@
 """Promise 1, by sweep: transactions, savepoints, streams in them and their children, cancelled at each suspension in each way."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 import anyio.lowlevel
 import pytest
 
-from tests.transaction.ledger import Block, Entry, fail_with, write
+from tests.transaction.conftest import Flights
+from tests.transaction.ledger import FAILS, Block, Entry, fail_with, open_ledger, write
 from tests.transaction.swept import Operation, sweep_ledger
 from tests.wire.witness import Witness
 from trioorm import Database, Transaction, select, sql
+from trioorm.errors import DataError
 from trioorm.testing import available_cancellations
 
 NAP = sql("SELECT pg_sleep(0.01)")
@@ -110,6 +115,48 @@ async def _failing_child(db: Database) -> None:
         pass
 
 
+async def _waiting_in_line(tx: Transaction, *children: Callable[[], Awaitable[object]]) -> None:
+    """Start children whose statements all wait for the turn, so that they are sent together."""
+    async with tx.stream(sql("SELECT 1").returns(int)):
+        for child in children:
+            tx.start_soon(child)
+        for _ in range(10):
+            await anyio.lowlevel.checkpoint()
+
+
+async def _children_in_one_flight(db: Database) -> None:
+    async with db.transaction() as tx:
+        await _waiting_in_line(tx, *(partial(write, tx, key) for key in range(3)))
+
+
+async def _failing_child_in_one_flight(db: Database) -> None:
+    try:
+        async with db.transaction() as tx:
+            await _waiting_in_line(tx, partial(write, tx, 1), partial(tx.execute, FAILS), partial(write, tx, 2))
+    except* DataError:
+        pass
+
+
+async def _failing_child_of_a_savepoint(db: Database) -> None:
+    async with db.transaction() as tx:
+        await write(tx, 1)
+        try:
+            async with tx.savepoint() as sp:
+                sp.start_soon(write, sp, 2)
+                sp.start_soon(sp.execute, FAILS)
+        except* DataError:
+            pass
+        await write(tx, 3)
+
+
+async def _moved_deadline(db: Database) -> None:
+    with anyio.fail_after(60) as scope:
+        async with db.transaction() as tx:
+            await write(tx, 1)
+            scope.deadline += 60
+            await write(tx, 2)
+
+
 async def _stream(db: Database) -> None:
     async with db.transaction() as tx:
         await write(tx, 1)
@@ -143,6 +190,10 @@ _OPERATIONS: list[tuple[Operation, list[int]]] = [
     (_three_children, [0, 1, 2, 3]),
     (_children_with_savepoints, [1, 2]),
     (_failing_child, []),
+    (_children_in_one_flight, [0, 1, 2]),
+    (_failing_child_in_one_flight, []),
+    (_failing_child_of_a_savepoint, [1, 3]),
+    (_moved_deadline, [1, 2]),
     (_stream, [1]),
     (_stream_left_early, [1]),
     (_copy, [0, 1, 2, 3]),
@@ -156,6 +207,13 @@ async def test_cancelled_anywhere(dsn: str, witness: Witness, backend: str, oper
     assert len(kinds) == (7 if backend == "asyncio" else 3)
     assert {run.kind for run in report.runs if run.reached} == set(kinds), "each kind has really arrived"
     assert report.cancellations >= len(kinds)
+
+
+async def test_what_is_swept_as_one_flight_is_one(dsn: str, flights: Callable[[], Flights]) -> None:
+    async with open_ledger(dsn) as db:
+        noted = flights()
+        await _children_in_one_flight(db)
+        assert ["INSERT", "INSERT", "INSERT", "SELECT"] in noted.sent, "the last asks for the transaction's id"
 
 
 async def test_a_sweep_of_a_transaction_that_leaks_fails(dsn: str, witness: Witness) -> None:
