@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 from attrs import frozen
 
-from tests.transaction.ledger import SLEEP, Block, Entry, write
+from tests.transaction.ledger import FAILS, SLEEP, Block, Entry, process_of, write
 from trioorm import Database, TransactionBusy, select
 
 Work = Callable[[], Awaitable[None]]
@@ -62,6 +62,23 @@ class Interrupted:
 
 
 @frozen
+class Divide:
+    """A statement that the server refuses: it divides by zero."""
+
+
+@frozen
+class Kill:
+    """The server ends the session, and the next statement meets that."""
+
+
+@frozen
+class Pause:
+    """Let the others run."""
+
+    checkpoints: int
+
+
+@frozen
 class Fail:
     """Raise an error of the program's own."""
 
@@ -105,7 +122,30 @@ class InSiblings:
     failing: bool
 
 
-Step: TypeAlias = Write | Read | Stream | Interrupted | Fail | CancelBlock | CancelAll | Swallow | InSavepoint | InChild | InSiblings
+@frozen
+class Spawn:
+    """Steps in a child of the innermost block, while the starter goes on. Only for `tests.transaction.schedules`."""
+
+    steps: "tuple[Step, ...]"
+
+
+Step: TypeAlias = (
+    Write
+    | Read
+    | Stream
+    | Divide
+    | Kill
+    | Pause
+    | Interrupted
+    | Fail
+    | CancelBlock
+    | CancelAll
+    | Swallow
+    | InSavepoint
+    | InChild
+    | InSiblings
+    | Spawn
+)
 
 
 class Oops(Exception):
@@ -143,6 +183,7 @@ class _Expectation:
     def __init__(self) -> None:
         self.keys: set[int] = set()
         self.aborted = False
+        self.lost = False
         self.seen: list[list[int]] = []
 
     def block(self, steps: Sequence[Step]) -> None:
@@ -150,6 +191,8 @@ class _Expectation:
         before = set(self.keys)
         try:
             self.run(steps)
+            if self.lost:
+                raise _Raised("ConnectionLost")
             if self.aborted:
                 raise _Raised("TransactionRolledBack")
         except BaseException as error:
@@ -182,6 +225,16 @@ class _Expectation:
             case Interrupted():
                 self.statement()
                 self.aborted = True
+            case Divide():
+                self.statement()
+                self.aborted = True
+                raise _Raised("DataError")
+            case Kill():
+                self.statement()
+                self.lost = True
+                raise _Raised("ConnectionLost")
+            case Pause():
+                pass
             case Fail():
                 raise _Raised("Oops")
             case CancelBlock():
@@ -203,14 +256,20 @@ class _Expectation:
                     raise _ChildFailed([error.shape]) from None
             case InSiblings(keys, failing):
                 self.siblings(keys, failing)
+            case Spawn():
+                raise AssertionError("what runs beside the rest has no one outcome; see tests/transaction/schedules.py")
 
     def statement(self) -> None:
+        if self.lost:
+            raise _Raised("ConnectionLost")
         if self.aborted:
             raise _Raised("TransactionAborted")
 
     def siblings(self, keys: tuple[int, ...], failing: bool) -> None:
         errors: set[str] = set()
-        if self.aborted and keys:
+        if self.lost and keys:
+            errors.add("ConnectionLost")
+        elif self.aborted and keys:
             errors.add("TransactionAborted")
         elif self.keys & set(keys):
             errors.add("UniqueViolation")
@@ -237,10 +296,14 @@ def expected(steps: Sequence[Step]) -> Outcome:
 # How it runs.
 
 
-async def execute(db: Database, steps: Sequence[Step]) -> tuple[list[list[int]], Shape]:
-    """Run a program on the library and tell what it saw and the shape of what came out."""
+async def execute(db: Database, steps: Sequence[Step], kill: Callable[[int], None]) -> tuple[list[list[int]], Shape]:
+    """Run a program on the library and tell what it saw and the shape of what came out.
+
+    Args:
+        kill: ends a session of the server, by its process id.
+    """
     outcome: BaseException | None = None
-    running = _Running(anyio.CancelScope())
+    running = _Running(anyio.CancelScope(), kill)
     with running.scope:
         try:
             async with db.transaction() as tx:
@@ -253,8 +316,9 @@ async def execute(db: Database, steps: Sequence[Step]) -> tuple[list[list[int]],
 
 
 class _Running:
-    def __init__(self, scope: anyio.CancelScope) -> None:
+    def __init__(self, scope: anyio.CancelScope, kill: Callable[[int], None]) -> None:
         self.scope = scope
+        self.kill = kill
         self.seen: list[list[int]] = []
 
     async def run(self, block: Block, steps: Sequence[Step]) -> None:
@@ -272,6 +336,14 @@ class _Running:
             case Interrupted():
                 with anyio.move_on_after(0.002):
                     await block.execute(SLEEP)
+            case Divide():
+                await block.execute(FAILS)
+            case Kill():
+                self.kill(await process_of(block))
+                await block.execute(FAILS)
+            case Pause(checkpoints):
+                for _ in range(checkpoints):
+                    await anyio.lowlevel.checkpoint()
             case Fail():
                 raise Oops
             case CancelBlock():
@@ -293,6 +365,8 @@ class _Running:
             case InSiblings(keys, failing):
                 writes: list[Work] = [partial(write, block, key) for key in keys]
                 await _in_children(block, [*writes, _oops] if failing else writes)
+            case Spawn():
+                raise AssertionError("see tests/transaction/schedules.py")
 
     async def stream(self, block: Block, to_the_end: bool) -> None:
         seen: list[int] = []

@@ -4,15 +4,19 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from tests.transaction.conftest import examples
 from tests.transaction.ledger import keys_in
 from tests.transaction.programs import (
     CancelAll,
     CancelBlock,
+    Divide,
     Fail,
     InChild,
     InSavepoint,
     InSiblings,
     Interrupted,
+    Kill,
+    Pause,
     Read,
     Shape,
     Step,
@@ -38,8 +42,11 @@ _leaves: st.SearchStrategy[Step] = st.one_of(
     st.builds(InSiblings, st.lists(_keys, min_size=1, max_size=4, unique=True).map(tuple), st.sampled_from([False, False, True])),
     st.builds(Fail),
     st.builds(Interrupted),
+    st.builds(Divide),
+    st.builds(Pause, st.integers(1, 3)),
     st.builds(CancelBlock),
     st.builds(CancelAll),
+    st.builds(Kill),
 )
 
 
@@ -52,19 +59,21 @@ def _nested(steps: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
 _programs = st.lists(st.recursive(_leaves, _nested, max_leaves=10), max_size=6)
 
 
-@hypothesis.settings(max_examples=250)
+@hypothesis.settings(max_examples=examples(250))
 @hypothesis.given(program=_programs)
 @hypothesis.example(program=[Write(1), Swallow(Write(1))])
 @hypothesis.example(program=[InChild((InSavepoint((Write(1), InSiblings((1,), False))),))])
 @hypothesis.example(program=[Write(1), Swallow(InSavepoint((Write(2), Write(1)))), Write(3)])
 @hypothesis.example(program=[InSavepoint((Swallow(Write(1)), Swallow(Write(1)))), Write(2)])
 @hypothesis.example(program=[InSavepoint((InChild((InSavepoint((Interrupted(),)),)),)), Write(2)])
+@hypothesis.example(program=[Write(1), Swallow(InSavepoint((InSavepoint((Kill(),)),))), CancelBlock()])
+@hypothesis.example(program=[InChild((Swallow(InSavepoint((Swallow(Kill()),))), Write(1)))])
 async def test_a_program_does_what_the_model_says(dsn: str, witness: Witness, program: list[Step]) -> None:
     witness.run("CREATE TABLE IF NOT EXISTS entries (key bigint PRIMARY KEY, note text NOT NULL)")
     witness.run("DELETE FROM entries")
     wanted = expected(program)
     async with open_database(dsn, max_size=2) as db:
-        seen, shape = await execute(db, program)
+        seen, shape = await execute(db, program, witness.terminate)
         await pool_is_whole(db.statistics)
         await server_is_quiet(witness.connection)
     assert keys_in(dsn) == wanted.keys
@@ -89,6 +98,11 @@ async def test_a_program_does_what_the_model_says(dsn: str, witness: Witness, pr
         ([Write(1), Swallow(InSavepoint((Write(2), CancelAll())))], [], "Cancelled"),
         ([Swallow(InSavepoint((Interrupted(),))), Write(1)], [1], None),
         ([Interrupted(), Write(1)], [], "TransactionAborted"),
+        ([Write(1), Swallow(InSavepoint((Write(2), Divide()))), Pause(1), Write(3)], [1, 3], None),
+        ([Write(1), Swallow(Divide())], [], "TransactionRolledBack"),
+        ([Write(1), Swallow(Kill())], [], "ConnectionLost"),
+        ([Write(1), Swallow(InSavepoint((Kill(),))), Fail()], [], "Oops"),
+        ([Swallow(Kill()), InSiblings((1, 2), False)], [], frozenset({"ConnectionLost"})),
     ],
 )
 def test_the_model_itself(program: list[Step], keys: list[int], shape: Shape) -> None:

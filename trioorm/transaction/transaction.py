@@ -26,7 +26,7 @@ from trioorm.transaction.runner import Connection, failure_among
 from trioorm.transaction.scope import Scope
 from trioorm.transaction.server_side import ServerSide
 from trioorm.wire import OnCancel, Step, command
-from trioorm.wire.interrupt import Held, cancel_requests
+from trioorm.wire.interrupt import Held, cancel_requests, deliver_unseen
 
 __all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_transaction"]
 
@@ -167,6 +167,8 @@ class TransactionScope(Scope):
             self._pool.connect_beside, self._server_side.id, seconds=seconds * _SETTLING_PART if is_cancelled else seconds
         )
         if outcome == "committed":
+            if held is None:
+                deliver_unseen(self._requests_before)  # the cancel under which the connection was waited for and lost
             return None, held
         if outcome == "rolled back":
             await checkpoint_if_cancelled()
