@@ -89,10 +89,10 @@ MUTATIONS = (
         ("transaction/test_outcomes.py::test_a_swallowed_error_is_not_acknowledged_as_a_commit",),
     ),
     Mutation(
-        "the pool takes every connection back without a look at its status",
-        "pool/pool.py",
-        "if not connection.is_idle or (",
-        "if connection.closed or (",
+        "an open connection counts as an idle one",
+        "wire/ready_connection.py",
+        "return self.pgconn.transaction_status == _IDLE",
+        "return not self.closed",
         ("transaction/test_peers_defects.py::test_v9_what_is_not_idle_is_not_taken_back",),
     ),
     Mutation(

@@ -59,7 +59,7 @@ def _nested(steps: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
 _programs = st.lists(st.recursive(_leaves, _nested, max_leaves=10), max_size=6)
 
 
-@hypothesis.settings(max_examples=examples(250))
+@hypothesis.settings(max_examples=examples(200))
 @hypothesis.given(program=_programs)
 @hypothesis.example(program=[Write(1), Swallow(Write(1))])
 @hypothesis.example(program=[InChild((InSavepoint((Write(1), InSiblings((1,), False))),))])

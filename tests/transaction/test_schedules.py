@@ -60,7 +60,7 @@ _TWO_SAVEPOINTS: list[Step] = [
 ]
 
 
-@hypothesis.settings(max_examples=examples(120))
+@hypothesis.settings(max_examples=examples(80))
 @hypothesis.given(program=_programs, schedule=st.integers(0, 2**32 - 1))
 @hypothesis.example(program=_TWO_SAVEPOINTS, schedule=1)
 @hypothesis.example(program=_TWO_SAVEPOINTS, schedule=2)
