@@ -9,7 +9,20 @@ What is named here is the public face, together with the rooms that are useful a
 """
 
 from trioorm.compiler import create_schema_statements, drop_schema_statements
-from trioorm.database import Buffers, Database, PlanNode, QueryPlan, Savepoint, Snapshot, Transaction, Verbs, open_database
+from trioorm.database import (
+    Buffers,
+    CopyBlock,
+    CopyStream,
+    Database,
+    PlanNode,
+    QueryPlan,
+    Savepoint,
+    Snapshot,
+    Transaction,
+    Verbs,
+    open_database,
+    show_progress,
+)
 from trioorm.errors import (
     AuthenticationFailed,
     BindError,
@@ -266,6 +279,8 @@ __all__ = [
     "CommitOutcomeUnknown",
     "ConnectFailed",
     "ConnectionLost",
+    "CopyBlock",
+    "CopyStream",
     "Cte",
     "Database",
     "DatabaseError",
@@ -406,6 +421,7 @@ __all__ = [
     "search",
     "select",
     "sequence",
+    "show_progress",
     "sql",
     "sum_",
     "table_function",

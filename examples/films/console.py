@@ -1,16 +1,14 @@
-"""What the example shows: headings, checks, tables, a histogram and a progress bar.
+"""What the example shows: headings, checks, tables and a histogram.
 
-On a terminal it is drawn with rich, which respects NO_COLOR; in a pipe it is plain lines without colours, boxes or moving parts.
+On a terminal it is drawn with rich, which respects NO_COLOR; in a pipe it is plain lines without colours and boxes.
 """
 
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import attrs
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -71,30 +69,6 @@ class Report:
         self.line(f"\n{title}")
         for line in histogram_lines(counts, height=height):
             self.console.print(Text(line, style="cyan"), soft_wrap=True)
-
-    @contextmanager
-    def progress(self, label: str, total: int) -> Generator[Callable[[int], None]]:
-        """A bar for as long as the block lasts; nothing in a pipe.
-
-        Args:
-            total: the number of steps that make it full.
-
-        Yields:
-            A function to be called with the number of steps done so far.
-        """
-        if not self.console.is_terminal:
-            yield lambda done: None
-            return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(label, total=total)
-            yield lambda done: progress.update(task, completed=done)
 
 
 def open_report() -> Report:

@@ -7,7 +7,7 @@ import attrs
 
 from examples.films.console import Report
 from examples.films.source import Catalogue
-from trioorm import Database
+from trioorm import Database, show_progress
 
 BATCH_ROWS = 10_000
 """Rows sent by one COPY. One would do for each table, but foreign keys are checked at its end, and the bar would stand still meanwhile."""
@@ -34,7 +34,7 @@ async def load(db: Database, catalogue: Catalogue, report: Report) -> Sequence[L
     """
     loaded: list[Loaded] = []
     done = 0
-    with report.progress("Rows", catalogue.row_count) as show:
+    with show_progress(catalogue.row_count, file=report.console.file) as show:
         async with db.transaction(name="load") as tx:
             for model, objects in catalogue.tables():
                 started_at = time.perf_counter()

@@ -13,7 +13,7 @@ import pytest
 from tests.database.zoo import Animal
 from tests.pool.pgbouncer import running_pgbouncer
 from tests.wire.witness import Witness
-from trioorm import Notification, open_database, select, sql
+from trioorm import Notification, identifier, open_database, select, sql
 from trioorm.errors import ConnectFailed, UsageError
 from trioorm.pool import Pooler, open_pool
 
@@ -81,6 +81,30 @@ async def test_the_verbs_work(dsn: str) -> None:
             async with db.stream(select(Animal.age)) as ages:
                 assert len([age async for age in ages]) == 140
             assert await db.fetch_value(sql("SELECT count(*) FROM animals WHERE age >= 100").returns(int)) == 40
+
+
+async def test_copies_through_temporary_tables_leave_none_behind(bouncer: str) -> None:
+    temporary = sql("SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND relkind = 'r'").returns(int)
+    async with open_database(bouncer, max_size=3, pooler="transaction") as db:
+        await db.create_schema(Animal)
+
+        async def load(first: int) -> None:
+            animals = [Animal(name=str(number), age=number % 9) for number in range(first, first + 200)]
+            await db.copy_in(Animal, animals, on_conflict="do_update", on=Animal.name)
+
+        async with anyio.create_task_group() as tasks:  # the rows overlap, and all go through the one session of the server
+            for first in range(0, 1000, 100):
+                tasks.start_soon(load, first)
+        assert await db.copy_in(Animal, [Animal(name="7", age=1)], on_conflict="do_nothing") == 0
+        assert await db.copy_in(identifier("animals"), [("new", 1)], columns=["name", "age"], on_conflict="do_nothing") == 1
+        copied: list[bytes] = []
+        async with db.copy_out(select(Animal.name).where(Animal.age == 8), format="csv") as blocks:
+            copied = [block async for block in blocks]
+        assert len(b"".join(copied).splitlines()) == 122
+        async with db.copy_out(select(Animal.name).where(Animal.age < 9), format="csv"):
+            pass  # left at once
+        assert await db.fetch_value(sql("SELECT count(*) FROM animals").returns(int)) == 1101
+        assert await db.fetch_value(temporary) == 0
 
 
 async def test_a_cancelled_statement_is_stopped_on_the_server(bouncer: str, witness: Witness) -> None:

@@ -1,4 +1,4 @@
-"""What the films example draws: moving and coloured on a terminal, plain lines in a pipe."""
+"""What the films example draws: coloured on a terminal, plain lines in a pipe."""
 
 import io
 
@@ -22,9 +22,6 @@ def draw_all(report: Report) -> None:
     report.check("the pool is whole", True)
     report.table("Directors", ["Name", "Films"], [["Željka", "1,000"], ["Ed", "7"]])
     report.histogram("By year", {1999: 1, 2000: 2})
-    with report.progress("  Film", 100) as show:
-        show(50)
-        show(100)
 
 
 def test_a_pipe_gets_plain_lines() -> None:
@@ -41,14 +38,11 @@ def test_a_pipe_gets_plain_lines() -> None:
     assert lines[table + 1 : table + 4] == ["  Name    Films", "  Željka  1,000", "  Ed          7"]
 
 
-def test_a_terminal_gets_colours_and_a_moving_bar() -> None:
+def test_a_terminal_gets_colours() -> None:
     report, written = terminal()
     draw_all(report)
     text = written.getvalue()
     assert "\x1b[32m  ok  " in text
-    assert "100/100" in text
-    assert "\x1b[?25l" in text  # the cursor is hidden while the bar moves ...
-    assert "\x1b[?25h" in text  # ... and comes back
 
 
 def test_a_console_without_colour_draws_without() -> None:

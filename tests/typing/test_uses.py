@@ -27,6 +27,8 @@ from collections.abc import Coroutine
 from typing import Any
 from trioorm import Attempts, Database, Retry, Transaction
 from trioorm.schema import exclude, foreign_key, identity, index, sequence
+from trioorm.database import CopyBlock, CopyStream, show_progress
+from trioorm.database.streaming import RowsBlock
 
 class Status(enum.Enum):
     OPEN = "open"
@@ -98,6 +100,9 @@ ip = ipaddress.ip_address("10.0.0.1")
 day = datetime.date(2020, 1, 1)
 hour = datetime.time(1)
 span = Interval()
+
+def opened() -> tuple[Database, Transaction]: raise NotImplementedError
+db, tx = opened()
 """
 
 RIGHT = """\
@@ -281,6 +286,17 @@ assert_type(func.lag(User.age).over(order_by=User.id), Expression[int | None])
 assert_type(func.lag(User.age, 1, 0).over(order_by=User.id), Expression[int])
 assert_type(sum_(User.age).over(order_by=User.id, rows=(None, 0)), Expression[int | None])
 assert_type(func.date_trunc("month", User.created_at), Expression[datetime.datetime])
+assert_type(db.copy_out(User), RowsBlock[User])
+assert_type(tx.copy_out(select(User.id, User.email)), RowsBlock[tuple[int, str | None]])
+assert_type(tx.copy_out(sql("SELECT 1").returns(int)), RowsBlock[int])
+assert_type(db.copy_out(User, format="csv", header=True), CopyBlock)
+assert_type(db.copy_out(select(User.id), format="binary"), CopyBlock)
+async def copied_out() -> None: assert_type([block async for block in await db.copy_out(User, format="text").__aenter__()], list[bytes])
+_ = db.copy_in(User, [user], on_progress=show_progress(1))
+_ = db.copy_in(User, (user for _ in "ab"), on_conflict="do_update", on=[User.email])
+_ = db.copy_in(User, [("Ada", 36)], columns=[User.name, User.age])
+_ = db.copy_in(identifier("shop", "events"), [(1, "x")], columns=["id", "name"])
+_ = tx.copy_in(identifier("events"), [(1, "x")], columns=("id", "name"), on_conflict="do_update", on="id")
 """
 
 WRONG = """\
@@ -396,6 +412,18 @@ User.name.op("<->")("x", returns=5)
 networks.within(User.name, ip)
 func.rank().over(order_by="age")
 func.rank().over(order_by=User.age, exclude="nobody")
+db.copy_out(user)
+db.copy_out("users", format="csv")
+db.copy_out(User, format="xml")
+db.copy_out(User, format="text", header=True)
+db.copy_out(User, header=True)
+_ = db.copy_in(User, ["x"])
+_ = db.copy_in(User, [user], columns=["name"])
+_ = db.copy_in(User, [user], on_conflict="ignore")
+_ = db.copy_in(identifier("events"), [(1, "x")])
+_ = db.copy_in(identifier("events"), [user], columns=["id"])
+_ = db.copy_in(identifier("events"), [(1,)], columns=[User.id])
+_ = db.copy_in("events", [(1,)], columns=["id"])
 """
 
 

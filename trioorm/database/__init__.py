@@ -1,10 +1,25 @@
 """The hall, where the wings meet: statements are compiled, bound, run and hydrated here, and only here."""
 
+from trioorm.database.copying_out import CopyBlock, CopyStream
 from trioorm.database.database import Database, open_database
 from trioorm.database.explaining import QueryPlan
 from trioorm.database.plan_nodes import Buffers, PlanNode
+from trioorm.database.progress import show_progress
 from trioorm.database.snapshot import Snapshot
 from trioorm.database.transaction import Savepoint, Transaction
 from trioorm.database.verbs import Verbs
 
-__all__ = ["Buffers", "Database", "PlanNode", "QueryPlan", "Savepoint", "Snapshot", "Transaction", "Verbs", "open_database"]
+__all__ = [
+    "Buffers",
+    "CopyBlock",
+    "CopyStream",
+    "Database",
+    "PlanNode",
+    "QueryPlan",
+    "Savepoint",
+    "Snapshot",
+    "Transaction",
+    "Verbs",
+    "open_database",
+    "show_progress",
+]

@@ -78,8 +78,8 @@ class Database(Verbs):
     def __repr__(self) -> str:
         return f"<Database with {self._pool!r}>"
 
-    def _own_transaction(self) -> Transaction:
-        return self.transaction()
+    def _own_transaction(self) -> TransactionScope:
+        return TransactionScope(self._pool, name="the transaction of a COPY")
 
     def transaction(
         self,

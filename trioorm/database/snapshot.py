@@ -69,6 +69,12 @@ class Snapshot(Verbs):
         """Refused: a snapshot only reads."""
         _refuse("copy_in")
 
+    def _check_can_stage(self) -> None:
+        raise QueryError(
+            "COPY takes no bind values, and the temporary table that stands in for them cannot be made in a snapshot, which only reads; "
+            "nothing was sent.\nTo fix it: leave `format` out, for the rows as objects or tuples; or use `db.copy_out`."
+        )
+
     async def notify(self, channel: str, payload: str = "") -> None:
         """Refused: a snapshot has no COMMIT with which it could be sent."""
         _refuse("notify")

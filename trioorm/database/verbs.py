@@ -5,12 +5,12 @@ its rows become objects. Outside a transaction a single write that is cancelled 
 it raises.
 """
 
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
 
-from trioorm.database.copying import ConflictAction, OnConflict, copy_rows
+from trioorm.database.copy_verbs import CopyVerbs
 from trioorm.database.explaining import QueryPlan, explain_step, read_plan
 from trioorm.database.listening import notify_statement
 from trioorm.database.objects import delete_object, insert_objects, must_be_object, select_by_key, update_object, upsert_object
@@ -19,13 +19,10 @@ from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import CursorBlock, RowsBlock
 from trioorm.errors import IntegrityError, NoRowFound, QueryError, TooManyRows
 from trioorm.expression import Column
-from trioorm.model import Model, model_of
+from trioorm.model import Model
 from trioorm.query import Statement
 from trioorm.transaction import Runner
 from trioorm.wire import command
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
 
 __all__ = ["Verbs"]
 
@@ -40,7 +37,7 @@ _UNDONE_INSIDE = (
 )
 
 
-class Verbs(SchemaVerbs):
+class Verbs(CopyVerbs, SchemaVerbs):
     """Statements and objects, run by whatever `runner` is."""
 
     def __init__(self, runner: Runner, plans: PlanCache) -> None:
@@ -311,83 +308,6 @@ class Verbs(SchemaVerbs):
         """
         columns = (on,) if isinstance(on, Column) else tuple(on)
         return await self._write_one(upsert_object(must_be_object(made, "upsert"), columns), made)
-
-    # Bulk.
-
-    @overload
-    async def copy_in(
-        self,
-        model: type[M],
-        rows: Iterable[M] | AsyncIterable[M],
-        *,
-        on_conflict: ConflictAction | None = None,
-        on: Column[Any] | Sequence[Column[Any]] = (),
-        on_progress: Callable[[int], None] | None = None,
-    ) -> int: ...
-    @overload
-    async def copy_in(
-        self,
-        model: type[Model],
-        rows: Iterable[Sequence[object]] | AsyncIterable[Sequence[object]],
-        *,
-        columns: Sequence[Column[Any]],
-        on_conflict: ConflictAction | None = None,
-        on: Column[Any] | Sequence[Column[Any]] = (),
-        on_progress: Callable[[int], None] | None = None,
-    ) -> int: ...
-    async def copy_in(
-        self,
-        model: type[Model],
-        rows: Iterable[object] | AsyncIterable[object],
-        *,
-        columns: Sequence[Column[Any]] = (),
-        on_conflict: ConflictAction | None = None,
-        on: Column[Any] | Sequence[Column[Any]] = (),
-        on_progress: Callable[[int], None] | None = None,
-    ) -> int:
-        """Load objects, or rows of values, by COPY, the fastest way in; all or none.
-
-        The server checks foreign keys only at the end of a COPY, which can take longer than the rows themselves; to see progress there too,
-        copy in parts inside one transaction.
-
-        Args:
-            model: the table's class.
-            rows: objects of the class, or tuples of values when `columns` are given: an iterable of either kind, which is read as the
-                server takes the rows. The first object decides which of the columns that the server can fill are sent.
-            columns: of the values in each tuple, in their order.
-            on_conflict: "do_nothing" leaves rows that exist already as they are, "do_update" writes all other columns that are sent to
-                them. The rows go through a temporary table, in one transaction. A row that comes twice is an error for "do_update".
-            on: the columns whose unique constraint decides; for "do_update" the primary key when none are given, else any.
-            on_progress: called now and then with the number of rows sent so far.
-
-        Returns:
-            The number of rows written.
-
-        Raises:
-            QueryError: an object of another class, one that sets other columns than the first, or a tuple of another length. Nothing was
-                written.
-            Others: as `insert`, and whatever `rows` raises. Nothing was written.
-
-        Checkpoint: always; at least once every 500 rows.
-        """
-        decides = (on,) if isinstance(on, Column) else tuple(on)
-        if decides and on_conflict is None:
-            raise QueryError('copy_in(on=...) says nothing without on_conflict.\nTo fix it: on_conflict="do_nothing" or "do_update".')
-        conflict = None if on_conflict is None else OnConflict(on_conflict, decides)
-        self._plans.violations.learn_model(model_of(model))
-        try:
-            if conflict is None or self._runner.in_transaction:
-                return await copy_rows(self._runner, model, rows, columns=columns, on_conflict=conflict, on_progress=on_progress)
-            async with self._own_transaction() as transaction:
-                runner = transaction._runner
-                return await copy_rows(runner, model, rows, columns=columns, on_conflict=conflict, on_progress=on_progress)
-        except IntegrityError as error:
-            self._plans.violations.explain(error)
-            raise
-
-    def _own_transaction(self) -> "AbstractAsyncContextManager[Verbs]":
-        """A transaction for a verb that needs several statements, where there is none."""
-        raise NotImplementedError
 
     # Running.
 

@@ -175,11 +175,10 @@ def sql(text: LiteralString, /, **values: object) -> Sql:
 class Identifier:
     """A name for a gap of `sql()`. Made by `identifier`."""
 
-    __slots__ = ("shape",)
+    __slots__ = ("shape", "text")
 
     def __init__(self, *parts: str) -> None:
-        for part in parts:
-            quote_identifier(part)
+        self.text = ".".join([quote_identifier(part) for part in parts])
         self.shape = IdentifierGap(parts)
 
 

@@ -2,7 +2,7 @@
 
 from trioorm.transaction.advisory_lock import AdvisoryLock, lock_in_transaction
 from trioorm.transaction.outcome import Outcome, ask_outcome
-from trioorm.transaction.runner import Hold, PoolRunner, Runner
+from trioorm.transaction.runner import Hold, PoolRunner, Runner, failure_among
 from trioorm.transaction.settings import SettingValue, setting_steps
 from trioorm.transaction.snapshot import SnapshotScope
 from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_steps, refuse_inside_transaction
@@ -20,6 +20,7 @@ __all__ = [
     "TransactionScope",
     "ask_outcome",
     "begin_steps",
+    "failure_among",
     "lock_in_transaction",
     "refuse_inside_transaction",
     "setting_steps",

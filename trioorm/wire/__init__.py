@@ -5,6 +5,7 @@ Knows no models. Useful alone: `AnyIOConnection` is for everybody who wants psyc
 
 from trioorm.wire.connection import AnyIOConnection, OnCancel
 from trioorm.wire.copy import CopyIn
+from trioorm.wire.copy_out import CopyOut
 from trioorm.wire.farewell import Farewell
 from trioorm.wire.interrupt import after_cleanup
 from trioorm.wire.password import Password
@@ -15,6 +16,7 @@ from trioorm.wire.stream import RowStream
 __all__ = [
     "AnyIOConnection",
     "CopyIn",
+    "CopyOut",
     "Farewell",
     "OnCancel",
     "Password",
