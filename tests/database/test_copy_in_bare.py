@@ -24,8 +24,8 @@ def _tables(witness: Witness) -> None:
         ' CREATE TABLE "my shop"."Odd ""name""" (id bigint PRIMARY KEY, "full name" text DEFAULT \'none\', gone int, age age);'
         ' ALTER TABLE "my shop"."Odd ""name""" DROP gone;'
         " CREATE TABLE kinds (i2 int2, i4 int4, i8 int8, n numeric(10, 2), f4 float4, f8 float8, b bool, t text, v varchar(9), c char(3),"
-        " d date, ts timestamptz, iv interval, u uuid, j json, jb jsonb, ip inet, m mood, texts text[], moods mood[], r int4range, raw bytea,"
-        " na name, p point, pts point[], tv tsvector, a age)"
+        " d date, ts timestamptz, iv interval, u uuid, j json, jb jsonb, ip inet, m mood, texts text[], moods mood[], r int4range,"
+        " raw bytea, na name, p point, pts point[], tv tsvector, a age)"
     )
 
 

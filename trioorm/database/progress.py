@@ -33,8 +33,8 @@ class show_progress:  # noqa: N801 - used like a function: `on_progress=show_pro
     __slots__ = ("_drawn_at", "_file", "_is_open", "_label", "_started_at", "_total")
 
     def __init__(self, total: int | None = None, *, label: str = "Rows", file: IO[str] | None = None) -> None:
-        target = sys.stderr if file is None else file
-        self._file = target if target is not None and target.isatty() else None  # pyright: ignore[reportUnnecessaryComparison] - None under pythonw
+        target = file or sys.stderr
+        self._file = target if target.isatty() else None
         self._total = total
         self._label = label
         self._started_at = monotonic()
