@@ -100,9 +100,6 @@ ip = ipaddress.ip_address("10.0.0.1")
 day = datetime.date(2020, 1, 1)
 hour = datetime.time(1)
 span = Interval()
-
-def opened() -> tuple[Database, Transaction]: raise NotImplementedError
-db, tx = opened()
 """
 
 RIGHT = """\

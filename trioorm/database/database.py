@@ -79,7 +79,8 @@ class Database(Verbs):
         return f"<Database with {self._pool!r}>"
 
     def _own_transaction(self) -> TransactionScope:
-        return TransactionScope(self._pool, name="the transaction of a COPY")
+        begin = begin_steps(None, read_only=False, deferrable=False, lock_timeout_seconds=None)
+        return TransactionScope(self._pool, begin, name="the transaction of a COPY")
 
     def transaction(
         self,
