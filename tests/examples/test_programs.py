@@ -87,6 +87,13 @@ def test_listening_packs_every_order_under_both_loops() -> None:
     assert logged == ["the connection for notifications was lost, opening another"] * 2
 
 
+def test_plain_psycopg_converts_every_reading_under_both_loops() -> None:
+    ended = run("examples.plain_psycopg")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    once = ["1000 readings, up to 102.2 F", "Connections on loan: 0; statements still running: 0"]
+    assert ended.stdout.splitlines() == once * 2
+
+
 @pytest.mark.timeout(300)  # 20 s on two idle cores; they may be busy
 def test_films_runs_from_beginning_to_end_under_both_loops() -> None:
     ended = run("examples.films")
