@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from tests.wire.witness import Witness, works
 from trioorm.errors import ConnectionLost, DatabaseError, DataError, QueryCanceled, UndefinedTable, UniqueViolation
 from trioorm.testing import Cancellation, SweepRun, available_cancellations, server_is_quiet, sweep
-from trioorm.wire import AnyIOConnection, CopyIn, OnCancel, after_cleanup, command
+from trioorm.wire import AnyIOConnection, CopyIn, CopyOut, OnCancel, after_cleanup, command
 
 _COPY = b"COPY person FROM STDIN"
 
@@ -296,4 +296,26 @@ async def test_psycopgs_copy_and_ours_take_turns(dsn: str, witness: Witness) -> 
             async with connection.cursor().copy("COPY person FROM STDIN") as copy:
                 await copy.write_row(("Hedy", 85))
         assert _count(witness) == 2
+        assert await works(connection)
+
+
+@pytest.mark.parametrize("text", [b"COPY person FROM STDIN", b"SELECT name FROM person", b"COPY person TO STDOUT; DROP TABLE person"])
+async def test_what_is_no_copy_out_is_refused_and_the_connection_works(dsn: str, witness: Witness, text: bytes) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        copying = CopyOut(connection, text)
+        with pytest.raises(DatabaseError, match=r"is no COPY TO STDOUT|cannot insert multiple commands"):
+            await copying.next_block()
+        assert await copying.close() is None
+        assert _count(witness) == 0
+        assert await works(connection)
+
+
+async def test_rows_come_out_until_the_end(dsn: str, witness: Witness) -> None:
+    witness.run("INSERT INTO person VALUES ('Ada', 36)")
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        copying = CopyOut(connection, b"COPY person TO STDOUT")
+        assert await copying.next_block() == b"Ada\t36\n"
+        assert await copying.next_block() is None
+        assert await copying.next_block() is None, "the end stays the end"
+        assert await copying.close() is None
         assert await works(connection)

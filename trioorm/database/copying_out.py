@@ -1,8 +1,7 @@
 """`db.copy_out(..., format=...)`: the rows of a query as a file of the server's making, block by block.
 
 COPY takes no bind values, and values never become text here. A query that has some is run by CREATE TABLE AS, which takes them, into a
-temporary table, and that is copied; its rows do not pass through this process before. The table lives no longer than the block, or, where
-a cancellation ends that, than the transaction.
+temporary table, and that is copied; its rows do not pass through this process before. The table lives no longer than the block.
 
 Source: https://www.postgresql.org/docs/current/sql-copy.html
 """
