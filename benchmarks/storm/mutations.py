@@ -187,7 +187,7 @@ MUTATIONS = (
         "transaction/turns.py",
         "                self.give()  # handed over in the very moment of leaving: to the next\n",
         "                pass\n",
-        ("transaction/test_savepoints.py", "transaction/test_sweeps.py::test_cancelled_anywhere"),
+        ("transaction/test_turns.py::test_the_turn_of_one_that_leaves_goes_to_the_next",),
     ),
 )
 

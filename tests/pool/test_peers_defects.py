@@ -1,7 +1,7 @@
 """Defects of other libraries that concern pools and the wire, and what their users ask for, each as a test of ours under its number.
 
-V1 to V7 and V9 concern transactions too and stand in `tests/database/test_peers.py`. A request's number is that of its list; number 8, that
-no hand-over loses a connection or a cancellation, is V8 and `test_pool_model.py`.
+V1 to V7, V9 and V11 concern transactions too and stand in `tests/transaction/test_peers_defects.py`. A request's number is that of its
+list; number 8, that no hand-over loses a connection or a cancellation, is V8 and `test_pool_model.py`.
 """
 
 import asyncio
