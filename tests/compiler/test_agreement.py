@@ -1,7 +1,8 @@
 """Generated statements compile, run on a real server, and agree with the same filter done in Python.
 
 A condition is generated as a pair: the expression, and a function that gives its truth for a row by SQL's three-valued logic (None is
-unknown). The rows, too, are generated, in one table that all examples of a test share.
+unknown). The rows, too, are generated, in one table that all examples of a test share. Texts are hostile here; what statements mean beyond
+their filter is tested in `tests/database/test_semantics.py`.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from tests.query.shop import User, run
 from trioorm.compiler import compile_statement, shape_and_values
-from trioorm.expression import Expression, and_, coalesce, count, lower, not_, or_
-from trioorm.query import alias, delete, insert, optional, select, update
+from trioorm.expression import Expression, and_, coalesce, lower, not_, or_
+from trioorm.query import alias, delete, insert, select, update
 
 Shop = psycopg.Connection[tuple[object, ...]]
 Truth: TypeAlias = bool | None
@@ -167,30 +168,6 @@ def test_a_select_agrees_with_the_same_filter_in_python(crowd: Shop, rows: list[
     expected = [(number, row.name, row.email) for number, row in enumerate(objects, 1) if condition[1](row)]
     statement = select(User.id, User.name, User.email).where(condition[0]).order_by(User.id)
     assert run(crowd, statement) == expected
-
-
-@settings(max_examples=100)
-@given(rows=ROWS, left=CONDITIONS, right=CONDITIONS, age=AGES, size=st.integers(0, 5), skip=st.integers(0, 5))
-def test_clauses_together_agree_with_python(
-    crowd: Shop, rows: list[Row], left: Condition, right: Condition, age: int, size: int, skip: int
-) -> None:
-    objects = _fill(crowd, rows)
-    chosen = [(row.age, number) for number, row in enumerate(objects, 1) if left[1](row) and right[1](row)]
-    expected = [(number,) for _, number in sorted(chosen, key=lambda pair: (-pair[0], pair[1]))][skip : skip + size]
-    statement = select(User.id).where(left[0], right[0]).order_by(User.age.desc(), User.id).limit(size).offset(skip)
-    assert run(crowd, statement) == expected
-
-    other = alias(User, "other")
-    both = (User.id == other.id) & left[0]
-    joined = select(User.id, optional(other.id)).left_join(other, both).where(User.age >= age).order_by(User.id)
-    assert run(crowd, joined) == [(number, number if left[1](row) else None) for number, row in enumerate(objects, 1) if row.age >= age]
-
-    groups: dict[int, int] = {}
-    for row in objects:
-        if left[1](row) or right[1](row):
-            groups[row.age] = groups.get(row.age, 0) + 1
-    grouped = select(User.age, count()).where(or_(left[0], right[0])).group_by(User.age).having(count() > 1).order_by(User.age)
-    assert run(crowd, grouped) == [(key, number) for key, number in sorted(groups.items()) if number > 1]
 
 
 @settings(max_examples=100)

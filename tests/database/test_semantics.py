@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 
-from tests.query.semantics import DATA, Data, Item, Part, Question, combined, derived_tables, grouped, joined_tables, plain
+from tests.query.semantics import DATA, Data, Item, Part, Question, combined, derived_tables, examples, grouped, joined_tables, plain
 from tests.query.shop import run
 from trioorm.compiler import create_schema_statements
 from trioorm.query import insert
@@ -49,22 +49,25 @@ def plainly(value: object) -> object:
     return round(float(value), 9) if isinstance(value, (Fraction, decimal.Decimal)) else value
 
 
-@settings(max_examples=2 * settings.default.max_examples)
+@settings(max_examples=examples(200))
 @given(data=DATA, question=plain(joined_tables()))
 def test_filters_orders_joins_and_windows(server: psycopg.Connection[tuple[object, ...]], data: Data, question: Question) -> None:
     check(server, data, question)
 
 
+@settings(max_examples=examples(150))
 @given(data=DATA, question=grouped())
 def test_groups(server: psycopg.Connection[tuple[object, ...]], data: Data, question: Question) -> None:
     check(server, data, question)
 
 
+@settings(max_examples=examples(100))
 @given(data=DATA, question=combined())
 def test_set_operations(server: psycopg.Connection[tuple[object, ...]], data: Data, question: Question) -> None:
     check(server, data, question)
 
 
+@settings(max_examples=examples(100))
 @given(data=DATA, question=plain(derived_tables()))
 def test_subqueries_and_ctes(server: psycopg.Connection[tuple[object, ...]], data: Data, question: Question) -> None:
     check(server, data, question)
