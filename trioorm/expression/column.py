@@ -9,6 +9,7 @@ from typing import TypeVar, overload
 
 from trioorm.errors import ModelError
 from trioorm.expression.expression import Expression
+from trioorm.expression.interned import InternedColumn, interned_column
 from trioorm.expression.shape import ColumnReference, Source
 from trioorm.expression.types import SqlType
 
@@ -27,15 +28,17 @@ class ColumnExpression(Expression[T]):
         nullable: whether the column may be NULL.
     """
 
-    __slots__ = ("attribute", "bind_values", "name", "nullable", "shape", "source", "sql_type")
+    __slots__ = ("attribute", "bind_values", "interned", "name", "nullable", "shape", "source", "sql_type")
     shape: ColumnReference
     bind_values: tuple[object, ...]
     sql_type: SqlType | None
+    interned: InternedColumn
 
     def __init__(self, source: Source, name: str, sql_type: SqlType, *, attribute: str, nullable: bool) -> None:
         self.shape = ColumnReference(source, name)  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
         self.bind_values = ()  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
         self.sql_type = sql_type  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
+        self.interned = interned_column(self.shape, sql_type)
         self.source = source
         self.name = name
         self.attribute = attribute

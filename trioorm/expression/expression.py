@@ -21,6 +21,7 @@ from trioorm.expression.annotations import type_of_class, type_of_value
 from trioorm.expression.binding import accepts
 from trioorm.expression.building import condition_operand
 from trioorm.expression.identifiers import quote_identifier
+from trioorm.expression.interned import InternedCondition
 from trioorm.expression.node import Ordering, Selectable
 from trioorm.expression.predicates import Predicates
 from trioorm.expression.shape import Binary, Cast, Collated, FieldOf, Labelled, Ordered, Prefix, Shape, Subscript
@@ -310,7 +311,25 @@ class Operation(Expression[T_co]):
         self.sql_type = sql_type  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
 
 
-Predicates._made = Operation  # pyright: ignore[reportPrivateUsage] - the one gap that the two halves leave between them
+class Comparison(Expression[bool]):
+    """A column compared with a value or a column. Made by the operators, which fill its two slots: a call of `__init__` would cost more
+    than all the rest."""
+
+    __slots__ = ("bind_values", "condition")
+    condition: InternedCondition
+    bind_values: tuple[object, ...]
+
+    @property
+    def shape(self) -> Shape:
+        return self.condition.shape
+
+    @property
+    def sql_type(self) -> SqlType:
+        return BOOLEAN
+
+
+Predicates._compared = Comparison  # pyright: ignore[reportPrivateUsage] - the gaps that the two halves leave between them
+Predicates._made = Operation  # pyright: ignore[reportPrivateUsage] - as above
 
 
 class CustomOperator:
@@ -389,4 +408,4 @@ def logical(operator: str, conditions: Sequence[Expression[bool | None]]) -> Exp
     return Operation(*building.logical_parts(operator, conditions), BOOLEAN)
 
 
-__all__ = ["CustomOperator", "Expression", "Operation", "Ordering", "Selectable", "condition_operand", "is_expression", "logical"]
+__all__ = ["Comparison", "CustomOperator", "Expression", "Operation", "Ordering", "Selectable", "condition_operand", "is_expression", "logical"]

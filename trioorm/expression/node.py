@@ -7,6 +7,7 @@ build shapes (`building.py`) work on nodes; the methods that users call are on `
 from typing import Generic, NoReturn, TypeVar
 
 from trioorm.errors import QueryError
+from trioorm.expression.interned import InternedColumn
 from trioorm.expression.printing import text_of
 from trioorm.expression.shape import Shape
 from trioorm.expression.types import SqlType
@@ -25,6 +26,8 @@ class Node(Selectable[T_co]):
 
     __slots__ = ()
     is_statement = False
+    interned: InternedColumn | None = None
+    """For columns: what is known of all columns of this shape."""
 
     @property
     def shape(self) -> Shape:

@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression import building
+from trioorm.expression.interned import InternedCondition, remember
 from trioorm.expression.node import Node
-from trioorm.expression.shape import PLACES, Between, Binary, Postfix, Prefix, Quantified
+from trioorm.expression.shape import Between, Binary, Postfix, Prefix, Quantified
 from trioorm.expression.types import BOOLEAN, TEXT, SqlType, array_of
 from trioorm.expression.values import Multirange, Range  # noqa: TC001 - annotations may be evaluated
 
@@ -34,6 +35,8 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
     __slots__ = ()
     _made: ClassVar[type[Any]]
     """Makes the condition: the class of operations, which is declared further down the house."""
+    _compared: ClassVar[type[Any]]
+    """Likewise the class of comparisons between a column and a value or a column."""
 
     # A Decimal meets an int as well: the first overload of each pair. Checkers take an int for a float by themselves.
 
@@ -79,8 +82,7 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
     def __ge__(self, other: object) -> object:
         return _compare(self, ">=", other)
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__  # by identity
 
     def is_distinct_from(self: "Predicates[S | None, C]", other: "S | Node[S | None] | None") -> C:
         """`<>` that treats NULL as a value: never NULL itself."""
@@ -225,18 +227,22 @@ _CONTAINERS = ("[]", "range", "jsonb", "hstore")
 
 
 def _compare(left: Predicates[Any, C], operator: str, other: object) -> C:
-    make = left._made  # pyright: ignore[reportPrivateUsage] - of this file
-    if isinstance(other, Node):
-        right = typing.cast("Node[object]", other)
-        if left.sql_type is right.sql_type:
-            made: C = make(Binary(operator, left.operand(), right.operand()), left.bind_values + right.bind_values, BOOLEAN)
-        else:
-            made = make(*building.compared(left, operator, right), BOOLEAN)
-        return made
-    left_type = left.sql_type
-    # The commonest case by far, a value of exactly the column's class, kept free of calls.
-    if left_type is not None and other.__class__ is left_type.python and left_type.plain:
-        made = make(Binary(operator, left.operand(), PLACES[left_type]), (*left.bind_values, other), BOOLEAN)
+    column = left.interned
+    if column is None:
+        return typing.cast("C", left._made(*building.compared(left, operator, other), BOOLEAN))  # pyright: ignore[reportPrivateUsage] - of this file
+    # By far the commonest cases: a column with a value of exactly its class, or with another column. A dozen in each statement.
+    key: object
+    if other.__class__ is column.plain:
+        key, values = operator, (other,)
+    elif isinstance(other, Node) and other.interned is not None:
+        key, values = (operator, other.interned), ()
     else:
-        made = make(*building.compared(left, operator, other), BOOLEAN)
-    return made
+        return typing.cast("C", left._made(*building.compared(left, operator, other), BOOLEAN))  # pyright: ignore[reportPrivateUsage] - of this file
+    condition = column.compared.get(key)
+    if condition is None:
+        shape, _ = building.compared(left, operator, typing.cast("object", other))
+        condition = remember(column.compared, key, InternedCondition(shape))
+    made = Predicates._compared()  # pyright: ignore[reportPrivateUsage] - of this file
+    made.condition = condition
+    made.bind_values = values
+    return typing.cast("C", made)
