@@ -3,7 +3,8 @@
 #   make demo     load real films into a real PostgreSQL and put the library through its paces; ARGS="..." is passed on
 #   make test     make check, then all tests on two processes
 #   make check    formatting, lint, both type checkers, import contracts
-#   make bench    client CPU of trioorm, psycopg and asyncpg on the same operations, interleaved; ARGS="--rounds 3 --operations 300"
+#   make bench    client CPU of trioorm, psycopg and asyncpg on the same operations, interleaved; ARGS="--rounds 3 --operations 300";
+#                 then the memory of streams, and the cost of building a statement
 #   make storm    minutes of cancellations, crashes and frozen servers under load, judged by bars; ARGS="--cancellations 2000 --crashes 2",
 #                 beside others: ARGS="--against psycopg_pool --against asyncpg --cancellations 5000 --crashes 2 --limit-seconds 120"
 #   make docs     build the documentation into docs/_build/html
@@ -40,6 +41,7 @@ check: $(VENV)/ready-test
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 	$(BIN)/python -m benchmarks.speed.memory
+	$(BIN)/python -m benchmarks.building
 
 storm: $(VENV)/ready-storm
 	$(BIN)/python -m benchmarks.storm $(ARGS)

@@ -21,9 +21,10 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+import psycopg
 from attrs import frozen
+from psycopg.adapt import PyFormat
 from psycopg.pq import Format
-from psycopg.types.numeric import DecimalBinaryDumper
 
 from trioorm.errors import BindError
 from trioorm.expression import CompositeType, Interval, JsonType, Multirange, Range, SqlType, text_form
@@ -31,7 +32,7 @@ from trioorm.expression import CompositeType, Interval, JsonType, Multirange, Ra
 __all__ = ["MISFITS", "Packer", "binary_packer_for", "framed", "misfit", "pack_values", "packer_for"]
 
 _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
-_DECIMAL = DecimalBinaryDumper(decimal.Decimal)
+_DECIMAL = psycopg.adapters.get_dumper(decimal.Decimal, PyFormat.BINARY)(decimal.Decimal)  # in C where psycopg has it so
 _NAIVE_EPOCH = datetime.datetime(2000, 1, 1)
 _EPOCH_DAY = datetime.date(2000, 1, 1).toordinal()
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -72,7 +73,8 @@ def _integer_packer(code: str) -> Callable[[int], bytes]:
 
 
 def _pack_text(value: str) -> bytes:
-    _expect(value, str)
+    if value.__class__ is not str:
+        _expect(value, str)
     if "\0" in value:
         raise ValueError("text in PostgreSQL cannot hold the character NUL")
     return value.encode()
@@ -86,8 +88,11 @@ def _pack_bytes(value: bytes) -> bytes:
 def _pack_numeric(value: decimal.Decimal | float) -> bytes:
     if isinstance(value, float):
         raise TypeError("a Decimal or an int is expected; a float is not exact (write Decimal('0.1'))")
-    _expect(value, decimal.Decimal | int)
-    exact = decimal.Decimal(value)
+    if type(value) is decimal.Decimal:
+        exact = value
+    else:
+        _expect(value, decimal.Decimal | int)
+        exact = decimal.Decimal(value)
     if exact.is_snan():
         raise ValueError("a signalling NaN has no place in PostgreSQL")
     return bytes(_DECIMAL.dump(exact) or b"")

@@ -78,12 +78,13 @@ class PlanCache:
         violations: what explains constraint errors; it learns the models of each statement that is planned.
     """
 
-    __slots__ = ("_limit", "_plans", "violations")
+    __slots__ = ("_by_form", "_limit", "_plans", "violations")
 
     def __init__(self, limit: int = 2000, *, error_values: bool = False) -> None:
         self._limit = limit
         self.violations = Violations(with_values=error_values)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+        self._by_form: dict[object, Plan] = {}
 
     def __len__(self) -> int:
         return len(self._plans)
@@ -99,6 +100,11 @@ class PlanCache:
                 f"a statement was expected, not a {type(statement).__qualname__}.\n"
                 'To fix it: build one with select, insert, update or delete; for text of your own, sql("...").'
             )
+        form = statement.form
+        crowded = len(self._plans) * 2 > self._limit
+        known = None if crowded else self._by_form.get(form)
+        if known is not None:
+            return known, known.compiled.arranged(list(statement.bind_values))
         shape, values = shape_and_values(statement)
         plan = self._plans.get(shape)
         if plan is None:
@@ -106,8 +112,12 @@ class PlanCache:
             self.violations.learn(statement, plan.compiled)
             if len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
-        elif len(self._plans) * 2 > self._limit:  # who was used last matters only when some must go; hashing a shape takes 1 µs
+        elif crowded:  # who was used last matters only when some must go; hashing a shape takes 1 µs
             self._plans.move_to_end(shape)
+        if form is not None:
+            if len(self._by_form) >= self._limit:
+                self._by_form.clear()
+            self._by_form[form] = plan
         return plan, plan.compiled.arranged(values)
 
 

@@ -5,11 +5,12 @@ At run time the same object lies on the model's own metaclass as a data descript
 objects read their slot and never come here.
 """
 
-from typing import TypeVar, overload
+from typing import Literal, TypeVar, overload
 
 from trioorm.errors import ModelError
 from trioorm.expression.expression import Expression
 from trioorm.expression.interned import InternedColumn, interned_column
+from trioorm.expression.node import Ordering
 from trioorm.expression.shape import ColumnReference, Source
 from trioorm.expression.types import SqlType
 
@@ -28,21 +29,30 @@ class ColumnExpression(Expression[T]):
         nullable: whether the column may be NULL.
     """
 
-    __slots__ = ("attribute", "bind_values", "interned", "name", "nullable", "shape", "source", "sql_type")
+    __slots__ = ("_orderings", "attribute", "bind_values", "interned", "name", "nullable", "shape", "source", "sql_type")
     shape: ColumnReference
     bind_values: tuple[object, ...]
     sql_type: SqlType | None
-    interned: InternedColumn
+    interned: InternedColumn | None
 
     def __init__(self, source: Source, name: str, sql_type: SqlType, *, attribute: str, nullable: bool) -> None:
         self.shape = ColumnReference(source, name)  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
         self.bind_values = ()  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
         self.sql_type = sql_type  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
         self.interned = interned_column(self.shape, sql_type)
+        self._orderings: dict[tuple[str, str | None], Ordering] = {}
         self.source = source
         self.name = name
         self.attribute = attribute
         self.nullable = nullable
+
+    def asc(self, *, nulls: Literal["first", "last"] | None = None) -> Ordering:
+        """See `Expression.asc`. A column keeps its orderings, of which there are six."""
+        return self._orderings.get(("ASC", nulls)) or self._orderings.setdefault(("ASC", nulls), super().asc(nulls=nulls))
+
+    def desc(self, *, nulls: Literal["first", "last"] | None = None) -> Ordering:
+        """See `Expression.desc`."""
+        return self._orderings.get(("DESC", nulls)) or self._orderings.setdefault(("DESC", nulls), super().desc(nulls=nulls))
 
     def of(self, source: Source) -> "ColumnExpression[T]":
         """The same column read from another source, such as an alias."""

@@ -315,7 +315,7 @@ class Comparison(Expression[bool]):
     """A column compared with a value or a column. Made by the operators, which fill its two slots: a call of `__init__` would cost more
     than all the rest."""
 
-    __slots__ = ("bind_values", "condition")
+    __slots__ = ("bind_values", "condition")  # pyright: ignore[reportIncompatibleMethodOverride] - a slot, read quicker
     condition: InternedCondition
     bind_values: tuple[object, ...]
 
@@ -408,4 +408,14 @@ def logical(operator: str, conditions: Sequence[Expression[bool | None]]) -> Exp
     return Operation(*building.logical_parts(operator, conditions), BOOLEAN)
 
 
-__all__ = ["Comparison", "CustomOperator", "Expression", "Operation", "Ordering", "Selectable", "condition_operand", "is_expression", "logical"]
+__all__ = [
+    "Comparison",
+    "CustomOperator",
+    "Expression",
+    "Operation",
+    "Ordering",
+    "Selectable",
+    "condition_operand",
+    "is_expression",
+    "logical",
+]

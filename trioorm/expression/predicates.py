@@ -227,22 +227,26 @@ _CONTAINERS = ("[]", "range", "jsonb", "hstore")
 
 
 def _compare(left: Predicates[Any, C], operator: str, other: object) -> C:
+    made: C
+    right: Any = other
     column = left.interned
-    if column is None:
-        return typing.cast("C", left._made(*building.compared(left, operator, other), BOOLEAN))  # pyright: ignore[reportPrivateUsage] - of this file
     # By far the commonest cases: a column with a value of exactly its class, or with another column. A dozen in each statement.
-    key: object
-    if other.__class__ is column.plain:
-        key, values = operator, (other,)
-    elif isinstance(other, Node) and other.interned is not None:
-        key, values = (operator, other.interned), ()
-    else:
-        return typing.cast("C", left._made(*building.compared(left, operator, other), BOOLEAN))  # pyright: ignore[reportPrivateUsage] - of this file
+    key: object = None
+    values: tuple[object, ...] = ()
+    if column is not None:
+        if right.__class__ is column.plain:
+            key, values = operator, (other,)
+        elif isinstance(right, Node) and right.interned is not None:
+            key = operator, right.interned
+    if column is None or key is None:
+        made = left._made(*building.compared(left, operator, other), BOOLEAN)  # pyright: ignore[reportPrivateUsage] - of this file
+        return made
     condition = column.compared.get(key)
     if condition is None:
-        shape, _ = building.compared(left, operator, typing.cast("object", other))
+        shape, _ = building.compared(left, operator, other)
         condition = remember(column.compared, key, InternedCondition(shape))
-    made = Predicates._compared()  # pyright: ignore[reportPrivateUsage] - of this file
-    made.condition = condition
-    made.bind_values = values
-    return typing.cast("C", made)
+    comparison = Predicates._compared()  # pyright: ignore[reportPrivateUsage] - of this file
+    comparison.condition = condition
+    comparison.bind_values = values
+    made = comparison
+    return made

@@ -8,14 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Self, TypeVar, TypeVarTuple, overload
 
 from trioorm.errors import QueryError
-from trioorm.expression.expression import Expression, Ordering, Selectable
+from trioorm.expression.column import Column
+from trioorm.expression.expression import Comparison, Expression, Operation, Ordering, Selectable
 from trioorm.expression.functions import literal
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import Fragment, Labelled, Shape, Source
-from trioorm.expression.types import BIGINT
+from trioorm.expression.types import BIGINT, BOOLEAN
 from trioorm.expression.windows import WindowSpec
+from trioorm.model.metaclass import ModelMeta
 from trioorm.model.model import Model
 from trioorm.query.entity import entity_of, item_of
+from trioorm.query.form import STEPS, Form, Step, part, remember_step
 from trioorm.query.grouping import Grouping
 from trioorm.query.joins import Joining, refuse_unmarked
 from trioorm.query.keyset import after_condition, values_of_row
@@ -46,18 +49,18 @@ _TOTAL = Labelled(Fragment(("count(*) OVER ()",), repeatable=True), "total")
 class Select(Query[R_co], Joining):
     """A select whose rows become objects of class `R_co`. Made by `select`."""
 
-    _distinct: bool = False
-    _distinct_on: Clause = NOTHING
-    _items: Clause = NOTHING
-    _source: FromShape | None = None
-    _source_values: tuple[object, ...] = ()
-    _joins: Clause = NOTHING
-    _where: Clause = NOTHING
-    _group_by: Clause = NOTHING
-    _having: Clause = NOTHING
-    _windows: Clause = NOTHING
+    _distinct = part(default=False)
+    _distinct_on = part(NOTHING)
+    _items = part(NOTHING)
+    _source = part[FromShape | None](None)
+    _source_values = part[tuple[object, ...]](())
+    _joins = part(NOTHING)
+    _where = part(NOTHING)
+    _group_by = part(NOTHING)
+    _having = part(NOTHING)
+    _windows = part(NOTHING)
     _order_terms: tuple[Expression[object] | Ordering, ...] = ()
-    _locks: tuple[Lock, ...] = ()
+    _locks = part[tuple[Lock, ...]](())
 
     @property
     def items(self) -> tuple[Shape, ...]:
@@ -65,11 +68,55 @@ class Select(Query[R_co], Joining):
 
     def where(self, *conditions: Expression[bool | None]) -> Self:
         """Only rows for which all of these hold, added to the conditions so far."""
-        return self._with(_where=self._where.with_conditions(conditions, "where()"))
+        form = self.form
+        if form is None:
+            return self._with(_where=self._where.with_conditions(conditions, "where()"))
+        key: list[object] = [form]
+        values: tuple[object, ...] = ()
+        for condition in conditions:
+            if type(condition) is Comparison:
+                key.append(condition.condition)
+            elif type(condition) is Operation and condition.sql_type is BOOLEAN:
+                key.append(condition.shape)
+            else:
+                return self._with(_where=self._where.with_conditions(conditions, "where()"))
+            values += condition.bind_values
+        whole = tuple(key)
+        step = STEPS.get(whole)
+        if step is not None:
+            return self._step(step, values)
+        return self._with(_where=self._where.with_conditions(conditions, "where()"))._remembered(whole, "_where")
 
     def order_by(self, *terms: Expression[object] | Ordering) -> Self:
         """Order the rows, by further terms if some were given before. Without it PostgreSQL promises no order."""
-        return self._with(_order_by=with_terms(self._order_by, terms, "order_by()", self._items), _order_terms=self._order_terms + terms)
+        key = self._order_key(terms)
+        step = STEPS.get(key)
+        if step is not None:
+            made = self._step(step, ())
+            made._order_terms = self._order_terms + terms
+            return made
+        made = self._with(_order_by=with_terms(self._order_by, terms, "order_by()", self._items), _order_terms=self._order_terms + terms)
+        return made if key is None else made._remembered(key, "_order_by")
+
+    def _order_key(self, terms: tuple[Expression[object] | Ordering, ...]) -> tuple[object, ...] | None:
+        """What the step to an order depends on; None where values are among it, which may make a term a mere position."""
+        if self.form is None:
+            return None
+        key: list[object] = [self.form, "order"]
+        for term in terms:
+            if (term.__class__ is not Ordering and term.__class__ is not Column) or term.bind_values:
+                return None
+            key.append(term.shape)
+        return tuple(key)
+
+    def limit(self, count: int, *, with_ties: bool = False) -> Self:
+        form = self.form
+        if form is None or with_ties or type(count) is not int or count < 0 or form.is_limited:
+            return super().limit(count, with_ties=with_ties)
+        step = STEPS.get((form, "limit"))
+        if step is not None:
+            return self._step(step, (count,))
+        return super().limit(count)._remembered((form, "limit"), "_limit")
 
     def from_(self, model: type[Model] | Table) -> Self:
         """Say the first table, where the items do not: `select(count()).from_(User)`."""
@@ -200,6 +247,32 @@ class Select(Query[R_co], Joining):
         """
         return typing.cast("Select[P]", self._with(_into=self._into_class(make, names)))
 
+    def _join(self, how: str, model: type | Table, on: Expression[bool | None] | None) -> Self:
+        form = self.form
+        if form is None or not isinstance(model, ModelMeta) or type(on) is not Comparison:
+            return super()._join(how, model, on)
+        key = (form, how, model, on.condition)
+        step = STEPS.get(key)
+        if step is not None:
+            return self._step(step, on.bind_values)
+        return super()._join(how, model, on)._remembered(key, "_joins")
+
+    def _step(self, step: Step, more: tuple[object, ...]) -> Self:
+        """The select that a step remembered leads to, with more values."""
+        made: typing.Any = Select()  # pyright: ignore[reportUnknownVariableType] - of what the caller wants
+        made.form, behind = step
+        made.bind_values = self.bind_values[:-behind] + more + self.bind_values[-behind:] if behind else self.bind_values + more
+        made._order_terms = self._order_terms
+        select: Self = made
+        return select
+
+    def _remembered(self, key: object, clause: str) -> Self:
+        """The same with a form, and the step that led to it remembered."""
+        _ = self.bind_values  # worked out while there is no form
+        self.form = Form(self.shape, self.__dict__)
+        remember_step(key, self.form, self.__dict__, clause)
+        return self
+
     def _joined(self, join: Join, values: tuple[object, ...]) -> Self:
         if join.how not in ("JOIN", "CROSS JOIN"):
             before = (self._source, *(typing.cast("Join", other).source for other in self._joins.shapes))
@@ -208,6 +281,8 @@ class Select(Query[R_co], Joining):
 
     @once
     def shape(self) -> SelectShape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
+        if self.form is not None:
+            return typing.cast("SelectShape", self.form.shape)
         return SelectShape(
             typing.cast("tuple[CommonTable, ...]", self._ctes.shapes),
             self._distinct,
@@ -306,6 +381,15 @@ def select(*items: object) -> Select[object]:
         raise QueryError(
             "select() was given nothing to select.\nTo fix it: select(User), select(User.id, User.name) or select(count()).from_(User)."
         )
+    try:
+        step = STEPS.get(items)
+    except TypeError:  # something that cannot be hashed is no item, and refused below
+        step = None
+    if step is not None:
+        made: Select[object] = Select()
+        made.form = step[0]
+        made.bind_values = ()  # pyright: ignore[reportAttributeAccessIssue] - where `once` would put it
+        return made
     shapes: list[Shape] = []
     values: tuple[object, ...] = ()
     source: FromShape | None = None
@@ -316,8 +400,10 @@ def select(*items: object) -> Select[object]:
         values += more
         if source is None:
             source, source_values = origin_of(item, found)
-    made = typing.cast("Select[object]", object.__new__(Select))
+    made = Select()
     made.__dict__.update(_items=Clause(tuple(shapes), values), _source=source)
     if source_values:
         made.__dict__["_source_values"] = source_values
+    if all(isinstance(item, ModelMeta) or (type(item) is Column and item.source.alias is None) for item in items):
+        return made._remembered(items, "_offset")  # pyright: ignore[reportPrivateUsage] - of this file
     return made

@@ -58,6 +58,11 @@ class Statement(Generic[R_co]):
         """The bind values, in the order of their places in the shape."""
         raise NotImplementedError
 
+    @property
+    def form(self) -> object | None:
+        """What a plan is found by sooner than by the shape; it stands for one shape. None for most statements."""
+        return None
+
     def lint(self) -> tuple[LintFinding, ...]:
         """What is legal here and seldom meant: tables that no condition connects, a limit without an order, a comparison with NULL.
 
