@@ -135,13 +135,14 @@ async def test_children_of_a_savepoint_that_share_a_flight(dsn: str, proxy: Faul
 
 async def test_a_commit_that_fails(dsn: str, proxy: FaultProxy) -> None:
     """Its constraint is checked at COMMIT: whatever becomes of the answer, nothing is there, and it is never said to be unknown."""
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute("CREATE TABLE pairs (a int PRIMARY KEY, b int REFERENCES pairs DEFERRABLE INITIALLY DEFERRED)")
+    both = "WITH entry AS (INSERT INTO entries VALUES ({number}, '')) INSERT INTO pairs VALUES ({number}, 0)"
 
     async def write(db: Database, number: int) -> None:
         try:
             async with db.transaction() as tx:
-                await tx.insert(Entry(key=number))
-                await tx.execute(sql("CREATE TEMP TABLE pairs (a int PRIMARY KEY, b int REFERENCES pairs DEFERRABLE INITIALLY DEFERRED)"))
-                await tx.execute(sql("INSERT INTO pairs VALUES (1, 2)"))
+                await tx.execute(sql(both, number=number))
         except ForeignKeyViolation:
             pass
 

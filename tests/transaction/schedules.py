@@ -239,13 +239,10 @@ class _Model:
                     scope.held = False
             case Spawn(steps):
                 scope.running += 1
-                self._tasks.append((self._started(scope, steps, path), ("next", _Scope(None))))
+                # Its first wish cannot be cancelled: a child that is cancelled before its first step has begun to run all the same.
+                self._tasks.append((self._child(scope, steps, path), ("next", _Scope(None))))
             case _:
                 pass
-
-    def _started(self, scope: _Scope, steps: Sequence[Step], path: Path) -> _Work:
-        """A child; one that is cancelled before its first step has begun to run all the same."""
-        yield from self._child(scope, steps, path)
 
     def _statement(self, scope: _Scope) -> _Work:
         yield "turn", scope
