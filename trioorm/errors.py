@@ -22,7 +22,7 @@ class AttemptStatistics:
         attempts: how many were made, the last included.
         seconds: from the beginning of the first to the end of the last.
         waited_seconds: how much of it was pauses in between.
-        failures: the class names of what the attempts raised, in order.
+        failures: the class names of what the attempts raised, in order; of a group, those of the errors in it.
     """
 
     attempts: int

@@ -134,7 +134,7 @@ async def _swallowed(db: Database) -> None:
             pass
 
 
-@scenario("A statement fails, is swallowed, and another is sent")
+@scenario("A statement fails, is swallowed, and the refusal of another leaves the body")
 async def _aborted(db: Database) -> None:
     async with db.transaction() as tx:
         await tx.insert(Note(text="a"))

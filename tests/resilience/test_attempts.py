@@ -140,7 +140,7 @@ async def test_a_group_carries_the_statistics() -> None:
     assert caught.value is group
     statistics = attempts_of(group)
     assert statistics is not None
-    assert statistics.failures == ("SerializationFailure", "ExceptionGroup")
+    assert statistics.failures == ("SerializationFailure", "LookupError")
     assert "not safe to retry" in group.__notes__[0]
 
 

@@ -29,9 +29,9 @@ class Flights:
         self.sent: list[list[str]] = []
         take_off = AnyIOConnection[Any].take_off
 
-        def noting(connection: AnyIOConnection[Any], steps: list[Step]) -> object:
+        def noting(connection: AnyIOConnection[Any], steps: list[Step], **how: Any) -> object:  # noqa: ANN401 - as it is
             self.sent.append([step.statement.text.decode().split(" ")[0] for step in steps])
-            return take_off(connection, steps)
+            return take_off(connection, steps, **how)
 
         monkeypatch.setattr(AnyIOConnection, "take_off", noting)
 

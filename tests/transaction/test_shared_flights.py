@@ -80,7 +80,8 @@ async def _until_blocked() -> None:
 async def test_an_answer_is_given_as_soon_as_it_has_come(dsn: str, witness: Witness) -> None:
     """The task whose statement is done does not wait for the slow one behind it in the same flight."""
     async with open_ledger(dsn) as db:
-        with anyio.fail_after(20), anyio.move_on_after(10) as scope:
+        scope = anyio.CancelScope()
+        with scope:
             async with db.transaction() as tx:
                 pid = await process_of(tx)
                 quick = anyio.Event()
@@ -90,12 +91,12 @@ async def test_an_answer_is_given_as_soon_as_it_has_come(dsn: str, witness: Witn
                     quick.set()
 
                 async with tx.stream(select(Entry)):
-                    tx.start_soon(first)
-                    await _until_blocked()
-                    tx.start_soon(tx.execute, SLEEP)
-                    await _until_blocked()
-                await quick.wait()
-                await witness.until_waiting(pid)
+                    for start in (first, lambda: tx.execute(SLEEP)):
+                        tx.start_soon(start)
+                        await _until_blocked()
+                with anyio.fail_after(20):
+                    await quick.wait()
+                    await witness.until_waiting(pid)
                 scope.cancel()
         assert scope.cancelled_caught
 
@@ -119,10 +120,10 @@ async def test_one_that_is_cancelled_in_line_leaves_no_trace(dsn: str) -> None:
         assert keys_in(dsn) == [1, 2]
 
 
-async def test_one_that_is_cancelled_under_way_aborts_the_transaction_and_the_others_are_told(dsn: str, witness: Witness) -> None:
-    told: list[BaseException] = []
+async def test_one_that_is_cancelled_under_way_aborts_the_transaction_for_those_behind_it(dsn: str, witness: Witness) -> None:
+    told: dict[str, BaseException | None] = {}
     async with open_ledger(dsn) as db:
-        with pytest.raises(TransactionRolledBack):
+        with pytest.raises(TransactionRolledBack) as caught:
             async with db.transaction() as tx:
                 sleeper = Sleeper(witness)
                 sleeper.runs_on(await process_of(tx))
@@ -130,22 +131,78 @@ async def test_one_that_is_cancelled_under_way_aborts_the_transaction_and_the_ot
 
                 async def quits() -> None:
                     with scope:
-                        await tx.fetch_all(select(Entry))
-
-                async def sleeps() -> None:
-                    try:
                         await tx.execute(SLEEP)
+
+                async def asks(name: str) -> None:
+                    told[name] = None
+                    try:
+                        await tx.fetch_all(select(Entry))
                     except TransactionAborted as error:
-                        told.append(error)
+                        told[name] = error
 
                 async with tx.stream(select(Entry)):
-                    tx.start_soon(sleeps)
-                    await _until_blocked()
-                    tx.start_soon(quits)
-                    await _until_blocked()
+                    for start in (lambda: asks("ahead"), quits, lambda: asks("behind")):
+                        tx.start_soon(start)
+                        await _until_blocked()
                 await sleeper.cancel_when_asleep(scope)
-        assert "a statement that a cancellation interrupted" in str(told[0])
+        assert told["ahead"] is None
+        assert "a statement that a cancellation interrupted" in str(told["behind"])
+        assert "this one was sent behind it, and not run" in str(told["behind"])
+        assert "(a cancellation)" in str(caught.value)
         assert keys_in(dsn) == []
+
+
+async def test_one_that_is_cancelled_leaves_the_statement_ahead_of_it_alone(dsn: str, witness: Witness) -> None:
+    """It leaves at once; its own statement is stopped when its turn has come."""
+    async with open_ledger(dsn) as db:
+        with pytest.raises(TransactionRolledBack):
+            async with db.transaction() as tx:
+                pid = await process_of(tx)
+                witness.run("SELECT pg_advisory_lock(1)")
+                answers: list[int] = []
+                left = anyio.Event()
+                scope = anyio.CancelScope()
+
+                async def ahead() -> None:
+                    answers.append(await tx.fetch_value(sql("SELECT 7 FROM pg_advisory_xact_lock(1)").returns(int)))
+
+                async def quits() -> None:
+                    with scope:
+                        await tx.execute(SLEEP)
+                    left.set()
+
+                async with tx.stream(select(Entry)):
+                    for start in (ahead, quits):
+                        tx.start_soon(start)
+                        await _until_blocked()
+                await witness.until_waiting(pid, "advisory")
+                scope.cancel()
+                await left.wait()
+                witness.run("SELECT pg_advisory_unlock(1)")
+        assert answers == [7]
+        assert keys_in(dsn) == []
+
+
+async def test_one_with_a_timeout_of_its_own_goes_alone_and_leaves_no_trace_in_line(dsn: str, witness: Witness) -> None:
+    async with open_ledger(dsn) as db:
+        async with db.transaction() as tx:
+            pid = await process_of(tx)
+            witness.run("SELECT pg_advisory_lock(1)")
+            over = anyio.Event()
+
+            async def impatient() -> None:
+                with anyio.move_on_after(0.3):
+                    await write(tx, 99)
+                over.set()
+
+            async with tx.stream(select(Entry)):
+                for start in (lambda: tx.execute(sql("SELECT pg_advisory_xact_lock(1)")), impatient, lambda: write(tx, 1)):
+                    tx.start_soon(start)
+                    await _until_blocked()
+            await witness.until_waiting(pid, "advisory")
+            await over.wait()
+            witness.run("SELECT pg_advisory_unlock(1)")
+        assert keys_in(dsn) == [1]
 
 
 async def test_a_connection_that_dies_is_told_to_all(dsn: str, witness: Witness) -> None:

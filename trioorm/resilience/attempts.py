@@ -15,7 +15,7 @@ from typing import Generic, Self, TypeVar
 import anyio
 import trio
 
-from trioorm.errors import AttemptStatistics, UsageError, is_safe_to_retry, note_attempts
+from trioorm.errors import AttemptStatistics, UsageError, is_safe_to_retry, leaves_of, note_attempts
 from trioorm.instruments import AttemptEnded, Instrument
 from trioorm.resilience.backoff import Backoff
 from trioorm.resilience.retry import Retry
@@ -84,7 +84,7 @@ class Attempts(Generic[B]):
         number = len(self._failures) + 1
         self._pause = None
         if error is not None:
-            self._failures.append(type(error).__name__)
+            self._failures.append(", ".join(type(leaf).__name__ for leaf in leaves_of(error)))
             self._shortest_seconds = min(self._shortest_seconds, seconds)
             end = self._reason_to_end(error, was_entered=was_entered)
             if end is not None and isinstance(error, Exception):

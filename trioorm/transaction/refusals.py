@@ -13,11 +13,12 @@ from trioorm.errors import (
 from trioorm.transaction.aftermath import is_cancellation
 
 
-def aborted(name: str, first: BaseException | None) -> TransactionAborted:
-    """For a statement that comes after the error that put the transaction in error."""
+def aborted(name: str, first: BaseException | None, *, was_sent: bool = False) -> TransactionAborted:
+    """For a statement that comes after the error that put the transaction in error; it may have been sent in the same trip."""
+    fate = "this one was sent behind it, and not run" if was_sent else "nothing was sent"
     error = TransactionAborted(
         f"{name} was aborted because of {_reason(first)}\n"
-        "PostgreSQL refuses every further statement until it is rolled back; nothing was sent.\n"
+        f"PostgreSQL refuses every further statement until it is rolled back; {fate}.\n"
         "To fix it: let the first error leave the block, or put the statement that may fail into `async with tx.savepoint() as sp`.",
         sqlstate="25P02",
         message_primary="current transaction is aborted",
@@ -33,6 +34,10 @@ def _reason(first: BaseException | None) -> str:
     if is_cancellation(first):
         return "a statement that a cancellation interrupted"
     return f"{type(first).__name__}: {str(first).partition(chr(10))[0]}"
+
+
+def _kind(error: BaseException) -> str:
+    return "a cancellation" if is_cancellation(error) else type(error).__name__
 
 
 def not_open(name: str, state: str, task: str) -> TransactionClosed:
@@ -109,7 +114,7 @@ def swallowed(name: str, first: BaseException | None) -> TransactionRolledBack:
     """For a block that ended well with the server's transaction in error."""
     error = TransactionRolledBack(
         f"{name} was rolled back instead of committed, because a statement in it had failed or was interrupted"
-        f"{f' ({type(first).__name__})' if first else ''} and the error was swallowed inside the block.\nNothing was written. "
+        f"{f' ({_kind(first)})' if first else ''} and the error was swallowed inside the block.\nNothing was written. "
         "To fix it: let the error leave the block, or put the statement that may fail into `async with tx.savepoint() as sp`.",
         first_error=first,
     )

@@ -201,7 +201,8 @@ class Scope(ABC):
         """See `Runner.run`. A cancellation that interrupts a statement puts the transaction in error, as PostgreSQL does."""
         self.check_usable()
         if self.turns.busy:
-            passenger = Passenger(steps, is_write=is_write)
+            has_own_timeout = anyio.current_effective_deadline() < self.server_side.limit.deadline
+            passenger = Passenger(steps, is_write=is_write, alone=has_own_timeout)
             await self.turns.ride(passenger)
             if passenger.carried:
                 return await self._arrival_of(passenger)

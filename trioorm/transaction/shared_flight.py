@@ -2,12 +2,13 @@
 
 The contract: the statements run in the order in which they were asked for. Each task learns its fate as soon as its own answer has come. Of
 statements behind a failed one the server runs none; their tasks are told which error aborted the transaction. When one of the tasks is
-cancelled, the flight is stopped, because a statement that was sent cannot be taken back alone: that aborts the transaction, and the others
-are told so.
+cancelled, the flight is stopped as soon as that task's statement is the one that runs, because a statement that was sent cannot be taken
+back alone: that aborts the transaction, and those behind it are told so. Those ahead of it are left alone.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 
 import anyio
 import trio
@@ -38,9 +39,13 @@ class SharedFlight:
         passengers: in the order of their steps.
         opening: how many steps of the flight come before theirs.
         failed: called with the first error; makes the error for a passenger behind it.
+        stop: stops the flight on the server.
+
+    Attributes:
+        interruption: the cancellation of a passenger for which it was stopped.
     """
 
-    __slots__ = ("_failed", "_first_error", "_flight", "_next", "_start", "interruption", "passengers")
+    __slots__ = ("_failed", "_first_error", "_flight", "_next", "_start", "_stop", "interruption", "passengers")
 
     def __init__(
         self,
@@ -48,10 +53,12 @@ class SharedFlight:
         passengers: Sequence[Passenger],
         opening: int,
         failed: Callable[[BaseException], Callable[[], BaseException]],
+        stop: Callable[[], None],
     ) -> None:
         self._flight = flight
         self.passengers = passengers
         self._failed = failed
+        self._stop = stop
         self._start = opening
         self._next = 0
         self._first_error: Callable[[], BaseException] | None = None
@@ -78,6 +85,14 @@ class SharedFlight:
             return self._flight.advance()
         finally:
             self._tell_those_that_arrived()
+            self.stop_for_one_that_left()
+
+    def stop_for_one_that_left(self) -> None:
+        """Stop the flight if the statement that runs is that of a passenger who was cancelled."""
+        if self.interruption is None and self._next < len(self.passengers):
+            self.interruption = self.passengers[self._next].cancellation
+            if self.interruption is not None:
+                self._stop()
 
     def _tell_those_that_arrived(self) -> None:
         outcomes = self._flight.outcomes
@@ -132,24 +147,19 @@ async def fly_shared(block: OpenBlock, passengers: Sequence[Passenger]) -> None:
     shared: SharedFlight | None = None
     failure: BaseException | None = None
     with anyio.CancelScope() as scope:
-
-        def interrupt(cancellation: BaseException) -> None:
-            if shared is not None and shared.interruption is None:
-                shared.interruption = cancellation
-            scope.cancel()
-
         try:
             await checkpoint_if_cancelled()
             await block.server_side.follow_deadline()
-            waiting = [passenger for passenger in passengers if not passenger.left]
+            waiting = [passenger for passenger in passengers if passenger.cancellation is None]
             connection = block.usable_connection()
             opening = block.opening()
             probe = block.server_side.probe_for(is_write=any(passenger.is_write for passenger in waiting))
             steps = [step for passenger in waiting for step in passenger.steps]
-            flight = connection.take_off([*opening, *steps, *probe])
-            shared = SharedFlight(flight, waiting, len(opening), partial(_failed, block))
+            ends = set(accumulate((len(passenger.steps) for passenger in waiting), initial=len(opening)))
+            flight = connection.take_off([*opening, *steps, *probe], told_after=ends)
+            shared = SharedFlight(flight, waiting, len(opening), partial(_failed, block), scope.cancel)
             for passenger in waiting:
-                passenger.interrupt = interrupt
+                passenger.has_left = shared.stop_for_one_that_left
             try:
                 await connection.arrive(shared, on_cancel=OnCancel.STOP)
             finally:
@@ -179,12 +189,12 @@ def _failed(block: OpenBlock, error: BaseException) -> Callable[[], BaseExceptio
     if isinstance(error, DatabaseError) and is_stale_plan(error):
         error.safe_to_retry = True
     lost = isinstance(error, ConnectionLost)
-    return lambda: refusals.gone(block.name) if lost else refusals.aborted(block.name, error)
+    return lambda: refusals.gone(block.name) if lost else refusals.aborted(block.name, error, was_sent=True)
 
 
 def _tell_those_left_behind(block: OpenBlock, passengers: Sequence[Passenger], failure: BaseException | None) -> None:
     for passenger in passengers:
-        if passenger.has_arrived or passenger.left:
+        if passenger.has_arrived or passenger.cancellation is not None:
             continue
         try:
             block.usable_connection()

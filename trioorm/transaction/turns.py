@@ -25,24 +25,26 @@ class Passenger:
     Attributes:
         steps: what to run.
         is_write: whether they may change something.
+        alone: it is not sent with others, because it has a timeout of its own: one that is over in line leaves no trace then.
         called: set when it has been sent and answered, or when it has the turn for itself.
         carried: it was taken along by somebody else's flight.
-        left: its task was cancelled before it was sent.
+        cancellation: what its task was cancelled by while it waited; nobody asks for it any more then.
         results, error: what came of it, when carried.
     """
 
-    __slots__ = ("called", "carried", "error", "interrupt", "is_write", "left", "results", "steps")
+    __slots__ = ("alone", "called", "cancellation", "carried", "error", "has_left", "is_write", "results", "steps")
 
-    def __init__(self, steps: Sequence[Step], *, is_write: bool) -> None:
+    def __init__(self, steps: Sequence[Step], *, is_write: bool, alone: bool) -> None:
         self.steps = steps
         self.is_write = is_write
+        self.alone = alone
         self.called = anyio.Event()
         self.carried = False
-        self.left = False
+        self.cancellation: BaseException | None = None
         self.results: list[PGresult] | None = None
         self.error: BaseException | None = None
-        # Set while it is under way: stops the flight for this passenger's cancellation.
-        self.interrupt: Callable[[BaseException], None] | None = None
+        # Set while it is under way: tells its flight that it was cancelled.
+        self.has_left: Callable[[], None] | None = None
 
     @property
     def has_arrived(self) -> bool:
@@ -122,10 +124,10 @@ class Turns:
         try:
             await passenger.called.wait()
         except BaseException as cancellation:
-            passenger.left = True
+            passenger.cancellation = cancellation
             if passenger.carried:
-                if passenger.interrupt is not None and not passenger.has_arrived:
-                    passenger.interrupt(cancellation)
+                if passenger.has_left is not None and not passenger.has_arrived:
+                    passenger.has_left()
             elif passenger.called.is_set():
                 self.give()
             else:
@@ -170,7 +172,9 @@ class Turns:
     def _statements_in_front(self) -> list[Passenger]:
         together: list[Passenger] = []
         for waiting in self._line:
-            if not isinstance(waiting, Passenger) or len(together) == _MOST_PASSENGERS:
+            if not isinstance(waiting, Passenger) or (together and waiting.alone) or len(together) == _MOST_PASSENGERS:
                 break
             together.append(waiting)
+            if waiting.alone:
+                break
         return together

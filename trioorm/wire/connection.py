@@ -7,7 +7,7 @@ Source: psycopg issue 29 (https://github.com/psycopg/psycopg/issues/29) asks for
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Self
@@ -220,8 +220,12 @@ class AnyIOConnection(BlockConnection[Row]):
         if any(result.command_status in FORGETTING for result in results):
             self._prepared_names.retire_all()
 
-    def take_off(self, steps: Sequence[Step]) -> Flight:
+    def take_off(self, steps: Sequence[Step], *, told_after: Container[int] = ()) -> Flight:
         """Queue statements as one flight, to be waited for with `arrive`. Never waits.
+
+        Args:
+            steps: what to run, in order.
+            told_after: see `Flight`.
 
         Raises:
             ConnectionLost: the connection is closed; nothing was sent. Safe to retry.
@@ -229,7 +233,7 @@ class AnyIOConnection(BlockConnection[Row]):
         if self._pipeline is not None:
             raise psycopg_errors.ProgrammingError("a flight cannot be sent inside psycopg's own pipeline block")
         try:
-            return Flight(self.pgconn, self._prepared_names, steps)
+            return Flight(self.pgconn, self._prepared_names, steps, told_after=told_after)
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error

@@ -11,7 +11,7 @@ libpq's pipeline mode is used directly: psycopg's `conn.pipeline()` costs more t
 Source: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
@@ -61,6 +61,12 @@ class Answer(Protocol):
 class Flight:
     """One pipeline of steps, from the first byte to the answer of its sync.
 
+    Args:
+        pgconn: the connection.
+        prepared: the statements that it has prepared.
+        steps: what to run.
+        told_after: after how many steps the server sends what it has so far; otherwise it keeps its answers until all have run.
+
     Attributes:
         outcomes: the result of each step so far, in order; a failed or skipped step has its error result.
         complete: whether the answer of the sync has come, so that the connection is free again.
@@ -68,7 +74,7 @@ class Flight:
 
     __slots__ = ("_commands", "_flushed", "_last", "_pgconn", "_prepared", "complete", "outcomes", "steps")
 
-    def __init__(self, pgconn: PGconn, prepared: PreparedNames, steps: Sequence[Step]) -> None:
+    def __init__(self, pgconn: PGconn, prepared: PreparedNames, steps: Sequence[Step], *, told_after: Container[int] = ()) -> None:
         self._pgconn = pgconn
         self._prepared = prepared
         self.steps = steps
@@ -81,8 +87,10 @@ class Flight:
         if pgconn.pipeline_status == _PIPELINE_OFF:
             pgconn.enter_pipeline_mode()
         preparing: set[bytes] = set()
-        for step in steps:
+        for number, step in enumerate(steps, 1):
             self._queue(step, preparing)
+            if number in told_after:
+                pgconn.send_flush_request()
         pgconn.pipeline_sync()
         self._commands.reverse()
 
