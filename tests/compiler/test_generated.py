@@ -12,8 +12,8 @@ from psycopg.pq import ExecStatus
 from sqlglot import expressions
 
 from tests.expression.gallery import Thing
+from tests.generated import examples
 from tests.query.language import statements
-from tests.query.semantics import examples
 from tests.query.shop import MODELS
 from trioorm import extension
 from trioorm.compiler import compile_statement, create_schema_statements, shape_and_values

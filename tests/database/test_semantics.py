@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 
-from tests.query.semantics import DATA, Data, Item, Part, Question, combined, derived_tables, examples, grouped, joined_tables, plain
+from tests.generated import examples
+from tests.query.semantics import DATA, Data, Item, Part, Question, combined, derived_tables, grouped, joined_tables, plain
 from tests.query.shop import run
 from trioorm.compiler import create_schema_statements
 from trioorm.query import insert

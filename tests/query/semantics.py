@@ -13,7 +13,6 @@ Words are made of small letters only, whose order is the same in every collation
 import functools
 import itertools
 import operator
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -230,11 +229,6 @@ def framed(frame: Frame | None, orders: Sequence[Order], partition: list[Env], a
         if inside and not left_out:
             kept.append(env)
     return kept
-
-
-def examples(number: int) -> int:
-    """How many examples Hypothesis is to try; `TRIOORM_TEST_EXAMPLES` times as many in `make storm`."""
-    return number * int(os.environ.get("TRIOORM_TEST_EXAMPLES", "1"))
 
 
 # Generation. A maker draws terms over some columns; each method makes the two halves side by side.

@@ -1,6 +1,5 @@
-"""The witness of a test's database, the flights that were sent to it, and how many programs are tried."""
+"""The witness of a test's database, and the flights that were sent to it."""
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,11 +14,6 @@ from trioorm.wire import AnyIOConnection, Step
 def witness(dsn: str) -> Iterator[Witness]:
     with psycopg.connect(dsn, autocommit=True, application_name="witness") as connection:
         yield Witness(connection)
-
-
-def examples(number: int) -> int:
-    """How many programs Hypothesis is to try; `TRIOORM_TEST_EXAMPLES` times as many in `make storm`."""
-    return number * int(os.environ.get("TRIOORM_TEST_EXAMPLES", "1"))
 
 
 class Flights:

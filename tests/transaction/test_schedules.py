@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.transaction.conftest import examples
+from tests.generated import examples
 from tests.transaction.ledger import keys_in
 from tests.transaction.programs import (
     CancelAll,
