@@ -14,7 +14,7 @@ from trioorm.embedded import AsyncServer
 
 _WAITERS = 1000
 _QUITTERS = 300
-_HOLD_SECONDS = 0.005
+_HOLD_SECONDS = 0.02
 _PATIENCE_SECONDS = 20.0
 _READ_SECONDS = 3.0
 
