@@ -1,5 +1,7 @@
 """The figures of a pool: they say what is so now, and the counts add up to what was done."""
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 import pytest
 
@@ -7,6 +9,7 @@ from tests.pool.test_pool_line import until_idle, until_waiting
 from tests.wire.witness import Witness, step, works
 from trioorm.errors import ConnectionLost
 from trioorm.pool import Pool, PoolTimeout, open_pool
+from trioorm.wire import AnyIOConnection, command
 
 
 async def test_the_state_is_told_at_each_moment(dsn: str) -> None:
@@ -42,6 +45,9 @@ async def test_the_state_is_told_at_each_moment(dsn: str) -> None:
     assert state() == (0, 0, 0, 0, 0)
 
 
+_ASLEEP = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')"
+
+
 async def test_loans_name_task_place_and_session(dsn: str) -> None:
     async with open_pool(dsn, min_size=1) as pool:
         async with anyio.create_task_group() as nursery:
@@ -55,6 +61,39 @@ async def test_loans_name_task_place_and_session(dsn: str) -> None:
                     assert 0 <= loan.seconds < 1
 
             nursery.start_soon(borrow, name="the borrower")
+
+
+async def test_loans_name_the_statement_that_runs(dsn: str, witness: Witness) -> None:
+    """Without values; and nothing of it once it is over, or when psycopg sends another."""
+    async with open_pool(dsn, min_size=1, max_size=1, timeout_seconds=0.05) as pool:
+
+        async def work(send: Callable[[AnyIOConnection], Awaitable[object]]) -> None:
+            with await pool.acquire() as connection:
+                await send(connection)
+
+        async def seen(send: Callable[[AnyIOConnection], Awaitable[object]]) -> tuple[str, str]:
+            found = ("", "")
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(work, send)
+                    await witness.until(_ASLEEP)
+                    with pytest.raises(PoolTimeout) as caught:
+                        await pool.acquire()
+                    [loan] = pool.statistics().loans
+                    found = loan.statement, str(caught.value)
+                    scope.cancel()
+            return found
+
+        long = step("SELECT pg_sleep($1::float),  " + ", ".join(["1"] * 100), "60")
+        statement, text = await seen(lambda connection: connection.fly([command(b"BEGIN"), long]))
+        assert statement == ("SELECT pg_sleep($1::float), " + ", ".join(["1"] * 100))[:80] + "..."
+        assert f"s, running {statement}, borrowed at" in text
+        statement, text = await seen(lambda connection: connection.execute("SELECT pg_sleep(60)"))
+        assert statement == ""
+        assert " s, borrowed at" in text
+        with await pool.acquire() as connection:
+            await connection.fly([step("SELECT 1")])
+            assert pool.statistics().loans[0].statement == ""
 
 
 async def test_counts_add_up(dsn: str, witness: Witness) -> None:

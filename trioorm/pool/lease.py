@@ -114,7 +114,13 @@ def loans_of(leases: "Collection[Lease]") -> tuple[Loan, ...]:
     """Who has a connection now, the longest loan first."""
     now = monotonic()
     return tuple(
-        Loan(holder=lease.holder, place=lease.place, seconds=now - lease.lent_at, backend_pid=lease.connection.info.backend_pid)
+        Loan(
+            holder=lease.holder,
+            place=lease.place,
+            seconds=now - lease.lent_at,
+            backend_pid=lease.connection.info.backend_pid,
+            statement=lease.connection.running_statement,
+        )
         for lease in sorted(leases, key=lambda lease: lease.lent_at)
         if not lease.connection.closed
     )

@@ -14,9 +14,17 @@ def holders_text(leases: Collection[Lease]) -> str:
     """Who has connections on loan, the longest loan first."""
     now = monotonic()
     by_length = sorted(leases, key=lambda lease: lease.lent_at)
-    named = [f"task {lease.holder!r} for {now - lease.lent_at:.1f} s, borrowed at {lease.place}" for lease in by_length[:_MOST_NAMED]]
+    named = [
+        f"task {lease.holder!r} for {now - lease.lent_at:.1f} s, {_what_it_does(lease)}borrowed at {lease.place}"
+        for lease in by_length[:_MOST_NAMED]
+    ]
     more = len(by_length) - _MOST_NAMED
     return "; ".join(named) + (f"; and {more} more" if more > 0 else "")
+
+
+def _what_it_does(lease: Lease) -> str:
+    statement = lease.connection.running_statement
+    return f"running {statement}, " if statement else ""
 
 
 def timed_out(

@@ -154,12 +154,14 @@ class Loan:
         place: where in the caller's code it was taken, `file:line`.
         seconds: how long it has lasted.
         backend_pid: the process id of its server session.
+        statement: the text of what it runs at this moment, without values and cut when it is long; "" when it runs nothing.
     """
 
     holder: str
     place: str
     seconds: float
     backend_pid: int
+    statement: str
 
 
 @frozen(kw_only=True)

@@ -232,6 +232,7 @@ class AnyIOConnection(BlockConnection[Row]):
         """
         if self._pipeline is not None:
             raise psycopg_errors.ProgrammingError("a flight cannot be sent inside psycopg's own pipeline block")
+        self.sent_steps = steps
         try:
             return Flight(self.pgconn, self._prepared_names, steps, told_after=told_after)
         except OperationalError as error:

@@ -17,6 +17,7 @@ from trioorm.wire.connection import AnyIOConnection, OnCancel
 from trioorm.wire.flight import PlainAnswer
 from trioorm.wire.interrupt import Held
 from trioorm.wire.server_errors import connection_lost, error_from_result, is_farewell
+from trioorm.wire.statements import command
 
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 _COPY_IN = pq.ExecStatus.COPY_IN
@@ -49,6 +50,7 @@ class CopyIn:
         connection, pgconn = self._connection, self._connection.pgconn
         try:
             connection.leave_pipeline()
+            connection.sent_steps = (command(self._text),)
             pgconn.send_query(self._text)
             self._answer = PlainAnswer(pgconn, self._text)
             while pgconn.flush():

@@ -7,7 +7,7 @@ still under way is never used again.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -28,6 +28,7 @@ from trioorm.wire.flight import Answer, PlainAnswer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.lock import ConnectionLock, Ending, running_task
 from trioorm.wire.readiness import Ready, Wait, has_unread_input, readiness_for
+from trioorm.wire.statements import Step
 
 __all__ = ["ReadyConnection"]
 
@@ -39,6 +40,8 @@ _BAD = pq.ConnStatus.BAD
 _OK = pq.ConnStatus.OK
 _ACTIVE = pq.TransactionStatus.ACTIVE
 _IDLE = pq.TransactionStatus.IDLE
+_OPENINGS = (b"BEGIN", b"SAVEPOINT")
+_MOST_SHOWN = 80
 _PIPELINE_OFF = pq.PipelineStatus.OFF
 
 # How long to wait for the answer before a cancel request is sent again: it may have overtaken its statement.
@@ -51,12 +54,14 @@ class ReadyConnection(AsyncConnection[Row]):
     Attributes:
         cleanup_timeout_seconds: how long cancelling and draining a statement may take before the socket is closed.
         behind_pooler: whether a pooler may answer each transaction with another session of the server.
+        sent_steps: what was sent last below psycopg's API, for a look from outside; empty when psycopg has sent something since.
         has_farewell: whether closing it leaves a `farewell`, for somebody who sees the session off and closes that: a pool.
         farewell: what is left of it, once it is closed.
     """
 
     cleanup_timeout_seconds: float = 1.0
     behind_pooler: bool = False
+    sent_steps: Sequence[Step] = ()
     has_farewell: bool = False
     farewell: Farewell | None = None
 
@@ -111,6 +116,15 @@ class ReadyConnection(AsyncConnection[Row]):
         """Whether libpq says that the connection is open, outside a transaction, and runs nothing."""
         return self.pgconn.transaction_status == _IDLE
 
+    @property
+    def running_statement(self) -> str:
+        """The text of the statement that runs at this moment, cut when it is long; "" when none does, or it is not known."""
+        if not self.sent_steps or self.pgconn.transaction_status != _ACTIVE:
+            return ""
+        texts = [b" ".join(step.statement.text.split()) for step in self.sent_steps]
+        text = next((text for text in texts if not text.startswith(_OPENINGS)), texts[-1]).decode(errors="replace")
+        return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
+
     def has_unread_input(self) -> bool:
         """Whether the server has sent something that nobody has read; on an idle connection, mostly its farewell."""
         return has_unread_input(self.pgconn)
@@ -128,6 +142,7 @@ class ReadyConnection(AsyncConnection[Row]):
 
         Checkpoint: always.
         """
+        self.sent_steps = ()
         ending = self.ending()
         if ending is None:
             await checkpoint_if_cancelled()

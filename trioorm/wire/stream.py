@@ -45,6 +45,7 @@ class RowStream:
         """Queue the statement."""
         connection, step = self._connection, self._step
         connection.leave_pipeline()
+        connection.sent_steps = (step,)
         pgconn = connection.pgconn
         pgconn.send_query_params(
             step.statement.text, step.values, step.statement.parameter_types or None, step.formats or None, step.statement.result_format
