@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.generated import examples
-from tests.transaction.ledger import keys_in
+from tests.transaction.ledger import keys_in, open_ledger
 from tests.transaction.programs import (
     CancelAll,
     CancelBlock,
@@ -78,6 +78,19 @@ async def test_tasks_do_one_of_the_things_that_the_model_allows(dsn: str, witnes
         await server_is_quiet(witness.connection)
     end = End(tuple(keys_in(dsn)), () if errors else tuple(sorted(seen.items())), errors)
     assert explains(allowed, end), "\n".join(map(str, ("came:", end, "allowed:", *allowed)))
+
+
+async def test_different_schedules_bring_forth_every_outcome(dsn: str, witness: Witness) -> None:
+    """The number of a schedule is not for nothing: one program comes to all the ends that it can have."""
+    found: set[tuple[int, ...]] = set()
+    async with open_ledger(dsn) as db:
+        for schedule in range(200):
+            await execute(db, _TWO_SAVEPOINTS, witness.terminate, schedule)
+            found.add(tuple(keys_in(dsn)))
+            witness.run("DELETE FROM entries")
+            if found == {end.keys for end in outcomes(_TWO_SAVEPOINTS)}:
+                return
+    pytest.fail(f"only {found} of {outcomes(_TWO_SAVEPOINTS)}")
 
 
 @pytest.mark.parametrize(
