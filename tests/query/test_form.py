@@ -9,7 +9,7 @@ import pytest
 from tests.query.shop import Line, Order, User, unchecked
 from trioorm.compiler import shape_and_values
 from trioorm.errors import QueryError
-from trioorm.expression import interned, lower
+from trioorm.expression import count, interned, literal, lower
 from trioorm.query import Select, alias, select
 from trioorm.query.form import STEPS
 from trioorm.query.statement import Statement
@@ -18,6 +18,9 @@ Clause = Callable[[Select[Any], int], Select[Any]]
 Other = alias(User, "other")
 
 CLAUSES: tuple[Clause, ...] = (
+    lambda query, n: query.tablesample(n, seed=n),
+    lambda query, n: query.from_(User),
+    lambda query, n: query.with_(select(User.age + n).cte("apart")),
     lambda query, n: query.where(User.age > n, User.name == f"name {n}"),
     lambda query, n: query.where((User.id < n) | User.age.in_([n, n + 1])),
     lambda query, n: query.join(Order, Order.user_id == User.id),
@@ -81,6 +84,21 @@ def test_a_select_with_a_form_gives_the_same_to_those_who_look_into_it() -> None
     for change in changes:
         assert _seen(change(known)) == _seen(change(fresh))
     assert known.lint() == fresh.lint()
+
+
+@pytest.mark.parametrize("items", [(literal(5), User), (count(),), (User.age + 3, literal("a"))])
+def test_items_with_values_keep_theirs_in_front(items: tuple[Any, ...]) -> None:
+    def built(number: int, of: tuple[Any, ...]) -> Select[Any]:
+        query: Select[Any] = select(*of)
+        return query.from_(User).where(User.age > number).group_by(User.id).limit(number)
+
+    STEPS.clear()
+    expected = _seen(built(7, items))
+    STEPS.clear()
+    before = built(8, items)
+    again = built(7, items)
+    assert _seen(again) == expected
+    assert again.form is before.form is not None
 
 
 def test_what_is_refused_is_refused_each_time() -> None:

@@ -32,18 +32,21 @@ class Form:
     shape: of the whole select.
     fixed: the attributes of the select that hold no values.
     parts: those that do, with the end of their values.
+    bounds: where the values of each clause begin and end.
     """
 
-    __slots__ = ("fixed", "is_limited", "parts", "shape")
+    __slots__ = ("bounds", "fixed", "is_limited", "parts", "shape")
 
     def __init__(self, shape: tuple[object, ...], attributes: Attributes) -> None:
         self.shape = shape
         self.fixed: dict[str, object] = {}
         self.parts: list[tuple[str, tuple[object, ...] | None, int]] = []
+        self.bounds: dict[str, tuple[int, int]] = {}
         end = 0
         for name in CLAUSES:
             held = attributes.get(name)
             values = values_in(held)
+            self.bounds[name] = (end, end + len(values))
             end += len(values)
             if values:
                 self.parts.append((name, held.shapes if isinstance(held, Clause) else None, end))
@@ -91,17 +94,15 @@ Step: TypeAlias = tuple[Form, int]
 STEPS: dict[object, Step] = {}
 
 
-def remember_step(key: object, form: Form, attributes: Attributes, clause: str) -> None:
+def remember_step(key: object, form: Form, clause: str) -> None:
     """Keep a step.
 
     Args:
         key: all that its outcome depends on.
         form: what it led to.
-        attributes: of the select that it led to.
         clause: to which values were added, behind those that it had.
     """
-    behind = sum([len(values_in(attributes.get(name))) for name in CLAUSES[CLAUSES.index(clause) + 1 :]])
-    remember(STEPS, key, (form, behind))
+    remember(STEPS, key, (form, form.bounds[CLAUSES[-1]][1] - form.bounds[clause][1]))
 
 
 def values_in(held: object) -> tuple[object, ...]:

@@ -257,6 +257,37 @@ class Select(Query[R_co], Joining):
             return self._step(step, on.bind_values)
         return super()._join(how, model, on)._remembered(key, "_joins")
 
+    def _with(self, **changes: object) -> Self:
+        form = self.form
+        if form is None:
+            return super()._with(**changes)
+        # Whatever clause it was, its outcome is here; so what comes of it is known by its shape, and its values replace those it had.
+        # One clause with values changes at a time, or `bounds` would be wrong for the second.
+        key: list[object] = [form]
+        values: tuple[object, ...] = self.bind_values
+        for name, change in changes.items():
+            if name == "_order_terms":
+                continue
+            if isinstance(change, Clause):
+                begin, end = form.bounds[name]
+                values = values[:begin] + change.bind_values + values[end:]
+                key += (name, change.shapes)
+            elif name == "_source_values":
+                begin, end = form.bounds[name]
+                values = values[:begin] + typing.cast("tuple[object, ...]", change) + values[end:]
+            else:
+                key += (name, change)
+        step = STEPS.get(tuple(key))
+        if step is None:
+            made = super()._with(**changes)
+            return made._remembered(tuple(key), "_offset")
+        known: typing.Any = Select()  # pyright: ignore[reportUnknownVariableType] - of what the caller wants
+        known.form = step[0]
+        known.bind_values = values
+        known._order_terms = changes.get("_order_terms", self._order_terms)
+        select: Self = known
+        return select
+
     def _step(self, step: Step, more: tuple[object, ...]) -> Self:
         """The select that a step remembered leads to, with more values."""
         made: typing.Any = Select()  # pyright: ignore[reportUnknownVariableType] - of what the caller wants
@@ -268,9 +299,10 @@ class Select(Query[R_co], Joining):
 
     def _remembered(self, key: object, clause: str) -> Self:
         """The same with a form, and the step that led to it remembered."""
-        _ = self.bind_values  # worked out while there is no form
-        self.form = Form(self.shape, self.__dict__)
-        remember_step(key, self.form, self.__dict__, clause)
+        if self.form is None:
+            _ = self.bind_values  # worked out while there is no form
+            self.form = Form(self.shape, self.__dict__)
+        remember_step(key, self.form, clause)
         return self
 
     def _joined(self, join: Join, values: tuple[object, ...]) -> Self:
@@ -400,10 +432,15 @@ def select(*items: object) -> Select[object]:
         values += more
         if source is None:
             source, source_values = origin_of(item, found)
+    bare = all(isinstance(item, ModelMeta) or (type(item) is Column and item.source.alias is None) for item in items)
+    key = items if bare else ("select", tuple(shapes), source)
+    step = None if bare else STEPS.get(key)
     made = Select()
+    if step is not None:
+        made.form = step[0]
+        made.bind_values = values + source_values  # pyright: ignore[reportAttributeAccessIssue] - as above
+        return made
     made.__dict__.update(_items=Clause(tuple(shapes), values), _source=source)
     if source_values:
         made.__dict__["_source_values"] = source_values
-    if all(isinstance(item, ModelMeta) or (type(item) is Column and item.source.alias is None) for item in items):
-        return made._remembered(items, "_offset")  # pyright: ignore[reportPrivateUsage] - of this file
-    return made
+    return made._remembered(key, "_offset")  # pyright: ignore[reportPrivateUsage] - of this file
