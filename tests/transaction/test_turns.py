@@ -26,7 +26,7 @@ async def test_the_turn_of_one_that_leaves_goes_to_the_next(way: str, backend: s
             if way == "block":
                 await turns.take()
             else:
-                await turns.ride(Passenger([], is_write=False))
+                await turns.ride(Passenger([], is_write=False, alone=False))
             has_had_it.append(name)
             turns.give()
 
