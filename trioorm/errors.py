@@ -69,6 +69,20 @@ class BindError(UsageError):
     """A value cannot be sent as the type that its column or parameter has."""
 
 
+class RelationNotLoaded(UsageError):
+    """A relation was read on an object onto which it was not loaded. No `AttributeError`, or `hasattr` and `getattr` would hide it.
+
+    Attributes:
+        model: the object's class.
+        relation: the attribute.
+    """
+
+    def __init__(self, message: str, *, model: type, relation: str) -> None:
+        super().__init__(message)
+        self.model = model
+        self.relation = relation
+
+
 class DatabaseClosed(UsageError):
     """The database was used after its `async with` block ended."""
 

@@ -21,7 +21,7 @@ import enum
 import ipaddress
 from typing import NamedTuple, assert_type
 from trioorm.expression import *
-from trioorm.model import UNSET, Model, column
+from trioorm.model import UNSET, Many, Model, One, ToMany, ToOne, belongs_to, column, has_many, many_to_many
 from trioorm.query import *
 from collections.abc import Coroutine
 from typing import Any
@@ -83,6 +83,19 @@ class Numbered(Model, table="numbered", schema="shop", comment="rows"):
     name: Column[str] = column(comment="its name")
     code: Column[str] = column(generated_as=lambda: lower(Numbered.name), stored=False)
 
+class House(Model, table="houses"):
+    id: Column[int] = column(primary_key=True)
+    owner_id: Column[int | None] = column(references=lambda: Tenant.id)
+    owner: One["Tenant | None"] = belongs_to(foreign_key="owner_id")
+    tenants: Many["Tenant"] = has_many(order_by=lambda: Tenant.name)
+    friends: Many["Tenant"] = many_to_many(lambda: Tenant, through="friends", foreign_key="house_id", other_key="tenant_id")
+
+class Tenant(Model, table="tenants"):
+    id: Column[int] = column(primary_key=True)
+    name: Column[str]
+    house_id: Column[int] = column(references=House.id)
+    house: One[House] = belongs_to(foreign_key="house_id")
+
 class Names(Model, view="names"):
     name: Column[str]
 
@@ -96,6 +109,8 @@ tx: Transaction = next(iter([]))
 
 async def pay(tx: Transaction, amount: int) -> str: return ""
 async def mail(address: str) -> None: ...
+house = House(id=1, owner_id=None)
+tenant = Tenant(id=1, name="Ada", house_id=1)
 ip = ipaddress.ip_address("10.0.0.1")
 day = datetime.date(2020, 1, 1)
 hour = datetime.time(1)
@@ -103,6 +118,21 @@ span = Interval()
 """
 
 RIGHT = """\
+assert_type(House.tenants, ToMany[House, Tenant])
+assert_type(Tenant.house, ToOne[Tenant, House])
+assert_type(house.tenants, list[Tenant])
+assert_type(house.owner, Tenant | None)
+assert_type(tenant.house.tenants[0].house, House)
+house.tenants = [tenant]
+house.owner = None
+assert_type(select(House).load(House.tenants, House.owner).where(House.id > 1), Select[House])
+assert_type(select(House).load(House.owner.load(Tenant.house.load(House.friends))), Select[House])
+assert_type(select(House).load(House.tenants.where(Tenant.name > "x").order_by(Tenant.id.desc()).limit(3)), Select[House])
+assert_type(select(House, count()).load(House.tenants), Select[tuple[House, int]])
+assert_type(select(House, Tenant).load(House.tenants, Tenant.house).with_total(), Select[tuple[House, Tenant, int]])
+assert_type(select(House).load(House.tenants).with_total(), Select[tuple[House, int]])
+assert_type(House.tenants.count(), Expression[int])
+select(House).where(House.tenants.count() > 3)
 User(name="Ada", age=36, email="ada@x")
 Order(id=5)
 Order()
@@ -297,6 +327,19 @@ _ = tx.copy_in(identifier("events"), [(1, "x")], columns=("id", "name"), on_conf
 """
 
 WRONG = """\
+select(House).load(Tenant.house)
+select(House).load(House.id)
+select(House).load(House.tenants.load(House.owner))
+select(House).load(House.owner.load(House.tenants))
+House(id=1, owner_id=1, tenants=[])
+house.tenants = None
+tenant.house = None
+tenant.house = tenant
+House.tenants.limit("x")
+House.tenants.where(True)
+House.owner.limit(1)
+house.tenants.load(Tenant.house)
+wrong_kind: One[User] = has_many(lambda: User)
 User(name="Ada", age="x")
 Numbered(name="x", code="y")
 column(stored=False)

@@ -61,6 +61,11 @@ class Snapshot(Verbs):
         """As `Verbs.stream`; each has a connection of its own, so no cursor is needed, nor could one be found again."""
         if cursor:
             raise UsageError("a stream of a snapshot has a connection of its own and needs no cursor.\nTo fix it: leave cursor=True out.")
+        if statement.loads:
+            raise UsageError(
+                "a stream of a snapshot loads no relations: the connection for them may be the one that it holds itself.\n"
+                "To fix it: fetch_all page by page, with `after` and limit; all pages see one moment."
+            )
         return super().stream(statement, batch_rows=batch_rows)
 
     # What does not go through a plan.

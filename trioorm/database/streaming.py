@@ -9,7 +9,7 @@ Source: https://www.postgresql.org/docs/current/sql-declare.html
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from types import TracebackType
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import trio
 from psycopg.pq.abc import PGresult
@@ -20,6 +20,8 @@ from trioorm.transaction import Hold, Runner
 from trioorm.wire import RowStream, Statement, Step, after_cleanup, command
 
 R = TypeVar("R")
+LoadRows: TypeAlias = Callable[[list[Any]], Awaitable[None]]
+"""Loads relations onto the objects in a batch of rows."""
 
 _numbers = count(1)
 
@@ -27,11 +29,12 @@ _numbers = count(1)
 class Rows(Generic[R]):
     """The rows of a stream, to be iterated over once, inside its block."""
 
-    __slots__ = ("_batch", "_next_chunk", "_plan")
+    __slots__ = ("_batch", "_load", "_next_chunk", "_plan")
 
-    def __init__(self, next_chunk: Callable[[], Awaitable[PGresult | None]], plan: Plan) -> None:
+    def __init__(self, next_chunk: Callable[[], Awaitable[PGresult | None]], plan: Plan, load: LoadRows | None) -> None:
         self._next_chunk = next_chunk
         self._plan = plan
+        self._load = load
         self._batch: list[R] = []  # reversed, so that the next row is popped from the end
 
     def __aiter__(self) -> AsyncIterator[R]:
@@ -49,23 +52,27 @@ class Rows(Generic[R]):
             chunk = await self._next_chunk()
             if chunk is None:
                 raise StopAsyncIteration
-            self._batch = cast("list[R]", self._plan.rows(chunk))
-            self._batch.reverse()
+            batch = cast("list[R]", self._plan.rows(chunk))
+            if self._load is not None:
+                await self._load(batch)
+            batch.reverse()
+            self._batch = batch
         return self._batch.pop()
 
 
 class RowsBlock(Generic[R]):
     """What `Verbs.stream` returns: an async context manager that gives `Rows`."""
 
-    __slots__ = ("_batch_rows", "_hold", "_plan", "_runner", "_step", "_stream")
+    __slots__ = ("_batch_rows", "_hold", "_load", "_plan", "_runner", "_step", "_stream")
 
-    def __init__(self, runner: Runner, plan: Plan, step: Step, *, batch_rows: int) -> None:
+    def __init__(self, runner: Runner, plan: Plan, step: Step, *, batch_rows: int, load: LoadRows | None = None) -> None:
         if batch_rows < 1:
             raise UsageError(f"batch_rows must be at least 1, not {batch_rows}.\nTo fix it: leave it out, or use some hundreds.")
         self._runner = runner
         self._plan = plan
         self._step = step
         self._batch_rows = batch_rows
+        self._load = load
         self._hold: Hold | None = None
         self._stream: RowStream | None = None
 
@@ -75,7 +82,7 @@ class RowsBlock(Generic[R]):
         connection = await hold.__aenter__()
         self._hold = hold
         self._stream = RowStream(connection, self._step, chunk_rows=self._batch_rows)
-        return Rows(self._stream.next_chunk, self._plan)
+        return Rows(self._stream.next_chunk, self._plan, self._load)
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -91,8 +98,8 @@ class CursorBlock(RowsBlock[R]):
 
     __slots__ = ("_chunk", "_ended", "_name", "_statement")
 
-    def __init__(self, runner: Runner, plan: Plan, step: Step, *, batch_rows: int) -> None:
-        super().__init__(runner, plan, step, batch_rows=batch_rows)
+    def __init__(self, runner: Runner, plan: Plan, step: Step, *, batch_rows: int, load: LoadRows | None = None) -> None:
+        super().__init__(runner, plan, step, batch_rows=batch_rows, load=load)
         if not runner.in_transaction:
             raise UsageError(
                 "a cursor of the server lives in a transaction, and there is none here.\n"
@@ -109,7 +116,7 @@ class CursorBlock(RowsBlock[R]):
         text = b"DECLARE %s NO SCROLL CURSOR FOR %s" % (self._name, statement.text)
         declare = Step(Statement(text, statement.parameter_types, name=b""), self._step.values, self._step.formats)
         _, self._chunk = await self._runner.run([declare, Step(self._statement)], is_write=False)
-        return Rows(self._next_chunk, self._plan)
+        return Rows(self._next_chunk, self._plan, self._load)
 
     async def _next_chunk(self) -> PGresult | None:
         """The next batch; the first came with the declaration, and one that is not full is the last."""

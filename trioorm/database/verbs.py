@@ -6,6 +6,7 @@ it raises.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
@@ -13,14 +14,15 @@ from psycopg.pq.abc import PGresult
 from trioorm.database.copy_verbs import CopyVerbs
 from trioorm.database.explaining import QueryPlan, explain_step, read_plan
 from trioorm.database.listening import notify_statement
+from trioorm.database.loading import load_relations, load_rows
 from trioorm.database.objects import delete_object, insert_objects, must_be_object, select_by_key, update_object, upsert_object
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import CursorBlock, RowsBlock
-from trioorm.errors import IntegrityError, NoRowFound, QueryError, TooManyRows
+from trioorm.errors import IntegrityError, NoRowFound, QueryError, TooManyRows, UsageError
 from trioorm.expression import Column
-from trioorm.model import Model
-from trioorm.query import Statement
+from trioorm.model import Load, Model, check_load
+from trioorm.query import Statement, check_graph
 from trioorm.transaction import Runner
 from trioorm.wire import command
 
@@ -64,7 +66,10 @@ class Verbs(CopyVerbs, SchemaVerbs):
         """
         plan, values = self._plans.plan(statement)
         result = await self._run_for_rows(plan, values)
-        return cast("list[R]", plan.rows(result))
+        rows = plan.rows(result)
+        if statement.loads:
+            await load_rows(self._runner, self._plans, rows, statement.loads)
+        return cast("list[R]", rows)
 
     async def fetch_one(self, statement: Statement[R]) -> R:
         """Run a statement that must give exactly one row, and return it.
@@ -80,7 +85,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
         result = await self._run_for_rows(plan, values)
         if result.ntuples != 1:
             raise _not_one(result.ntuples, statement)
-        return cast("R", plan.rows(result)[0])
+        return await self._loaded(statement, plan.rows(result))
 
     async def fetch_optional(self, statement: Statement[R]) -> R | None:
         """Run a statement that gives at most one row, and return it or None.
@@ -95,7 +100,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
         result = await self._run_for_rows(plan, values)
         if result.ntuples > 1:
             raise _not_one(result.ntuples, statement)
-        return cast("R", plan.rows(result)[0]) if result.ntuples else None
+        return await self._loaded(statement, plan.rows(result)) if result.ntuples else None
 
     async def fetch_value(self, statement: Statement[R]) -> R:
         """Run a statement that must give exactly one row of one column, and return the value.
@@ -142,7 +147,8 @@ class Verbs(CopyVerbs, SchemaVerbs):
 
         The block holds a connection, or its transaction's turn, until it ends; leaving it early stops the statement on the server. Between
         batches nothing is read, so a slow consumer slows the server down. In a transaction a savepoint lies under the stream, so that
-        leaving early leaves the transaction as it was.
+        leaving early leaves the transaction as it was. Relations (`select(...).load`) are loaded batch by batch, on another connection of
+        the pool; in a transaction with `cursor=True` only.
 
         Args:
             statement: what to read.
@@ -153,14 +159,46 @@ class Verbs(CopyVerbs, SchemaVerbs):
         Raises:
             As `fetch_all`; the server's errors may come after rows.
             TransactionBusy: the transaction was used inside the block by the same code, without `cursor=True`.
-            UsageError: `cursor=True` outside of a transaction. Nothing was sent.
+            UsageError: `cursor=True` outside of a transaction; relations to load in one without. Nothing was sent.
 
         Checkpoint: entering always; the iteration once a batch.
         """
         plan, values = self._plans.plan(statement)
         self._must_give_rows(plan, statement)
         block = CursorBlock[R] if cursor else RowsBlock[R]
-        return block(self._runner, plan, plan.step(values), batch_rows=batch_rows)
+        if not statement.loads:
+            return block(self._runner, plan, plan.step(values), batch_rows=batch_rows)
+        if self._runner.in_transaction and not cursor:
+            raise UsageError(
+                "a stream holds its transaction's turn, so no relations can be loaded meanwhile.\n"
+                "To fix it: stream(..., cursor=True), which gives the turn back between batches."
+            )
+        load = partial(load_rows, self._runner, self._plans, loads=statement.loads)
+        return block(self._runner, plan, plan.step(values), batch_rows=batch_rows, load=load)
+
+    async def load(self, objects: Iterable[M], *relations: Load[M]) -> None:
+        """Load relations onto objects in hand: `await db.load(films, Film.genres, Film.credits.load(Credit.person))`.
+
+        What an object had of them before is replaced.
+
+        Args:
+            objects: of one model.
+            relations: of this model.
+
+        Raises:
+            QueryError: a relation of another model, or an object that is not stored yet. Nothing was sent.
+            Others: as `fetch_all` for a select with `load`.
+
+        Checkpoint: always, except for no objects at all.
+        """
+        listed = list(objects)
+        for each in listed:
+            must_be_object(each, "load")
+        for model in {type(each): None for each in listed}:
+            for relation in relations:
+                check_load(relation, model, "load()")
+        check_graph(relations)
+        await load_relations(self._runner, self._plans, listed, relations)
 
     async def explain(self, statement: Statement[Any], *, analyze: bool = False, verbose: bool = False) -> QueryPlan:
         """Ask PostgreSQL how it would run a statement; `print` the answer.
@@ -310,6 +348,11 @@ class Verbs(CopyVerbs, SchemaVerbs):
         return await self._write_one(upsert_object(must_be_object(made, "upsert"), columns), made)
 
     # Running.
+
+    async def _loaded(self, statement: Statement[R], rows: list[R]) -> R:
+        if statement.loads:
+            await load_rows(self._runner, self._plans, rows, statement.loads)
+        return rows[0]
 
     async def _write_one(self, statement: Statement[M], written: M) -> M:
         try:

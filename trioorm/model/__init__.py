@@ -6,21 +6,35 @@ The contract: `Model` makes attrs classes with slots; `model_of` gives the recor
 from trioorm.model.declaration import ColumnDeclaration, column
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
+from trioorm.model.load import Load, ToMany, ToOne, check_load
 from trioorm.model.metaclass import ModelMeta, unknown_column
 from trioorm.model.model import Model, evolve, model_of
+from trioorm.model.relation import Relation
+from trioorm.model.relations import Many, One, belongs_to, has_many, has_one, many_to_many
 from trioorm.model.unset import UNSET, Unset, UnsetType
 
 __all__ = [
     "UNSET",
     "ColumnDeclaration",
     "FieldInfo",
+    "Load",
+    "Many",
     "Model",
     "ModelInfo",
     "ModelMeta",
+    "One",
+    "Relation",
+    "ToMany",
+    "ToOne",
     "Unset",
     "UnsetType",
+    "belongs_to",
+    "check_load",
     "column",
     "evolve",
+    "has_many",
+    "has_one",
+    "many_to_many",
     "model_of",
     "unknown_column",
 ]

@@ -21,6 +21,8 @@ from trioorm.expression.types import JSONB, SqlType
 from trioorm.expression.user_types import JsonCodec, json_type
 from trioorm.model.declaration import ColumnDeclaration
 from trioorm.model.field import FieldInfo
+from trioorm.model.relation import RelationDeclaration
+from trioorm.model.relations import Many, One
 from trioorm.model.unset import UNSET
 
 KNOWN = (
@@ -39,11 +41,18 @@ def fields_of(
     fields: dict[str, FieldInfo] = {}
     for attribute, annotation in annotations.items():
         declared = declarations.get(attribute)
+        if isinstance(declared, RelationDeclaration):
+            continue
         found = _evaluated(annotation, owner, attribute, scope)
         if typing.get_origin(found) is typing.ClassVar or found is typing.ClassVar:
             continue
         if typing.get_origin(found) is not Column:
             shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", repr(annotation))
+            if typing.get_origin(found) in (Many, One):
+                raise ModelError(
+                    f"{owner.__name__}.{attribute} is a relation, and nothing says by which columns.\n"
+                    f"To fix it: {attribute}: {shown}[...] = has_many(), belongs_to(), has_one() or many_to_many()"
+                )
             raise ModelError(
                 f"{owner.__name__}.{attribute} is annotated {shown}, which is no column.\n"
                 "To fix it:\n"

@@ -22,19 +22,23 @@ from trioorm.expression.identifiers import quote_qualified
 from trioorm.expression.shape import Source
 from trioorm.model.declaration import ColumnDeclaration, column
 from trioorm.model.field import FieldInfo
-from trioorm.model.fields import attrs_field, fields_of
+from trioorm.model.fields import RESERVED, attrs_field, fields_of
 from trioorm.model.info import ModelInfo
+from trioorm.model.load import ToMany, ToOne
+from trioorm.model.relation import Relation, RelationDeclaration
+from trioorm.model.relations import belongs_to, has_many, has_one, many_to_many, relations_of
 from trioorm.model.tables import build_table, build_view
 from trioorm.schema.constraint import TableConstraint, TableIndex
 from trioorm.schema.table import Table
 from trioorm.schema.view import View
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(column,))
+@dataclass_transform(kw_only_default=True, field_specifiers=(column, belongs_to, has_one, has_many, many_to_many))
 class ModelMeta(type):
     """The metaclass of models; each model with a table has a subclass of its own, which carries its columns."""
 
     __trioorm__: ModelInfo | None = None
+    __trioorm_relations__: Mapping[str, Relation] = MappingProxyType({})
 
     def __new__(
         mcs,
@@ -118,6 +122,7 @@ def unknown_column(info: ModelInfo, name: str) -> UnknownColumn:
 
 
 _KINDS = ("table", "view", "materialized_view")
+_DECLARATIONS = (ColumnDeclaration, RelationDeclaration)
 
 
 @attrs.frozen
@@ -144,7 +149,7 @@ def _source(name: str, bases: tuple[type, ...], table: str, schema: str | None) 
 def _abstract_class(
     mcs: type[ModelMeta], name: str, bases: tuple[type, ...], namespace: dict[str, object], schema: str | None
 ) -> ModelMeta:
-    fields = {key: value for key, value in namespace.items() if isinstance(value, ColumnDeclaration)}
+    fields = {key: value for key, value in namespace.items() if isinstance(value, _DECLARATIONS)}
     kept = {key: value for key, value in namespace.items() if key not in fields}
     kept["__slots__"] = ()
     kept["__trioorm_declarations__"] = fields
@@ -153,21 +158,35 @@ def _abstract_class(
     frame = inspect.currentframe()
     outer = frame.f_back.f_back if frame is not None and frame.f_back is not None else None
     kept["__trioorm_scope__"] = dict(outer.f_locals) if outer is not None else {}
-    return type.__new__(mcs, name, bases, kept)
+    made = type.__new__(mcs, name, bases, kept)
+    if not bases:
+        _roots.append(made)
+    return made
 
 
 def _model_class(name: str, bases: tuple[type, ...], namespace: dict[str, object], said: _Declared, scope: dict[str, object]) -> ModelMeta:
     _check_bases(name, bases)
     source = said.source
     meta = typing.cast("type[ModelMeta]", type(f"{name}Meta", (ModelMeta,), {"__module__": __name__}))
-    raw = type.__new__(meta, name, bases, {key: value for key, value in namespace.items() if not isinstance(value, ColumnDeclaration)})
+
+    def find_info() -> ModelInfo:
+        assert meta.__trioorm__ is not None, "the class has been made"
+        return meta.__trioorm__
+
+    slots = _relation_slots(name, bases, namespace)
+    kept = {key: value for key, value in namespace.items() if not isinstance(value, _DECLARATIONS)}
+    raw = type.__new__(meta, name, (*bases, slots) if slots is not None else bases, kept)
     fields: dict[str, FieldInfo] = {}
+    relations: dict[str, Relation] = {}
     for base in reversed(raw.__mro__[1:]):
         if isinstance(base, ModelMeta) and base.__trioorm__ is None:
             declarations = typing.cast("Mapping[str, object]", base.__dict__.get("__trioorm_declarations__", {}))
             base_scope = typing.cast("Mapping[str, object]", base.__dict__.get("__trioorm_scope__", {}))
             fields.update(fields_of(base, name, source, declarations, base_scope))
+            relations.update(relations_of(base, declarations, base_scope, find_info, _models_named))
     fields.update(fields_of(raw, name, source, namespace, scope))
+    relations.update(relations_of(raw, namespace, scope, find_info, _models_named))
+    _check_relations(name, fields, relations)
     primary_key = tuple(field for field in fields.values() if field.primary_key)
     _check_whole(name, fields, primary_key if said.kind == "table" else None)
     if said.kind != "table":
@@ -184,6 +203,9 @@ def _model_class(name: str, bases: tuple[type, ...], namespace: dict[str, object
     model.__annotations__ = annotations
     for attribute, field in fields.items():
         setattr(meta, attribute, _read_on_class(model, typing.cast("Column[object]", field.column)))
+    for attribute, relation in relations.items():
+        setattr(meta, attribute, ToMany(relation) if relation.many else ToOne(relation))
+    meta.__trioorm_relations__ = MappingProxyType(relations)
 
     def make_relation() -> Table | View:
         declared = typing.cast("_DeclaresTable", model)
@@ -212,6 +234,38 @@ def _read_on_class(model: type, column: Column[object]) -> property:
     """The column as its model's metaclass has it. A property over a look into a dictionary runs in C: 39 ns a read where the column's own
     `__get__` takes 72, and a statement reads twenty."""
     return property({model: column}.__getitem__, column.__set__, column.__delete__)
+
+
+def _relation_slots(name: str, bases: tuple[type, ...], namespace: Mapping[str, object]) -> type | None:
+    """A base class with the slots of a model's relations: they are no fields, so attrs makes none for them."""
+    declarations = [vars(above).get("__trioorm_declarations__", {}) for base in bases for above in base.__mro__]
+    named = {key: None for said in (*declarations, namespace) for key, value in said.items() if isinstance(value, RelationDeclaration)}
+    return type(f"{name}Relations", (), {"__slots__": tuple(named)}) if named else None
+
+
+def _models_named(name: str) -> list[type]:
+    """All models of a name. attrs makes each class twice; the first of the two is not the one that its record knows."""
+    found: list[type] = []
+    waiting: list[type] = list(_roots)
+    while waiting:
+        model = waiting.pop()
+        waiting.extend(type.__subclasses__(model))
+        info = model.__trioorm__ if isinstance(model, ModelMeta) else None
+        if info is not None and info.model is model and model.__name__ == name and model not in found:
+            found.append(model)
+    return found
+
+
+_roots: list[type] = []
+
+
+def _check_relations(name: str, fields: Mapping[str, FieldInfo], relations: Mapping[str, Relation]) -> None:
+    for attribute in relations:
+        if attribute in fields or attribute in RESERVED:
+            raise ModelError(
+                f"{name}.{attribute} is {'a column and a relation' if attribute in fields else 'reserved'}.\n"
+                "To fix it: give the relation another name."
+            )
 
 
 def _check_bases(name: str, bases: tuple[type, ...]) -> None:

@@ -1,14 +1,15 @@
 """`Model`, the class that models inherit from, and `model_of`, which gives the record of one."""
 
-from collections.abc import Iterable
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
-from trioorm.errors import ModelError
+from trioorm.errors import ModelError, RelationNotLoaded
 from trioorm.expression.expression import Expression
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import ModelMeta
+from trioorm.model.relation import Relation
 from trioorm.schema.constraint import TableConstraint, TableIndex
 
 M = TypeVar("M", bound="Model")
@@ -28,6 +29,15 @@ class Model(metaclass=ModelMeta):
         cls, *, table: str | None = None, schema: str | None = None, abstract: bool = False, frozen: bool = False
     ) -> None:
         super().__init_subclass__()
+
+    if not TYPE_CHECKING:  # type checkers must see misspelt attributes as errors
+
+        def __getattr__(self, name: str) -> object:
+            # Comes here only where a slot is empty: reading a relation that is there costs nothing more.
+            relation = relations_of_model(type(self)).get(name)
+            if relation is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise not_loaded(relation)
 
     @classmethod
     def table_constraints(cls) -> Iterable[TableConstraint]:
@@ -76,3 +86,26 @@ def model_of(model: type) -> ModelInfo:
             else f"{shown} is abstract and has no table.\nTo fix it: use a model that inherits from it."
         )
     return info
+
+
+def relations_of_model(model: type) -> Mapping[str, Relation]:
+    """The relations of a model class, by their names in Python."""
+    return type(model).__trioorm_relations__ if isinstance(model, ModelMeta) else {}
+
+
+def not_loaded(relation: Relation) -> RelationNotLoaded:
+    """The error for reading a relation that is not there."""
+    model = relation.owner.model.__name__
+    return RelationNotLoaded(
+        f"{relation} was not loaded, and reading an attribute never asks the server.\n"
+        "To fix it, one of:\n"
+        f"  1. load it with the objects: select({model}).load({relation})\n"
+        f"  2. load it onto objects in hand: await db.load([{_variable(model)}], {relation})\n"
+        f"  3. below another relation: ....load({relation})",
+        model=relation.owner.model,
+        relation=relation.attribute,
+    )
+
+
+def _variable(model: str) -> str:
+    return model[:1].lower() + model[1:]

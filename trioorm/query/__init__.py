@@ -6,9 +6,11 @@ The contract: a `Statement[R]` is a shape and its bind values, and says by `R` w
 from trioorm.query.assignment import field_named
 from trioorm.query.change import Delete, Update, delete, update
 from trioorm.query.entity import Alias, OptionalItem, alias, excluded, new, old, optional
+from trioorm.query.graph import check_graph
 from trioorm.query.grouping import Grouping, cube, grouping, grouping_sets, rollup
 from trioorm.query.insert import Insert, OnConflict, insert
 from trioorm.query.lint import LintFinding, LintRule
+from trioorm.query.loading import Finding, find_related
 from trioorm.query.merge import Merge, MergeTarget, WhenMatched, WhenNotMatched, merge, merge_action
 from trioorm.query.query import Combined, Query
 from trioorm.query.select import Select, select
@@ -24,6 +26,7 @@ __all__ = [
     "Combined",
     "Cte",
     "Delete",
+    "Finding",
     "FunctionRows",
     "Grouping",
     "Identifier",
@@ -49,10 +52,12 @@ __all__ = [
     "WhenNotMatched",
     "Write",
     "alias",
+    "check_graph",
     "cube",
     "delete",
     "excluded",
     "field_named",
+    "find_related",
     "generate_series",
     "grouping",
     "grouping_sets",

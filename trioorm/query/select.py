@@ -5,7 +5,7 @@ The contract: a `Select[R]` is an immutable value. Rows are a model's object, a 
 
 import typing
 from collections.abc import Callable, Mapping
-from typing import Literal, Self, TypeVar, TypeVarTuple, overload
+from typing import Literal, Never, Self, TypeVar, TypeVarTuple, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.column import Column
@@ -15,10 +15,12 @@ from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import Fragment, Labelled, Shape, Source
 from trioorm.expression.types import BIGINT, BOOLEAN
 from trioorm.expression.windows import WindowSpec
+from trioorm.model.load import Load, Loadable
 from trioorm.model.metaclass import ModelMeta
 from trioorm.model.model import Model
 from trioorm.query.entity import entity_of, item_of
 from trioorm.query.form import STEPS, Form, Step, part, remember_step
+from trioorm.query.graph import check_loads
 from trioorm.query.grouping import Grouping
 from trioorm.query.joins import Joining, refuse_unmarked
 from trioorm.query.keyset import after_condition, values_of_row
@@ -171,6 +173,25 @@ class Select(Query[R_co], Joining):
         """Leave out repeated rows; with expressions, keep the first row (by `order_by`) for each combination of them."""
         return self._with(_distinct=not on, _distinct_on=with_terms(NOTHING, on, "distinct()", self._items))
 
+    # Relations.
+
+    @overload
+    def load(self: "Select[tuple[*Ts]]", *relations: Loadable) -> "Select[tuple[*Ts]]": ...
+    @overload
+    def load(self: "Select[S]", *relations: Load[S]) -> "Select[S]": ...
+    def load(self, *relations: Loadable) -> "Select[typing.Any]":
+        """Load relations onto the objects: `select(Film).load(Film.genres, Film.credits.load(Credit.person))`.
+
+        They are there on each object of the relation's model in the rows. Within one load a row of the database is one object, wherever it
+        is met. A relation that is not loaded raises when it is read.
+
+        Raises:
+            QueryError: the rows hold no object of the relation's model; or a relation is met twice, with other conditions.
+        """
+        loads = self.loads + typing.cast("tuple[Load[Never], ...]", relations)
+        check_loads(loads, self._items.shapes)
+        return typing.cast("Select[typing.Any]", self._with(loads=loads))
+
     # Locks.
 
     def for_update(self, *, skip_locked: bool = False, nowait: bool = False, of: type[Model] | tuple[type[Model], ...] = ()) -> Self:
@@ -243,8 +264,12 @@ class Select(Query[R_co], Joining):
             names: the fields' names instead, one for each item.
 
         Raises:
-            QueryError: the class does not take what the rows hold.
+            QueryError: the class does not take what the rows hold, or relations are to be loaded.
         """
+        if self.loads:
+            raise QueryError(
+                "into() makes other objects than those that relations are loaded onto.\nTo fix it: leave load() or into() out."
+            )
         return typing.cast("Select[P]", self._with(_into=self._into_class(make, names)))
 
     def _join(self, how: str, model: type | Table, on: Expression[bool | None] | None) -> Self:

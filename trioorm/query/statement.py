@@ -1,11 +1,12 @@
 """What all statements have in common."""
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import Generic, NamedTuple, Never, TypeVar, overload
 
 from trioorm.expression.expression import Expression, condition_operand
 from trioorm.expression.printing import text_of
 from trioorm.expression.shape import Shape
+from trioorm.model.load import Load  # noqa: TC001 - for those who ask for the types of attributes
 from trioorm.query.lint import LintFinding, lint_shape
 
 R_co = TypeVar("R_co", covariant=True)
@@ -43,6 +44,8 @@ class Statement(Generic[R_co]):
     """
 
     __slots__ = ()
+    loads: "tuple[Load[Never], ...]" = ()
+    """The relations that are loaded onto the objects of its rows, by further statements."""
 
     @property
     def shape(self) -> Shape:

@@ -1,0 +1,142 @@
+"""Generated data and generated graphs of relations, against a loader that asks for each object's relations one by one, in Python."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.database.cinema import (
+    MODELS,
+    Credit,
+    Film,
+    FilmGenre,
+    Friendship,
+    Genre,
+    Person,
+    Poster,
+    Role,
+    Rows,
+    fill,
+)
+from tests.query.shop import unchecked
+from trioorm import Model, open_database, select
+
+_made: set[str] = set()
+_NUMBERS = range(1, 5)
+_number = st.sampled_from(_NUMBERS)
+_or_none = st.none() | _number
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> Rows:
+    """Four films, people and genres each, connected at random."""
+    pairs = st.sets(st.tuples(_number, _number), max_size=8).map(sorted)
+    parts = draw(st.lists(st.tuples(_number, _number, _or_none, st.sampled_from(Role), st.integers(0, 2)), max_size=12))
+    return Rows(
+        films=[Film(id=number, title=f"film {number}", sequel_of_id=draw(_or_none)) for number in _NUMBERS],
+        people=[Person(id=number, name=f"person {number}") for number in _NUMBERS],
+        credits=[
+            Credit(id=number, film_id=film, person_id=person, agent_id=agent, role=role, position=position)
+            for number, (film, person, agent, role, position) in enumerate(parts)
+        ],
+        friendships=[Friendship(one_id=one, other_id=other) for one, other in draw(pairs)],
+        genres=[Genre(id=number, name=f"genre {number}") for number in _NUMBERS],
+        film_genres=[FilmGenre(film_id=film, genre_id=genre) for film, genre in draw(pairs)],
+        posters=[Poster(film_id=film, words="") for film in draw(st.sets(_number))],
+    )
+
+
+def _by_id(objects: list[Any], number: int | None) -> Any:  # noqa: ANN401 - whatever they are
+    return next((each for each in objects if each.id == number), None)
+
+
+def _cast(film: Film, held: Rows) -> list[Person]:
+    parts = [credit for credit in held.credits if credit.film_id == film.id and credit.role is Role.CAST]
+    return [_by_id(held.people, credit.person_id) for credit in sorted(parts, key=lambda credit: (credit.position, credit.person_id))]
+
+
+_NAIVE: dict[type, dict[str, Callable[[Any, Rows], Any]]] = {
+    Film: {
+        "sequel_of": lambda film, held: _by_id(held.films, film.sequel_of_id),
+        "sequels": lambda film, held: [other for other in held.films if other.sequel_of_id == film.id],
+        "credits": lambda film, held: [credit for credit in held.credits if credit.film_id == film.id],
+        "cast": _cast,
+        "genres": lambda film, held: [_by_id(held.genres, pair.genre_id) for pair in held.film_genres if pair.film_id == film.id],
+        "poster": lambda film, held: next((poster for poster in held.posters if poster.film_id == film.id), None),
+        "first_credit": lambda film, held: next((credit for credit in held.credits if credit.film_id == film.id), None),
+    },
+    Person: {
+        "credits": lambda person, held: [credit for credit in held.credits if credit.person_id == person.id],
+        "booked": lambda person, held: [credit for credit in held.credits if credit.agent_id == person.id],
+        "friends": lambda person, held: [_by_id(held.people, pair.other_id) for pair in held.friendships if pair.one_id == person.id],
+    },
+    Credit: {
+        "film": lambda credit, held: _by_id(held.films, credit.film_id),
+        "person": lambda credit, held: _by_id(held.people, credit.person_id),
+        "agent": lambda credit, held: _by_id(held.people, credit.agent_id),
+    },
+}
+_LEADS_TO = {
+    "sequel_of": Film, "sequels": Film, "credits": Credit, "cast": Person, "genres": Genre, "poster": Poster, "first_credit": Credit,
+    "booked": Credit, "friends": Person, "film": Film, "person": Person, "agent": Person,
+}  # fmt: skip
+
+
+def trees(model: type, depth: int, limits: dict[tuple[type, str], int | None]) -> st.SearchStrategy[Any]:
+    """What to load of a model: by relation, what to load of that."""
+    names = sorted(_NAIVE.get(model, {}))
+    if not names or not depth:
+        return st.just({})
+    chosen = st.lists(st.sampled_from(names), unique=True, max_size=3)
+    return chosen.flatmap(lambda found: st.fixed_dictionaries({name: trees(_LEADS_TO[name], depth - 1, limits) for name in found}))
+
+
+_LISTS = ("sequels", "credits", "cast", "genres", "booked", "friends")
+_MANY = [(model, name) for model, relations in _NAIVE.items() for name in relations if name in _LISTS]
+_LIMITS = st.fixed_dictionaries({each: st.none() | st.integers(0, 3) for each in _MANY})
+
+
+def _loads(model: type, tree: Any, limits: dict[Any, int | None]) -> list[Any]:  # noqa: ANN401 - a tree
+    made: list[Any] = []
+    for name, nested in tree.items():
+        load = getattr(model, name).load(*_loads(_LEADS_TO[name], nested, limits))
+        if name == "credits" and model is Film:
+            load = load.order_by(Credit.id)
+        limit = limits.get((model, name))
+        made.append(load if limit is None else load.limit(limit))
+    return made
+
+
+def _document(each: Model | None, tree: Any, read: Callable[[Any, str], Any]) -> Any:  # noqa: ANN401 - a tree
+    """An object with its relations as a tuple."""
+    if each is None:
+        return None
+    parts: list[Any] = [repr(each)]
+    for name, nested in tree.items():
+        found: Any = read(each, name)
+        if name in _LISTS:
+            parts.append([_document(one, nested, read) for one in found])
+        else:
+            parts.append(_document(found, nested, read))
+    return tuple(parts)
+
+
+@settings(max_examples=40)
+@given(held=rows(), limits=_LIMITS, data=st.data())
+async def test_a_graph_is_what_a_naive_loader_gives(dsn: str, held: Rows, limits: Any, data: st.DataObject) -> None:  # noqa: ANN401
+    model = data.draw(st.sampled_from([Film, Person, Credit]))
+    tree = data.draw(trees(model, 3, limits))
+
+    def naive(each: Any, name: str) -> Any:  # noqa: ANN401 - any object
+        found = _NAIVE[type(each)][name](each, held)
+        return found[: limits[(type(each), name)]] if (type(each), name) in _MANY else found
+
+    async with open_database(dsn, min_size=0) as db:
+        if dsn not in _made:  # one database serves all examples
+            await db.create_schema(*MODELS)
+            _made.add(dsn)
+        await fill(db, held)
+        owners = {Film: held.films, Person: held.people, Credit: held.credits}[model]
+        loaded = await db.fetch_all(unchecked(select)(model).order_by(unchecked(model).id).load(*_loads(model, tree, limits)))
+    assert [_document(each, tree, getattr) for each in loaded] == [_document(each, tree, naive) for each in unchecked(owners)]
