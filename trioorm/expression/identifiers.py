@@ -18,13 +18,17 @@ def quote_identifier(name: str) -> str:
     """A name as PostgreSQL takes it literally, whatever its characters.
 
     Raises:
-        QueryError: the name is empty, holds a NUL character or is longer than 63 bytes.
+        QueryError: the name is empty, longer than 63 bytes, or holds a character that PostgreSQL has not: NUL, half of a surrogate pair.
     """
-    if not name or "\0" in name or len(name.encode()) > MAX_IDENTIFIER_BYTES:
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        length = 0
+    if not 0 < length <= MAX_IDENTIFIER_BYTES or "\0" in name:
         shown = name if len(name) <= 80 else name[:80] + "..."
         raise QueryError(
             f"{shown!r} cannot be the name of anything in PostgreSQL.\n"
-            f"A name has 1 to {MAX_IDENTIFIER_BYTES} bytes (this one has {len(name.encode())}) and no NUL character.\n"
+            f"A name has 1 to {MAX_IDENTIFIER_BYTES} bytes in UTF-8 (this one has {length}) and no NUL character.\n"
             "To fix it: choose another name."
         )
     return '"' + name.replace('"', '""') + '"'

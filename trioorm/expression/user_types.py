@@ -77,6 +77,10 @@ class JsonType(SqlType):
     codec: JsonCodec = attrs.field(kw_only=True)
 
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""What no text in PostgreSQL can hold: NUL, and half of a surrogate pair."""
+
+
 def enum_type(members: type[Enum], *, name: str | None = None) -> SqlType:
     """The PostgreSQL enum type of a Python enum.
 
@@ -99,7 +103,7 @@ def enum_type(members: type[Enum], *, name: str | None = None) -> SqlType:
     labels: dict[str, Enum] = {}
     for member in members:
         label = enum_label(member)
-        if label in labels or not label or len(label.encode()) > 63 or "\0" in label:
+        if label in labels or not 0 < len(label.encode(errors="surrogatepass")) <= 63 or _UNSTORABLE.search(label):
             raise ModelError(
                 f"{members.__name__}.{member.name} cannot be a label of an enum type: {label!r}.\n"
                 "A label has 1 to 63 bytes and stands for one member only.\nTo fix it: change the member's value."
