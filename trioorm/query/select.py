@@ -91,7 +91,7 @@ class Select(Query[R_co], Joining):
 
     def order_by(self, *terms: Expression[object] | Ordering) -> Self:
         """Order the rows, by further terms if some were given before. Without it PostgreSQL promises no order."""
-        key = self._order_key(terms)
+        key = self._key_of("_order_by", terms)
         step = STEPS.get(key)
         if step is not None:
             made = self._step(step, ())
@@ -100,12 +100,12 @@ class Select(Query[R_co], Joining):
         made = self._with(_order_by=with_terms(self._order_by, terms, "order_by()", self._items), _order_terms=self._order_terms + terms)
         return made if key is None else made._remembered(key, "_order_by")
 
-    def _order_key(self, terms: tuple[Expression[object] | Ordering, ...]) -> tuple[object, ...] | None:
-        """What the step to an order depends on; None where values are among it, which may make a term a mere position."""
+    def _key_of(self, clause: str, terms: tuple[object, ...]) -> tuple[object, ...] | None:
+        """What the step to an order or to groups depends on; None where values are among it, which may make a term a mere position."""
         if self.form is None:
             return None
-        key: list[object] = [self.form, "order"]
-        for term in terms:
+        key: list[object] = [self.form, "further", clause]
+        for term in typing.cast("tuple[typing.Any, ...]", terms):
             if (term.__class__ is not Ordering and term.__class__ is not Column) or term.bind_values:
                 return None
             key.append(term.shape)
@@ -146,13 +146,18 @@ class Select(Query[R_co], Joining):
 
     def group_by(self, *terms: Expression[object] | Grouping) -> Self:
         """One row for each different combination of these; `rollup`, `cube` and `grouping_sets` give several combinations."""
+        key = self._key_of("_group_by", terms)
+        step = STEPS.get(key)
+        if step is not None:
+            return self._step(step, ())
         clause = self._group_by
         for term in terms:
             if isinstance(term, Grouping):
                 clause = Clause((*clause.shapes, term.shape), clause.bind_values + term.bind_values)
             else:
                 clause = with_terms(clause, (term,), "group_by()", self._items)
-        return self._with(_group_by=clause)
+        made = self._with(_group_by=clause)
+        return made if key is None else made._remembered(key, "_group_by")
 
     def having(self, *conditions: Expression[bool | None]) -> Self:
         """Only groups for which all of these hold."""
