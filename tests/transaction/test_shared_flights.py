@@ -154,12 +154,12 @@ async def test_one_that_is_cancelled_under_way_aborts_the_transaction_for_those_
 
 async def test_one_that_is_cancelled_leaves_the_statement_ahead_of_it_alone(dsn: str, witness: Witness) -> None:
     """It leaves at once; its own statement is stopped when its turn has come."""
+    answers: list[int] = []
     async with open_ledger(dsn) as db:
         with pytest.raises(TransactionRolledBack):
             async with db.transaction() as tx:
                 pid = await process_of(tx)
                 witness.run("SELECT pg_advisory_lock(1)")
-                answers: list[int] = []
                 left = anyio.Event()
                 scope = anyio.CancelScope()
 
