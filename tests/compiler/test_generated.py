@@ -15,7 +15,7 @@ from tests.expression.gallery import Thing
 from tests.generated import examples
 from tests.query.language import statements
 from tests.query.shop import MODELS
-from trioorm import extension
+from trioorm import extension, func, select, table_function
 from trioorm.compiler import compile_statement, create_schema_statements, shape_and_values
 from trioorm.database.codecs import packer_for
 from trioorm.query import Statement
@@ -56,3 +56,11 @@ def test_any_statement_is_sql(server: psycopg.Connection[Any], statement: Statem
         (parsed,) = sqlglot.parse(re.sub(r"\$(\d+)", r"place\1", compiled.text), dialect="postgres")
         assert parsed is not None
         assert not isinstance(parsed, expressions.Command), f"sqlglot did not understand\n{compiled.text}"
+
+
+@pytest.mark.parametrize("name", ["jsonb_array_elements", "jsonb_each", "jsonb_to_recordset", "jsonb_object_keys"])
+def test_rows_made_of_json_are_a_read(name: str) -> None:
+    rows = table_function(getattr(func, name)(Thing.j), "rows", columns={"key": str})
+    compiled = compile_statement(select(Thing.id).cross_join(rows))
+    assert compiled.may_repeat
+    assert not compiled.is_write

@@ -353,7 +353,8 @@ RESULTS: dict[str, Rule] = {
 REPEATABLE = (frozenset(RESULTS) - {"random", "gen_random_uuid", "uuidv7", "clock_timestamp"}) | frozenset(
     """
     array_append array_cat array_length array_position array_positions array_prepend array_remove array_replace array_to_string avg
-    cardinality coalesce count div greatest json_agg jsonb_array_length jsonb_build_array jsonb_build_object jsonb_extract_path
+    cardinality coalesce count div greatest json_agg jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array
+    jsonb_build_object jsonb_each jsonb_each_text jsonb_extract_path jsonb_object_keys jsonb_to_record jsonb_to_recordset
     jsonb_extract_path_text jsonb_path_exists jsonb_path_query_array jsonb_path_query_first jsonb_set jsonb_strip_nulls jsonb_typeof least
     max min nullif position scale substring sum to_json to_jsonb trim_array unnest generate_series generate_subscripts
     """.split()  # noqa: SIM905 - reads better as a text
