@@ -115,6 +115,33 @@ async def test_out_of_reach_for_too_long_it_is_unknown_with_its_id(dsn: str, pro
         await pool_is_whole(db.statistics)
 
 
+@pytest.mark.parametrize("found", ["committed", "rolled back", "unknown"])
+async def test_hooks_follow_what_the_server_says_and_do_not_run_when_nobody_knows(dsn: str, proxy: FaultProxy, found: str) -> None:
+    ran: list[str] = []
+
+    async def note(hook: str) -> None:
+        ran.append(hook)
+
+    async with open_database(proxy.conninfo(), max_size=2, commit_timeout_seconds=0.5 if found == "unknown" else 5.0) as db:
+        await db.create_schema(Entry)
+        with contextlib.suppress(ConnectionLost, CommitOutcomeUnknown):
+            async with db.transaction() as tx:
+                tx.on_commit(note, "committed")
+                tx.on_rollback(note, "rolled back")
+                await write(tx, 1)
+                if found == "unknown":
+                    proxy.refuse()
+                if found == "rolled back":
+                    proxy.drop_client_side()
+                else:
+                    proxy.cut_at(Direction.TO_CLIENT, delivered=False)
+        proxy.heal()
+        proxy.accept()
+    # The end of the database has waited for its hooks.
+    assert ran == ([] if found == "unknown" else [found])
+    assert keys_in(dsn) == ([] if found == "rolled back" else [1])
+
+
 async def test_cancelled_while_it_is_being_settled_it_still_says_how_it_ended(dsn: str, proxy: FaultProxy) -> None:
     async with open_ledger(proxy.conninfo()) as db:
         after = False
