@@ -213,6 +213,8 @@ async def test_in_a_transaction_a_savepoint_a_snapshot_and_a_stream(dsn: str) ->
                 assert named([film async for film in films]) == [[], [], []]
             with pytest.raises(UsageError, match="cursor=True"):
                 tx.stream(statement)
+            with pytest.raises(QueryError, match="copy_out loads no relations"):
+                tx.copy_out(statement)
             await tx.execute(update(Person).set(Person.name, "Weaver").where(Person.id == 1))
         await fill(db)
         async with db.snapshot() as snapshot:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.database.cinema import Hall, Seat
 from tests.database.zoo import Animal, Mood, Visit, changed
 from trioorm import (
     BindError,
@@ -288,3 +289,25 @@ async def test_a_value_of_another_class_is_refused_before_anything_is_sent(on_ea
             await verbs.insert(Animal(name="Ada"))
 
     await on_each(test)
+
+
+async def test_patch_writes_the_columns_that_are_named(dsn: str) -> None:
+    async with open_database(dsn) as db:
+        await db.create_schema(Hall, Seat)
+        await db.insert_many([Hall(house="a", number=1), Hall(house="a", number=2)])
+        await db.insert_many([Seat(id=number, house="a", hall_number=1) for number in (1, 2)])
+        async with db.transaction() as tx:
+            assert await tx.patch(Seat, 1, hall_number=2) == Seat(id=1, house="a", hall_number=2)
+        assert await db.patch(Seat, 2, hall_number=Seat.hall_number + 1) == Seat(id=2, house="a", hall_number=2)
+        assert await db.patch(Hall, "a", 1, number=3) == Hall(house="a", number=3)
+        with pytest.raises(NoRowFound):
+            await db.patch(Hall, "a", 1, number=3)
+        with pytest.raises(ForeignKeyViolation):
+            await db.patch(Seat, 1, hall_number=9)
+        with pytest.raises(QueryError, match="no values"):
+            await db.patch(Seat, 1)
+        with pytest.raises(QueryError, match="seat_number"):
+            await db.patch(Seat, 1, seat_number=1)
+        with pytest.raises(QueryError, match=r"\(house, number\), and 1 values(.|\n)*patch\(Hall, house, number\)"):
+            await db.patch(Hall, "a", number=3)
+        assert await db.get(Seat, 1) == Seat(id=1, house="a", hall_number=2)

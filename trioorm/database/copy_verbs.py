@@ -153,6 +153,8 @@ class CopyVerbs:
                 f"copy_out copies the rows of a query, and this is none:\n{query}\n"
                 "To fix it: run it with `execute`; what it returns can be read with `fetch_all` or `stream`."
             )
+        if query.loads:
+            raise QueryError("copy_out loads no relations.\nTo fix it: stream(...), which loads them batch by batch; or leave load() out.")
         if format is None:
             if header:
                 _refuse_header()

@@ -3,7 +3,7 @@
 Pure: a model or an object in, a statement out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar, cast
 
 from trioorm.errors import QueryError
@@ -11,7 +11,7 @@ from trioorm.expression import Column, Expression, and_
 from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, model_of
 from trioorm.query import Delete, Insert, Statement, delete, insert, select, update
 
-__all__ = ["delete_object", "insert_objects", "must_be_object", "select_by_key", "update_object", "upsert_object"]
+__all__ = ["delete_object", "insert_objects", "must_be_object", "patch_by_key", "select_by_key", "update_object", "upsert_object"]
 
 M = TypeVar("M", bound=Model)
 
@@ -38,15 +38,31 @@ def select_by_key(model: type[M], key: tuple[object, ...]) -> Statement[M]:
     Raises:
         QueryError: another number of values than the key has columns.
     """
+    return select(model).where(_has_key(model, key, "get"))
+
+
+def patch_by_key(model: type[M], key: tuple[object, ...], values: Mapping[str, object]) -> Statement[M]:
+    """The update of some columns of the row with a primary key.
+
+    Raises:
+        QueryError: no values, another number of key values than the key has columns, or there is no such column.
+    """
+    condition = _has_key(model, key, "patch")
+    if not values:
+        raise QueryError(f"patch({model.__qualname__}) was given no values.\nTo fix it: name columns, as in patch(User, 7, name='Ada').")
+    return update(model).set(values).where(condition).returning(model)
+
+
+def _has_key(model: type[M], key: tuple[object, ...], verb: str) -> Expression[bool]:
     info = model_of(model)
     _require_key(info)
     if len(key) != len(info.primary_key):
         names = ", ".join(field.attribute for field in info.primary_key)
         raise QueryError(
             f"the primary key of {model.__qualname__} is ({names}), and {len(key)} values were given.\n"
-            f"To fix it: get({model.__qualname__}, {names})."
+            f"To fix it: {verb}({model.__qualname__}, {names})."
         )
-    return select(model).where(_all(field.column == value for field, value in zip(info.primary_key, key, strict=True)))
+    return _all(field.column == value for field, value in zip(info.primary_key, key, strict=True))
 
 
 def insert_objects(objects: Sequence[M]) -> list[Statement[M]]:

@@ -15,7 +15,15 @@ from trioorm.database.copy_verbs import CopyVerbs
 from trioorm.database.explaining import QueryPlan, explain_step, read_plan
 from trioorm.database.listening import notify_statement
 from trioorm.database.loading import load_relations, load_rows
-from trioorm.database.objects import delete_object, insert_objects, must_be_object, select_by_key, update_object, upsert_object
+from trioorm.database.objects import (
+    delete_object,
+    insert_objects,
+    must_be_object,
+    patch_by_key,
+    select_by_key,
+    update_object,
+    upsert_object,
+)
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import CursorBlock, RowsBlock
@@ -314,6 +322,28 @@ class Verbs(CopyVerbs, SchemaVerbs):
         Checkpoint: always.
         """
         return await self._write_one(update_object(must_be_object(changed, "update")), changed)
+
+    async def patch(self, model: type[M], /, *key: object, **values: object) -> M:
+        """Write some columns of the row with a primary key: `patch(User, 7, name="Ada")`.
+
+        No column but those named is touched, so tasks that change different columns of a row do not overwrite each other.
+
+        Args:
+            model: its class.
+            key: the key's values, in the order of its columns.
+            values: by the attributes' names; expressions too, such as `visits=User.visits + 1`.
+
+        Returns:
+            The row as the server has it now.
+
+        Raises:
+            NoRowFound: there is no row with this key.
+            QueryError: no values, no such column, or another number of key values. Nothing was sent.
+            Others: as `insert`.
+
+        Checkpoint: always.
+        """
+        return await self.fetch_one(patch_by_key(model, key, values))
 
     async def delete(self, gone: Model) -> None:
         """Delete the row with an object's primary key.
