@@ -1,7 +1,7 @@
 """copy_in of rows of values, and copy_in where rows exist already: through a temporary table that does not outlive it."""
 
 from collections.abc import AsyncGenerator
-from typing import Literal
+from typing import Literal, cast
 
 import anyio.lowlevel
 import pytest
@@ -46,7 +46,7 @@ async def test_rows_that_do_not_fit(dsn: str, row: object, error: type[Exception
     async with open_database(dsn) as db:
         await db.create_schema(Animal)
         with pytest.raises(error, match=words):
-            await db.copy_in(Animal, [("ok", 1), row], columns=[Animal.name, Animal.age])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+            await db.copy_in(Animal, cast("list[tuple[object, ...]]", [("ok", 1), row]), columns=[Animal.name, Animal.age])
         assert await _animals(db) == []
 
 
