@@ -289,7 +289,7 @@ class Select(Query[R_co], Joining):
 
     def _with(self, **changes: object) -> Self:
         form = self.form
-        if form is None:
+        if form is None or "loads" in changes:  # what is to be loaded is no part of a form, so a select with loads has none
             return super()._with(**changes)
         # Whatever clause it was, its outcome is here; so what comes of it is known by its shape, and its values replace those it had.
         # One clause with values changes at a time, or `bounds` would be wrong for the second.

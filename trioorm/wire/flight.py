@@ -145,6 +145,8 @@ class Flight:
                 self._land(self._last)
                 self._last = None
             elif result.status == _PIPELINE_SYNC:
+                if len(self.outcomes) < len(self.steps):  # libpq gave up on a COPY
+                    raise OperationalError("the answer has ended without the results of all statements")
                 self.complete = True
             elif result.status in _COPYING:
                 raise NotSupportedError("a COPY cannot run among other statements")
