@@ -50,7 +50,7 @@ def plainly(value: object) -> object:
     return round(float(value), 9) if isinstance(value, (Fraction, decimal.Decimal)) else value
 
 
-@settings(max_examples=examples(200), derandomize=True)  # random seeds found a defect of CASE over text and NULL: to be mended
+@settings(max_examples=examples(200))
 @given(data=DATA, question=plain(joined_tables()))
 def test_filters_orders_joins_and_windows(server: psycopg.Connection[tuple[object, ...]], data: Data, question: Question) -> None:
     check(server, data, question)

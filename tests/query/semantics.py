@@ -210,15 +210,15 @@ def framed(frame: Frame | None, orders: Sequence[Order], partition: list[Env], a
             return groups[other] - groups[at]
         a, b = orders[0].term.of(here), orders[0].term.of(partition[other])
         if a is None or b is None:
-            return 0 if a is b else None
+            return None
         away: int = a - b if orders[0].descending else b - a
         return away
 
     kept: list[Env] = []
     for other, env in enumerate(partition):
         away = distance(other)
-        if away is None:  # NULL and a number: one lies wholly before the other
-            inside = start is None if other < at else end is None
+        if away is None:  # NULLs are peers, from which no number leads away; a NULL and a number: one lies wholly before the other
+            inside = peers[other] or (start is None if other < at else end is None)
         else:
             inside = (start is None or away >= start) and (end is None or away <= end)
         left_out = (
