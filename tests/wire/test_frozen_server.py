@@ -91,6 +91,24 @@ async def test_stopping_psycopgs_statement_is_bounded(server: Server, own_witnes
         assert connection.closed
 
 
+@pytest.mark.parametrize("by", ["its timeout", "a cancellation"])
+async def test_a_cancel_request_that_is_given_up_on_its_way_closes_the_connection(server: Server, own_witness: Witness, by: str) -> None:
+    """It might hit whatever statement comes next."""
+    async with _connection(server) as connection:
+        server.freeze()
+        started_at = anyio.current_time()
+        if by == "its timeout":
+            with pytest.raises(psycopg.errors.CancellationTimeout):
+                await connection.cancel_safe(timeout=_BUDGET_SECONDS)
+        else:
+            with anyio.move_on_after(0.01) as scope:
+                await connection.cancel_safe()
+            assert scope.cancelled_caught
+        lasted = anyio.current_time() - started_at
+        assert _BUDGET_SECONDS * 0.9 < lasted < _BUDGET_SECONDS + _SLACK_SECONDS
+        assert connection.closed
+
+
 async def test_the_outcome_of_a_settled_write_is_unknown(server: Server, own_witness: Witness) -> None:
     async def write(connection: AnyIOConnection) -> None:
         with pytest.raises(CommitOutcomeUnknown, match="read the row back") as failure:

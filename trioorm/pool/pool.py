@@ -481,7 +481,7 @@ class Pool:
             held = shield.held
         if self._leases:
             with Shield(LAST_CANCEL_SECONDS) as shield:
-                await shield.wait(lambda: cancel_statements(self._leases))
+                await shield.wait(lambda: cancel_statements(self._leases, shield))
                 await shield.wait(self._wait_all_returned)
             held = held or shield.held
         for lease in tuple(self._leases):

@@ -5,7 +5,6 @@ left the server's transaction in error; else everything is rolled back before th
 asked of libpq, never of a flag of ours.
 """
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
@@ -13,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVarTuple
 
 import anyio
-import psycopg
 import trio
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from trioorm.pool import Lease
 
 __all__ = ["Scope"]
-
-logger = logging.getLogger("trioorm.transaction")
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -396,22 +392,15 @@ class Scope(ABC):
         self._has_last_turn = True
         return True
 
-    async def _cancel_statement(self) -> bool:
-        """Stop the statement of a task that is no child of the block: what it does would be rolled back anyway."""
-        if self._connection is not None:
-            try:
-                await self._connection.cancel_safe(timeout=self.cleanup_timeout_seconds)
-            except psycopg.Error as error:
-                logger.debug("a statement could not be cancelled before a rollback: %s", error)
-        return True
-
     async def _undo(self) -> Held:
         """Roll back, with the turn, or close the connection if the turn does not come in time."""
         held: Held = None
         if not self._has_last_turn:
             with Shield(self.cleanup_timeout_seconds) as shield:
-                if self.turns.busy:
-                    await shield.wait(self._cancel_statement)
+                connection = self.connection_or_none() if self.turns.busy else None
+                # It runs the statement of a task that is no child of the block: what that does would be rolled back anyway.
+                if connection is not None and not await connection.request_cancel(shield):
+                    connection.close_nowait()
                 await shield.wait(self._take_last_turn)
             held = shield.held
         if self._connection is None or self._connection.closed:

@@ -22,7 +22,8 @@ from psycopg.abc import RV, PQGen
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
-from trioorm.wire.driving import drive, wait_for_socket
+from trioorm.wire.cancel_request import CancelRequest
+from trioorm.wire.driving import wait_for_socket
 from trioorm.wire.farewell import Farewell
 from trioorm.wire.flight import Answer, PlainAnswer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
@@ -219,7 +220,7 @@ class ReadyConnection(AsyncConnection[Row]):
     async def _try_cancel(self, *, timeout: float = 5.0) -> None:
         """Ask the server to cancel the statement of a block that is being ended; within the end's own bound."""
         if (ending := self.ending()) is not None and ending.under is not None:
-            await self._request_cancel(ending.under)
+            await self.request_cancel(ending.under)
         else:
             await super()._try_cancel(timeout=min(timeout, self.cleanup_timeout_seconds))
 
@@ -251,8 +252,12 @@ class ReadyConnection(AsyncConnection[Row]):
             self.pgconn.consume_input()
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Ask the server to cancel the running statement.
+
+        A request that is given up on its way might hit a later statement. So one whose caller is cancelled is seen through, within
+        `cleanup_timeout_seconds`; where that fails, and after `timeout`, the connection is closed.
 
         Args:
             timeout: how long the request may take, in seconds.
@@ -265,9 +270,21 @@ class ReadyConnection(AsyncConnection[Row]):
         if not self._should_cancel():
             await anyio.lowlevel.checkpoint()
             return
-        with anyio.move_on_after(timeout or None):
-            await drive(self._cancel_gen())
-            return
+        request = CancelRequest(self._cancel_gen())
+        try:
+            with anyio.move_on_after(timeout or None):
+                await request.go_on(wait_for_socket)
+                return
+        except Exception:
+            raise
+        except BaseException as interruption:
+            with Shield(self.cleanup_timeout_seconds) as shield:
+                if not await self._finish_request(request, shield):
+                    self.close_nowait()
+            raise after_cleanup(interruption, shield.held) or interruption from None
+        finally:
+            request.close()
+        self.close_nowait()
         raise psycopg_errors.CancellationTimeout("cancellation timeout expired")
 
     def leave_pipeline(self) -> None:
@@ -296,7 +313,7 @@ class ReadyConnection(AsyncConnection[Row]):
             stopped = False
             try:
                 stopped = await drain(shield, anyio.current_time())  # it may have ended by itself
-                while not stopped and not shield.expired and await self._request_cancel(shield):
+                while not stopped and not shield.expired and await self.request_cancel(shield):
                     stopped = await drain(shield, anyio.current_time() + _REPEAT_CANCEL_SECONDS)
             except (OperationalError, psycopg_errors.NotSupportedError) as error:
                 logger.debug("connection lost while a statement was being cancelled: %s", error)
@@ -304,17 +321,17 @@ class ReadyConnection(AsyncConnection[Row]):
                 self.finish()
             return shield.held
 
-    async def _request_cancel(self, shield: Shield) -> bool:
-        """Send a cancel request and see it through; False when it could not be finished in time."""
-        request = self._cancel_gen()
+    async def request_cancel(self, shield: Shield) -> bool:
+        """Send a cancel request and see it through; False when that could not be done in time, upon which the connection must be closed."""
+        request = CancelRequest(self._cancel_gen())
         try:
-            fileno, want = next(request)
-            while (ready := await shield.wait(partial(wait_for_socket, fileno, want))) is not None:
-                fileno, want = request.send(ready)
-        except StopIteration:
-            return True
-        except (OperationalError, OSError) as error:
-            logger.debug("cancel request failed: %s", error)
+            return await self._finish_request(request, shield)
         finally:
             request.close()
-        return False
+
+    async def _finish_request(self, request: CancelRequest, shield: Shield) -> bool:
+        try:
+            return await request.go_on(lambda fileno, want: shield.wait(partial(wait_for_socket, fileno, want)))
+        except (OperationalError, OSError) as error:
+            logger.debug("cancel request failed: %s", error)
+            return False
