@@ -28,6 +28,7 @@ from trioorm import (
     insert,
     lower,
     open_database,
+    select,
     sql,
     unique,
     update,
@@ -226,6 +227,25 @@ async def test_a_deferred_constraint_at_commit(dsn: str) -> None:
             async with db.transaction() as tx:
                 await tx.insert(Person(email="x", friend_id=99))
         assert (caught.value.model, caught.value.columns) == (Person, ("friend_id",))
+
+
+async def test_a_deferred_constraint_without_a_transaction(dsn: str) -> None:
+    """The statement itself succeeds, and its commit is refused: at the very end of the server's answer."""
+    async with open_persons(dsn) as db:
+        await db.execute(sql("ALTER TABLE persons ALTER CONSTRAINT persons_friend_id_fkey DEFERRABLE INITIALLY DEFERRED"))
+        ada = await db.insert(Person(email="ada"))
+        for write in (
+            lambda: db.insert(Person(email="x", friend_id=99)),
+            lambda: db.insert_many([Person(email="x"), Person(email="y", friend_id=99)]),
+            lambda: db.patch(Person, ada.id, friend_id=99),
+            lambda: db.execute(insert(Person).values_from([Person(email="x", friend_id=99)])),
+            lambda: db.execute(sql("INSERT INTO persons (email, age, friend_id) VALUES ('x', 0, 99)")),
+        ):
+            with pytest.raises(ForeignKeyViolation) as caught:
+                await write()
+            assert (caught.value.model, caught.value.columns) == (Person, ("friend_id",))
+        assert await db.fetch_all(select(Person.email, Person.friend_id)) == [("ada", None)], "and the connection is as before"
+        assert db.statistics().returns_bad == 0
 
 
 async def test_a_row_that_is_still_referred_to(dsn: str) -> None:

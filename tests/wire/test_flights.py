@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import anyio
 import pytest
 from psycopg.pq import ExecStatus, Format
 
@@ -47,6 +48,41 @@ async def test_many_statements_cost_one_trip(dsn: str) -> None:
             assert await count_suspensions(connection.fly([again(statement, f"{number}") for number in range(20)])) <= 2
         results = await connection.fly([again(statement, f"{number}") for number in range(20)])
         assert [text_rows(result) for result in results] == [[(f"{number + 1}",)] for number in range(20)]
+
+
+async def test_a_flight_that_cannot_be_committed_has_the_error_at_its_last_step(dsn: str, witness: Witness) -> None:
+    """Each statement succeeds; the sync commits, and a deferred constraint refuses that."""
+    witness.run("CREATE TABLE person (name text UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    insert = Statement(b"INSERT INTO person VALUES ($1)", (25,), Format.TEXT)
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        for names in (("Ada", "Ada"), ("Ada", "Ada", "Grace")):
+            results = await connection.fly([again(insert, name) for name in names])
+            assert statuses(results) == ["COMMAND_OK"] * (len(names) - 1) + ["FATAL_ERROR"]
+            assert isinstance(error_from_result(results[-1]), UniqueViolation)
+        assert connection.is_idle
+        assert witness.value("SELECT count(*) FROM person") == 0
+        assert await works(connection)
+
+
+async def test_a_write_that_is_cancelled_in_its_commit_did_not_take_effect(dsn: str, witness: Witness) -> None:
+    witness.run("CREATE TABLE person (name text)")
+    witness.run("CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END'")
+    witness.run("CREATE CONSTRAINT TRIGGER doze AFTER INSERT ON person DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION doze()")
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        ended: list[str] = []
+
+        async def write() -> None:
+            await connection.fly([step("INSERT INTO person VALUES ('Ada')")], on_cancel=OnCancel.SETTLE)
+            ended.append("normally")
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as nursery:
+                nursery.start_soon(write)
+                await witness.until_waiting(connection.info.backend_pid)
+                nursery.cancel_scope.cancel()
+        assert ended == []
+        assert witness.value("SELECT count(*) FROM person") == 0
+        assert await works(connection)
 
 
 async def test_a_flight_without_a_transaction_is_one_transaction(dsn: str, witness: Witness) -> None:

@@ -20,6 +20,7 @@ from psycopg.pq import DiagnosticField
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
+from trioorm.wire.server_errors import is_farewell
 from trioorm.wire.statements import FORGETTING, PreparedNames, Step
 
 __all__ = ["Answer", "Flight", "PlainAnswer"]
@@ -68,7 +69,8 @@ class Flight:
         told_after: after how many steps the server sends what it has so far; otherwise it keeps its answers until all have run.
 
     Attributes:
-        outcomes: the result of each step so far, in order; a failed or skipped step has its error result.
+        outcomes: the result of each step so far, in order; a failed or skipped step has its error result, and so has the last when all that
+            ran could not be committed.
         complete: whether the answer of the sync has come, so that the connection is free again.
     """
 
@@ -158,7 +160,11 @@ class Flight:
     def _land(self, result: PGresult) -> None:
         """Book the result of the command that has just ended."""
         if not self._commands:
-            return  # the server's farewell, which belongs to no command
+            # All commands are answered, and then came an error: outside a transaction the sync commits, and that failed (a deferred
+            # constraint, a serialization failure). The server's farewell belongs to no command either; the broken connection tells of it.
+            if result.status == _FATAL_ERROR and not is_farewell(result):
+                self.outcomes[-1] = result
+            return
         purpose, name = self._commands.pop()
         failed = result.status in (_FATAL_ERROR, _PIPELINE_ABORTED)
         if purpose is _For.STEP:
