@@ -55,7 +55,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the tag of COMMIT is not looked at",
-        "transaction/transaction.py",
+        "transaction/commit.py",
         'if results[0].command_status != b"COMMIT":',
         "if not results:",
         ("transaction/test_peers_defects.py::test_the_tag_of_commit_alone_is_enough",),
@@ -111,16 +111,16 @@ MUTATIONS = (
     ),
     Mutation(
         "an unknown outcome is reported as a definite failure",
-        "transaction/transaction.py",
-        "return _caused(refusals.outcome_unknown(self.name, self._server_side.id), lost), held",
-        "return _caused(refusals.commit_lost(self.name), lost), held",
+        "transaction/commit.py",
+        "return caused(refusals.outcome_unknown(self._name, transaction_id), lost), held",
+        "return caused(refusals.commit_lost(self._name), lost), held",
         ("transaction/test_settling.py::test_out_of_reach_for_too_long_it_is_unknown_with_its_id",),
     ),
     Mutation(
         "a lost COMMIT is taken for a failure without asking",
-        "transaction/transaction.py",
-        "            return await self._settle(lost, seconds)\n",
-        "            return _caused(refusals.commit_lost(self.name), lost), None\n",
+        "transaction/commit.py",
+        "            return await self._settle(lost, transaction_id, seconds)\n",
+        "            return caused(refusals.commit_lost(self._name), lost), None\n",
         ("transaction/test_settling.py::test_a_commit_whose_answer_is_lost_is_found_committed",),
     ),
     Mutation(

@@ -12,21 +12,20 @@ from math import ceil, inf
 from typing import Literal
 
 import anyio
-from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import ConnectionLost, UsageError
 from trioorm.pool import OutcomeHook, Pool
 from trioorm.transaction import refusals
+from trioorm.transaction.commit import COMMIT, CommitAnswer, caused
 from trioorm.transaction.hooks import outside_of_all_blocks
 from trioorm.transaction.inside import open_blocks
-from trioorm.transaction.outcome import settle
 from trioorm.transaction.runner import Connection, failure_among
 from trioorm.transaction.scope import Scope
 from trioorm.transaction.server_side import ServerSide
 from trioorm.wire import OnCancel, Step, command
-from trioorm.wire.interrupt import Held, cancel_requests, deliver_unseen
+from trioorm.wire.interrupt import Held
 
 __all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_transaction"]
 
@@ -41,11 +40,7 @@ _LEVELS: dict[Isolation, bytes] = {
     "serializable": b" ISOLATION LEVEL SERIALIZABLE",
 }
 
-_COMMIT = command(b"COMMIT")
 _ROLLBACK = command(b"ROLLBACK")
-
-# Of the commit budget, the part kept for asking on another connection when COMMIT was not answered.
-_SETTLING_PART = 0.4
 
 
 def begin_steps(
@@ -143,38 +138,12 @@ class TransactionScope(Scope):
             if (failure := failure_among(probe, results)) is not None:
                 return failure, None
             self._server_side.probed(results[0])
-        seconds = self._pool.settings.commit_timeout_seconds
         try:
-            flight = connection.take_off([_COMMIT])
+            answer = connection.take_off([COMMIT])
         except ConnectionLost as lost:
-            return _caused(refusals.gone(self.name), lost), None
-        try:
-            results = await connection.arrive(flight, on_cancel=OnCancel.FINISH, seconds=seconds * (1 - _SETTLING_PART))
-        except ConnectionLost as lost:
-            return await self._settle(lost, seconds)
-        if (failure := failure_among([_COMMIT], results)) is not None:
-            return failure, None
-        if results[0].command_status != b"COMMIT":
-            return refusals.answered_otherwise(self.name, results[0].command_status), None
-        return None, None
-
-    async def _settle(self, lost: ConnectionLost, seconds: float) -> tuple[BaseException | None, Held]:
-        """The answer of COMMIT is lost: ask on another connection, within what is left of the budget."""
-        if self._server_side.id is None:
-            return _caused(refusals.commit_of_nothing_lost(self.name), lost), None
-        is_cancelled = anyio.current_effective_deadline() <= anyio.current_time() or cancel_requests() > self._requests_before
-        outcome, held = await settle(
-            self._pool.connect_beside, self._server_side.id, seconds=seconds * _SETTLING_PART if is_cancelled else seconds
-        )
-        if outcome == "committed":
-            if held is None:
-                deliver_unseen(self._requests_before)  # the cancel under which the connection was waited for and lost
-            return None, held
-        if outcome == "rolled back":
-            await checkpoint_if_cancelled()
-            await self.deliver_own_timeout()
-            return _caused(refusals.commit_lost(self.name), lost), held
-        return _caused(refusals.outcome_unknown(self.name, self._server_side.id), lost), held
+            return caused(refusals.gone(self.name), lost), None
+        commit = CommitAnswer(self._pool, self.name, requests_before=self._requests_before, deliver_own_timeout=self.deliver_own_timeout)
+        return await commit.take(connection, answer, self._server_side.id)
 
     async def _roll_back(self, connection: Connection) -> Held:
         if connection.is_idle:
@@ -276,7 +245,7 @@ class SavepointScope(Scope):
         try:
             results = await connection.fly([release], on_cancel=OnCancel.FINISH, seconds=self.cleanup_timeout_seconds)
         except ConnectionLost as lost:
-            return _caused(refusals.gone(self.name), lost), None
+            return caused(refusals.gone(self.name), lost), None
         return failure_among([release], results), None
 
     async def _roll_back(self, connection: Connection) -> Held:
@@ -295,8 +264,3 @@ class SavepointScope(Scope):
     def start_hooks(self, hooks: Sequence[OutcomeHook]) -> None:
         """See `TransactionScope.start_hooks`."""
         self._outer.start_hooks(hooks)
-
-
-def _caused(error: BaseException, cause: BaseException) -> BaseException:
-    error.__cause__ = cause
-    return error
