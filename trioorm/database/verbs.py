@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
 
+from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, only_row
 from trioorm.database.copy_verbs import CopyVerbs
 from trioorm.database.explaining import QueryPlan, explain_step, read_plan
 from trioorm.database.listening import notify_statement
@@ -27,7 +28,7 @@ from trioorm.database.objects import (
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import CursorBlock, RowsBlock
-from trioorm.errors import IntegrityError, NoRowFound, QueryError, TooManyRows, UsageError
+from trioorm.errors import IntegrityError, UsageError
 from trioorm.expression import Column
 from trioorm.model import Load, Model, check_load
 from trioorm.query import Statement, check_graph
@@ -92,7 +93,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
         plan, values = self._plans.plan(statement)
         result = await self._run_for_rows(plan, values)
         if result.ntuples != 1:
-            raise _not_one(result.ntuples, statement)
+            raise not_one(result.ntuples, statement)
         return await self._loaded(statement, plan.rows(result))
 
     async def fetch_optional(self, statement: Statement[R]) -> R | None:
@@ -107,7 +108,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
         plan, values = self._plans.plan(statement)
         result = await self._run_for_rows(plan, values)
         if result.ntuples > 1:
-            raise _not_one(result.ntuples, statement)
+            raise not_one(result.ntuples, statement)
         return await self._loaded(statement, plan.rows(result)) if result.ntuples else None
 
     async def fetch_value(self, statement: Statement[R]) -> R:
@@ -121,16 +122,8 @@ class Verbs(CopyVerbs, SchemaVerbs):
         Checkpoint: always.
         """
         plan, values = self._plans.plan(statement)
-        if plan.width != 1 or not plan.compiled.scalar:
-            gives = "columns of unknown types" if plan.width is None else f"{plan.width} columns"
-            raise QueryError(
-                f"fetch_value wants one column, and this statement gives {gives}:\n{statement}\n"
-                "To fix it: select one column, say what a sql() text gives with `.returns(int)`, or use fetch_one for the whole row."
-            )
-        result = await self._run_for_rows(plan, values)
-        if result.ntuples != 1:
-            raise _not_one(result.ntuples, statement)
-        return cast("R", plan.rows(result)[0])
+        check_gives_value(plan, statement)
+        return only_row(plan, await self._run_for_rows(plan, values), statement)
 
     async def execute(self, statement: Statement[Any]) -> int:
         """Run a statement for its effect.
@@ -172,7 +165,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
         Checkpoint: entering always; the iteration once a batch.
         """
         plan, values = self._plans.plan(statement)
-        self._must_give_rows(plan, statement)
+        check_gives_rows(plan, statement)
         block = CursorBlock[R] if cursor else RowsBlock[R]
         if not statement.loads:
             return block(self._runner, plan, plan.step(values), batch_rows=batch_rows)
@@ -357,7 +350,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
         """
         statement = delete_object(must_be_object(gone, "delete"))
         if not await self.execute(statement):
-            raise _not_one(0, statement)
+            raise not_one(0, statement)
 
     async def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> M:
         """Insert an object, or, if a row with the same key exists, write its columns to that row.
@@ -392,7 +385,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
             raise
 
     async def _run_for_rows(self, plan: Plan, values: list[object]) -> PGresult:
-        self._must_give_rows(plan, None)
+        check_gives_rows(plan)
         return await self._run_one(plan, values)
 
     async def _run_one(self, plan: Plan, values: list[object]) -> PGresult:
@@ -402,21 +395,3 @@ class Verbs(CopyVerbs, SchemaVerbs):
             self._plans.violations.explain(error)
             raise
         return results[0]
-
-    def _must_give_rows(self, plan: Plan, statement: Statement[Any] | None) -> None:
-        if not plan.gives_rows:
-            shown = f":\n{statement}" if statement is not None else f":\n{plan.compiled.text}"
-            raise QueryError(
-                f"this statement gives no rows{shown}\n"
-                "To fix it: add `.returning(...)`, or run it with `execute`, which returns the number of rows."
-            )
-
-
-def _not_one(count: int, statement: Statement[Any]) -> NoRowFound | TooManyRows:
-    if count == 0:
-        return NoRowFound(
-            f"no row was found by:\n{statement}\nTo fix it: check the condition, or use `fetch_optional` if there may be none."
-        )
-    return TooManyRows(
-        f"{count} rows were found where one was asked for, by:\n{statement}\nTo fix it: narrow the condition, or use `fetch_all`."
-    )

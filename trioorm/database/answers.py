@@ -1,0 +1,63 @@
+"""What a verb makes of the rows that came: how many there must be, and what is said when there are not."""
+
+from typing import Any, TypeVar, cast
+
+from psycopg.pq.abc import PGresult
+
+from trioorm.database.plan import Plan
+from trioorm.errors import NoRowFound, QueryError, TooManyRows
+from trioorm.query import Statement
+
+__all__ = ["check_gives_rows", "check_gives_value", "not_one", "only_row"]
+
+R = TypeVar("R")
+
+
+def check_gives_rows(plan: Plan, statement: Statement[Any] | None = None) -> None:
+    """Refuse a statement without rows.
+
+    Raises:
+        QueryError: it gives none.
+    """
+    if not plan.gives_rows:
+        shown = f":\n{statement}" if statement is not None else f":\n{plan.compiled.text}"
+        raise QueryError(
+            f"this statement gives no rows{shown}\n"
+            "To fix it: add `.returning(...)`, or run it with `execute`, which returns the number of rows."
+        )
+
+
+def check_gives_value(plan: Plan, statement: Statement[Any]) -> None:
+    """Refuse a statement whose rows are not of one column.
+
+    Raises:
+        QueryError: they are not.
+    """
+    if plan.width != 1 or not plan.compiled.scalar:
+        gives = "columns of unknown types" if plan.width is None else f"{plan.width} columns"
+        raise QueryError(
+            f"fetch_value wants one column, and this statement gives {gives}:\n{statement}\n"
+            "To fix it: select one column, say what a sql() text gives with `.returns(int)`, or use fetch_one for the whole row."
+        )
+
+
+def only_row(plan: Plan, result: PGresult, statement: Statement[R]) -> R:
+    """The one row of a result.
+
+    Raises:
+        NoRowFound, TooManyRows: there is another number of them.
+    """
+    if result.ntuples != 1:
+        raise not_one(result.ntuples, statement)
+    return cast("R", plan.rows(result)[0])
+
+
+def not_one(count: int, statement: Statement[Any]) -> NoRowFound | TooManyRows:
+    """The error for another number of rows than one."""
+    if count == 0:
+        return NoRowFound(
+            f"no row was found by:\n{statement}\nTo fix it: check the condition, or use `fetch_optional` if there may be none."
+        )
+    return TooManyRows(
+        f"{count} rows were found where one was asked for, by:\n{statement}\nTo fix it: narrow the condition, or use `fetch_all`."
+    )
