@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.database.cinema import Film
 from tests.query.shop import Line, Order, User, unchecked
 from trioorm.compiler import shape_and_values
 from trioorm.errors import QueryError
@@ -140,3 +141,37 @@ def test_a_value_of_another_class_makes_another_statement() -> None:
     whole, fraction = select(Order.id).where(Order.id > 1), select(Order.id).where(unchecked(Order.id > unchecked(1.5)))
     assert whole.shape != fraction.shape
     assert whole.form is not fraction.form
+
+
+def test_what_is_to_be_loaded_goes_along_and_is_no_part_of_a_form() -> None:
+    def narrowed(query: Select[Film], number: int) -> Select[Film]:
+        return query.where(Film.id > number, Film.title != "x").order_by(Film.id.desc()).limit(number).for_update()
+
+    for number in (1, 2):
+        loaded = select(Film).load(Film.genres)
+        both = narrowed(loaded, number)
+        assert both.loads == loaded.loads != ()
+        plain = narrowed(select(Film), number)
+        assert plain.loads == ()
+        assert plain.form is both.form
+        assert _seen(plain) == _seen(both)
+
+
+def test_conditions_are_steps_one_by_one_and_none_is_lost_among_known_ones() -> None:
+    STEPS.clear()
+    select(User).where(User.age > 1, User.name == "a").limit(9)
+    expected = select(User).where(User.age > 3, User.id == 4, User.name == "b").limit(5)
+    assert expected.bind_values == (3, 4, "b", 5)
+    assert select(User).where(User.age > 3).where(User.id == 4).where(User.name == "b").limit(5).form is expected.form
+    assert select(User).limit(5).where(User.age > 3, User.id == 4).where(User.name == "b").bind_values == expected.bind_values
+    with pytest.raises(QueryError, match="takes conditions"):
+        select(User).where(User.age > 1, unchecked(True))
+    with pytest.raises(QueryError, match="takes conditions"):
+        select(User).where(User.age > 1, unchecked(True), User.name == "a")
+
+
+def test_a_comparison_of_columns_is_made_once_and_one_with_a_value_each_time() -> None:
+    assert (User.id == Order.user_id) is (User.id == Order.user_id)
+    assert (User.id == Order.user_id) is not (User.id != Order.user_id)
+    one, two = User.age > 1, User.age > 2
+    assert (one.shape, one.bind_values, two.bind_values) == (two.shape, (1,), (2,))

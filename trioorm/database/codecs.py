@@ -29,7 +29,7 @@ from psycopg.pq import Format
 from trioorm.errors import BindError
 from trioorm.expression import CompositeType, Interval, JsonType, Multirange, Range, SqlType, text_form
 
-__all__ = ["MISFITS", "Packer", "binary_packer_for", "framed", "misfit", "pack_values", "packer_for"]
+__all__ = ["MISFITS", "Packer", "binary_packer_for", "framed", "misfit", "pack_values", "packer_for", "parameter_packer_for"]
 
 _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _DECIMAL = psycopg.adapters.get_dumper(decimal.Decimal, PyFormat.BINARY)(decimal.Decimal)  # in C where psycopg has it so
@@ -85,7 +85,7 @@ def _pack_bytes(value: bytes) -> bytes:
     return bytes(value)
 
 
-def _pack_numeric(value: decimal.Decimal | float) -> bytes:
+def _exact(value: decimal.Decimal | float) -> decimal.Decimal:
     if isinstance(value, float):
         raise TypeError("a Decimal or an int is expected; a float is not exact (write Decimal('0.1'))")
     if type(value) is decimal.Decimal:
@@ -95,7 +95,15 @@ def _pack_numeric(value: decimal.Decimal | float) -> bytes:
         exact = decimal.Decimal(value)
     if exact.is_snan():
         raise ValueError("a signalling NaN has no place in PostgreSQL")
-    return bytes(_DECIMAL.dump(exact) or b"")
+    return exact
+
+
+def _pack_numeric(value: decimal.Decimal | float) -> bytes:
+    return bytes(_DECIMAL.dump(_exact(value)) or b"")
+
+
+def _pack_numeric_text(value: decimal.Decimal | float) -> bytes:
+    return str(_exact(value)).encode()
 
 
 def _pack_date(value: datetime.date) -> bytes:
@@ -251,6 +259,15 @@ _RANGE_OIDS: dict[str, tuple[int, int]] = {
     "int4multirange": (4451, 6150), "int8multirange": (4536, 6157), "nummultirange": (4532, 6151), "datemultirange": (4535, 6155),
     "tsmultirange": (4533, 6152), "tstzmultirange": (4534, 6153),
 }  # fmt: skip
+
+
+_NUMERIC_TEXT = Packer(1700, 1231, Format.TEXT, _pack_numeric_text)
+
+
+def parameter_packer_for(sql_type: SqlType | None) -> Packer:
+    """The packer of a value that stands alone: as `packer_for`, but a `numeric` goes as text, which takes a third of the time."""
+    packer = packer_for(sql_type)
+    return _NUMERIC_TEXT if packer is _BY_NAME["numeric"] else packer
 
 
 @lru_cache(maxsize=2000)

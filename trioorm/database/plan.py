@@ -12,7 +12,7 @@ from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.compiler import Compiled, compile_statement, shape_and_values
-from trioorm.database.codecs import Packer, pack_values, packer_for
+from trioorm.database.codecs import Packer, pack_values, parameter_packer_for
 from trioorm.database.hydrate import RowReader
 from trioorm.database.violations import Violations
 from trioorm.errors import QueryError
@@ -122,7 +122,7 @@ class PlanCache:
 
 
 def _make_plan(compiled: Compiled) -> Plan:
-    packers = tuple(packer_for(sql_type) for sql_type in compiled.bind_types)
+    packers = tuple(parameter_packer_for(sql_type) for sql_type in compiled.bind_types)
     return Plan(
         compiled=compiled,
         statement=WireStatement(compiled.text.encode(), tuple(packer.oid for packer in packers)),

@@ -7,7 +7,7 @@ The contract: an interned thing never stands for two shapes. Two of them may sta
 is full (a program may make up aliases without end); then something is worked out again, and nothing else changes.
 """
 
-from typing import Final, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from trioorm.expression.shape import ColumnReference, Shape
 from trioorm.expression.types import SqlType
@@ -29,12 +29,13 @@ def remember(memory: dict[K, V], key: K, value: V) -> V:
 
 @final
 class InternedCondition:
-    """The shape of a condition."""
+    """The shape of a condition, with the class of the conditions that have it."""
 
-    __slots__ = ("shape",)
+    __slots__ = ("comparison", "shape")
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, comparison: type[Any]) -> None:
         self.shape = shape
+        self.comparison = comparison
 
 
 class _NoPlainValue:
@@ -47,14 +48,15 @@ class InternedColumn:
 
     Attributes:
         plain: the class of values that need no further look before they are bound; of none where each needs one.
-        compared: the conditions made of the column so far: by operator with a value of `plain`, by operator and column with a column.
+        compared: what its comparisons were so far: by operator the condition with a value of `plain`, by operator and column the whole
+            comparison with a column.
     """
 
     __slots__ = ("compared", "plain")
 
     def __init__(self, sql_type: SqlType | None) -> None:
         self.plain = sql_type.python if sql_type is not None and sql_type.plain else _NoPlainValue
-        self.compared: dict[object, InternedCondition] = {}
+        self.compared: dict[object, Any] = {}
 
 
 _COLUMNS: dict[tuple[ColumnReference, SqlType | None], InternedColumn] = {}

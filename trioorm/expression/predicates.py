@@ -11,7 +11,7 @@ NULL only then. `is_null`, `is_distinct_from` and `coalesce(condition, False)` n
 
 import decimal
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from trioorm.errors import QueryError
@@ -29,6 +29,30 @@ S = TypeVar("S")
 Decimal = decimal.Decimal
 
 
+def _comparison(operator: str) -> Callable[[Callable[[Any, object], object]], Callable[[Any, object], object]]:
+    """The method for an operator, instead of one that would call another: a statement has a dozen comparisons, and a call is a third of
+    what one costs."""
+
+    def compare(self: Any, other: Any) -> Any:  # noqa: ANN401 - the overloads say what they are
+        # By far the commonest cases: a column with a value of exactly its class, or with another column.
+        column = self.interned
+        if column is not None:
+            if other.__class__ is column.plain:
+                condition = column.compared.get(operator)
+                if condition is not None:
+                    made = condition.comparison()
+                    made.condition = condition
+                    made.bind_values = (other,)
+                    return made
+            elif isinstance(other, Node):
+                known = column.compared.get((operator, other.interned))
+                if known is not None:
+                    return known  # it holds no value, so that one serves all
+        return _compare(self, operator, typing.cast("object", other))
+
+    return lambda _: compare
+
+
 class Predicates(Node[T_co], Generic[T_co, C_co]):
     """Comparisons and their kin."""
 
@@ -44,43 +68,43 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
     def __eq__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
     @overload
     def __eq__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
-    def __eq__(self, other: object) -> object:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
-        return _compare(self, "=", other)
+    @_comparison("=")
+    def __eq__(self, other: object) -> object: ...  # pyright: ignore[reportIncompatibleMethodOverride] - as above
 
     @overload  # type: ignore[override]
     def __ne__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
     @overload
     def __ne__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
-    def __ne__(self, other: object) -> object:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
-        return _compare(self, "<>", other)
+    @_comparison("<>")
+    def __ne__(self, other: object) -> object: ...  # pyright: ignore[reportIncompatibleMethodOverride] - as above
 
     @overload
     def __lt__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
     @overload
     def __lt__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
-    def __lt__(self, other: object) -> object:
-        return _compare(self, "<", other)
+    @_comparison("<")
+    def __lt__(self, other: object) -> object: ...
 
     @overload
     def __le__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
     @overload
     def __le__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
-    def __le__(self, other: object) -> object:
-        return _compare(self, "<=", other)
+    @_comparison("<=")
+    def __le__(self, other: object) -> object: ...
 
     @overload
     def __gt__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
     @overload
     def __gt__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
-    def __gt__(self, other: object) -> object:
-        return _compare(self, ">", other)
+    @_comparison(">")
+    def __gt__(self, other: object) -> object: ...
 
     @overload
     def __ge__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
     @overload
     def __ge__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
-    def __ge__(self, other: object) -> object:
-        return _compare(self, ">=", other)
+    @_comparison(">=")
+    def __ge__(self, other: object) -> object: ...
 
     __hash__ = object.__hash__  # by identity
 
@@ -227,26 +251,19 @@ _CONTAINERS = ("[]", "range", "jsonb", "hstore")
 
 
 def _compare(left: Predicates[Any, C], operator: str, other: object) -> C:
-    made: C
-    right: Any = other
     column = left.interned
-    # By far the commonest cases: a column with a value of exactly its class, or with another column. A dozen in each statement.
+    right: Any = other
     key: object = None
-    values: tuple[object, ...] = ()
     if column is not None:
         if right.__class__ is column.plain:
-            key, values = operator, (other,)
+            key = operator
         elif isinstance(right, Node) and right.interned is not None:
             key = operator, right.interned
+    made = left._made(*building.compared(left, operator, other), BOOLEAN)  # pyright: ignore[reportPrivateUsage] - of this file
     if column is None or key is None:
-        made = left._made(*building.compared(left, operator, other), BOOLEAN)  # pyright: ignore[reportPrivateUsage] - of this file
-        return made
-    condition = column.compared.get(key)
-    if condition is None:
-        shape, _ = building.compared(left, operator, other)
-        condition = remember(column.compared, key, InternedCondition(shape))
+        return typing.cast("C", made)
     comparison = Predicates._compared()  # pyright: ignore[reportPrivateUsage] - of this file
-    comparison.condition = condition
-    comparison.bind_values = values
-    made = comparison
-    return made
+    comparison.condition = InternedCondition(made.shape, Predicates._compared)  # pyright: ignore[reportPrivateUsage] - of this file
+    comparison.bind_values = made.bind_values
+    remember(column.compared, key, comparison.condition if key is operator else comparison)
+    return typing.cast("C", comparison)

@@ -19,14 +19,14 @@ from trioorm.model.load import Load, Loadable
 from trioorm.model.metaclass import ModelMeta
 from trioorm.model.model import Model
 from trioorm.query.entity import entity_of, item_of
-from trioorm.query.form import STEPS, Form, Step, part, remember_step
+from trioorm.query.form import STEPS, Form, Step, part
 from trioorm.query.graph import check_loads
 from trioorm.query.grouping import Grouping
 from trioorm.query.joins import Joining, refuse_unmarked
 from trioorm.query.keyset import after_condition, values_of_row
 from trioorm.query.query import NOTHING, Query, with_terms
-from trioorm.query.shape import CommonTable, FromShape, Join, Lock, NamedWindow, Sampled, SelectShape, ValueItem
-from trioorm.query.statement import Clause, once
+from trioorm.query.shape import FromShape, Join, Lock, NamedWindow, Sampled, ValueItem
+from trioorm.query.statement import Clause
 from trioorm.query.tables import Table, from_item_of, origin_of
 
 R_co = TypeVar("R_co", covariant=True)
@@ -51,18 +51,29 @@ _TOTAL = Labelled(Fragment(("count(*) OVER ()",), repeatable=True), "total")
 class Select(Query[R_co], Joining):
     """A select whose rows become objects of class `R_co`. Made by `select`."""
 
+    # Slots, for what is made and read at each step.
+    __slots__ = ("_order_terms", "bind_values", "form", "loads")  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
+    form: Form
+    bind_values: tuple[object, ...]
+    loads: tuple[Load[Never], ...]
+    _order_terms: tuple[Expression[object] | Ordering, ...]
+
+    _ctes = part(NOTHING)  # pyright: ignore[reportAssignmentType] - read only all the same
     _distinct = part(default=False)
     _distinct_on = part(NOTHING)
     _items = part(NOTHING)
     _source = part[FromShape | None](None)
-    _source_values = part[tuple[object, ...]](())
     _joins = part(NOTHING)
     _where = part(NOTHING)
     _group_by = part(NOTHING)
     _having = part(NOTHING)
     _windows = part(NOTHING)
-    _order_terms: tuple[Expression[object] | Ordering, ...] = ()
+    _order_by = part(NOTHING)  # pyright: ignore[reportAssignmentType] - read only all the same
     _locks = part[tuple[Lock, ...]](())
+
+    @property
+    def shape(self) -> Shape:
+        return self.form.shape
 
     @property
     def items(self) -> tuple[Shape, ...]:
@@ -70,55 +81,46 @@ class Select(Query[R_co], Joining):
 
     def where(self, *conditions: Expression[bool | None]) -> Self:
         """Only rows for which all of these hold, added to the conditions so far."""
-        form = self.form
-        if form is None:
-            return self._with(_where=self._where.with_conditions(conditions, "where()"))
-        key: list[object] = [form]
-        values: tuple[object, ...] = ()
+        form, values = self.form, self.bind_values
         for condition in conditions:
-            if type(condition) is Comparison:
-                key.append(condition.condition)
-            elif type(condition) is Operation and condition.sql_type is BOOLEAN:
-                key.append(condition.shape)
-            else:
-                return self._with(_where=self._where.with_conditions(conditions, "where()"))
-            values += condition.bind_values
-        whole = tuple(key)
-        step = STEPS.get(whole)
-        if step is not None:
-            return self._step(step, values)
-        return self._with(_where=self._where.with_conditions(conditions, "where()"))._remembered(whole, "_where")
+            step = form.steps.get(condition.condition if type(condition) is Comparison else _condition_key(condition))
+            if step is None:
+                break
+            form, behind = step
+            more = condition.bind_values
+            values = values[:-behind] + more + values[-behind:] if behind else values + more
+        else:
+            return self._formed(form, values)
+        made = self
+        for condition in conditions:
+            before = made
+            made = before._with(_where=before._where.with_conditions((condition,), "where()"))
+            key = _condition_key(condition)
+            if key is not None:
+                STEPS.remember(before.form.steps, key, made.form, "_where")
+        return made
 
     def order_by(self, *terms: Expression[object] | Ordering) -> Self:
         """Order the rows, by further terms if some were given before. Without it PostgreSQL promises no order."""
-        key = self._key_of("_order_by", terms)
-        step = STEPS.get(key)
+        key = "order_by", terms
+        step = _find(self.form.steps, key)
         if step is not None:
             made = self._step(step, ())
-            made._order_terms = self._order_terms + terms
-            return made
-        made = self._with(_order_by=with_terms(self._order_by, terms, "order_by()", self._items), _order_terms=self._order_terms + terms)
-        return made if key is None else made._remembered(key, "_order_by")
-
-    def _key_of(self, clause: str, terms: tuple[object, ...]) -> tuple[object, ...] | None:
-        """What the step to an order or to groups depends on; None where values are among it, which may make a term a mere position."""
-        if self.form is None:
-            return None
-        key: list[object] = [self.form, "further", clause]
-        for term in typing.cast("tuple[typing.Any, ...]", terms):
-            if (term.__class__ is not Ordering and term.__class__ is not Column) or term.bind_values:
-                return None
-            key.append(term.shape)
-        return tuple(key)
+        else:
+            made = self._with(_order_by=with_terms(self._order_by, terms, "order_by()", self._items))
+            if _stay(terms):
+                STEPS.remember(self.form.steps, key, made.form, "_order_by")
+        made._order_terms = self._order_terms + terms
+        return made
 
     def limit(self, count: int, *, with_ties: bool = False) -> Self:
-        form = self.form
-        if form is None or with_ties or type(count) is not int or count < 0 or form.is_limited:
-            return super().limit(count, with_ties=with_ties)
-        step = STEPS.get((form, "limit"))
-        if step is not None:
+        step = self.form.steps.get("limit")
+        if step is not None and count.__class__ is int and count >= 0 and not with_ties:
             return self._step(step, (count,))
-        return super().limit(count)._remembered((form, "limit"), "_limit")
+        made = super().limit(count, with_ties=with_ties)
+        if not with_ties and not self.form.is_limited:
+            STEPS.remember(self.form.steps, "limit", made.form, "_limit")
+        return made
 
     def from_(self, model: type[Model] | Table) -> Self:
         """Say the first table, where the items do not: `select(count()).from_(User)`."""
@@ -146,8 +148,8 @@ class Select(Query[R_co], Joining):
 
     def group_by(self, *terms: Expression[object] | Grouping) -> Self:
         """One row for each different combination of these; `rollup`, `cube` and `grouping_sets` give several combinations."""
-        key = self._key_of("_group_by", terms)
-        step = STEPS.get(key)
+        key = "group_by", terms
+        step = _find(self.form.steps, key)
         if step is not None:
             return self._step(step, ())
         clause = self._group_by
@@ -157,7 +159,9 @@ class Select(Query[R_co], Joining):
             else:
                 clause = with_terms(clause, (term,), "group_by()", self._items)
         made = self._with(_group_by=clause)
-        return made if key is None else made._remembered(key, "_group_by")
+        if _stay(terms):
+            STEPS.remember(self.form.steps, key, made.form, "_group_by")
+        return made
 
     def having(self, *conditions: Expression[bool | None]) -> Self:
         """Only groups for which all of these hold."""
@@ -195,7 +199,9 @@ class Select(Query[R_co], Joining):
         """
         loads = self.loads + typing.cast("tuple[Load[Never], ...]", relations)
         check_loads(loads, self._items.shapes)
-        return typing.cast("Select[typing.Any]", self._with(loads=loads))
+        made = self._formed(self.form, self.bind_values)
+        made.loads = loads
+        return typing.cast("Select[typing.Any]", made)
 
     # Locks.
 
@@ -278,62 +284,58 @@ class Select(Query[R_co], Joining):
         return typing.cast("Select[P]", self._with(_into=self._into_class(make, names)))
 
     def _join(self, how: str, model: type | Table, on: Expression[bool | None] | None) -> Self:
-        form = self.form
-        if form is None or not isinstance(model, ModelMeta) or type(on) is not Comparison:
+        if type(on) is not Comparison or not isinstance(model, ModelMeta):
             return super()._join(how, model, on)
-        key = (form, how, model, on.condition)
-        step = STEPS.get(key)
+        key = how, model, on.condition
+        step = self.form.steps.get(key)
         if step is not None:
             return self._step(step, on.bind_values)
-        return super()._join(how, model, on)._remembered(key, "_joins")
+        made = super()._join(how, model, on)
+        STEPS.remember(self.form.steps, key, made.form, "_joins")
+        return made
 
     def _with(self, **changes: object) -> Self:
-        form = self.form
-        if form is None or "loads" in changes:  # what is to be loaded is no part of a form, so a select with loads has none
-            return super()._with(**changes)
         # Whatever clause it was, its outcome is here; so what comes of it is known by its shape, and its values replace those it had.
         # One clause with values changes at a time, or `bounds` would be wrong for the second.
-        key: list[object] = [form]
-        values: tuple[object, ...] = self.bind_values
+        form, values = self.form, self.bind_values
+        key: list[object] = []
         for name, change in changes.items():
-            if name == "_order_terms":
-                continue
             if isinstance(change, Clause):
                 begin, end = form.bounds[name]
                 values = values[:begin] + change.bind_values + values[end:]
                 key += (name, change.shapes)
-            elif name == "_source_values":
+            elif name == "_source_values":  # those of `_source`, whose shape has their places
                 begin, end = form.bounds[name]
                 values = values[:begin] + typing.cast("tuple[object, ...]", change) + values[end:]
             else:
                 key += (name, change)
-        step = STEPS.get(tuple(key))
-        if step is None:
-            made = super()._with(**changes)
-            return made._remembered(tuple(key), "_offset")
-        known: typing.Any = Select()  # pyright: ignore[reportUnknownVariableType] - of what the caller wants
-        known.form = step[0]
-        known.bind_values = values
-        known._order_terms = changes.get("_order_terms", self._order_terms)
-        select: Self = known
-        return select
+        whole = tuple(key)
+        step = form.steps.get(whole)
+        if step is not None:
+            return self._formed(step[0], values)
+        made = self._formed(form.changed(changes), values)
+        STEPS.remember(form.steps, whole, made.form)
+        return made
 
     def _step(self, step: Step, more: tuple[object, ...]) -> Self:
         """The select that a step remembered leads to, with more values."""
         made: typing.Any = Select()  # pyright: ignore[reportUnknownVariableType] - of what the caller wants
         made.form, behind = step
         made.bind_values = self.bind_values[:-behind] + more + self.bind_values[-behind:] if behind else self.bind_values + more
+        made.loads = self.loads
         made._order_terms = self._order_terms
         select: Self = made
         return select
 
-    def _remembered(self, key: object, clause: str) -> Self:
-        """The same with a form, and the step that led to it remembered."""
-        if self.form is None:
-            _ = self.bind_values  # worked out while there is no form
-            self.form = Form(self.shape, self.__dict__)
-        remember_step(key, self.form, clause)
-        return self
+    def _formed(self, form: Form, values: tuple[object, ...]) -> Self:
+        """A select of another form, with all that is no part of forms."""
+        made: typing.Any = Select()  # pyright: ignore[reportUnknownVariableType] - of what the caller wants
+        made.form = form
+        made.bind_values = values
+        made.loads = self.loads
+        made._order_terms = self._order_terms
+        select: Self = made
+        return select
 
     def _joined(self, join: Join, values: tuple[object, ...]) -> Self:
         if join.how not in ("JOIN", "CROSS JOIN"):
@@ -341,43 +343,26 @@ class Select(Query[R_co], Joining):
             refuse_unmarked(join, before, self._items.shapes)
         return self._with(_joins=self._joins.with_(join, values))
 
-    @once
-    def shape(self) -> SelectShape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
-        if self.form is not None:
-            return typing.cast("SelectShape", self.form.shape)
-        return SelectShape(
-            typing.cast("tuple[CommonTable, ...]", self._ctes.shapes),
-            self._distinct,
-            self._distinct_on.shapes,
-            self._items.shapes,
-            self._source,
-            typing.cast("tuple[Join, ...]", self._joins.shapes),
-            self._where.shapes,
-            self._group_by.shapes,
-            self._having.shapes,
-            typing.cast("tuple[NamedWindow, ...]", self._windows.shapes),
-            self._order_by.shapes,
-            self._limits(),
-            self._locks,
-            self._into,
-        )
 
-    @once
-    def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
-        return (
-            self._ctes.bind_values
-            + self._distinct_on.bind_values
-            + self._items.bind_values
-            + self._source_values
-            + self._joins.bind_values
-            + self._where.bind_values
-            + self._group_by.bind_values
-            + self._having.bind_values
-            + self._windows.bind_values
-            + self._order_by.bind_values
-            + self._limit.bind_values
-            + self._offset.bind_values
-        )
+def _condition_key(condition: Expression[bool | None]) -> object:
+    """By what the step to a further condition is remembered; None, by which none is, for what is no condition at first sight."""
+    if type(condition) is Comparison:
+        return condition.condition
+    return ("where", condition.shape) if type(condition) is Operation and condition.sql_type is BOOLEAN else None
+
+
+def _find(steps: dict[object, Step], key: object) -> "Step | None":
+    """A step by a key made of what the user gave; what cannot be hashed is no term, and refused by whoever asked."""
+    try:
+        return steps.get(key)
+    except TypeError:
+        return None
+
+
+def _stay(terms: tuple[object, ...]) -> bool:
+    """Whether these are columns of models and their orderings, which are there as long as the model is: so they are known by identity."""
+    columns = [term.expression if type(term) is Ordering else term for term in terms]
+    return all(type(column) is Column and column.source.alias is None for column in columns)
 
 
 def _lock(strength: str, skip_locked: bool, nowait: bool, of: type[Model] | tuple[type[Model], ...]) -> Lock:
@@ -443,15 +428,20 @@ def select(*items: object) -> Select[object]:
         raise QueryError(
             "select() was given nothing to select.\nTo fix it: select(User), select(User.id, User.name) or select(count()).from_(User)."
         )
-    try:
-        step = STEPS.get(items)
-    except TypeError:  # something that cannot be hashed is no item, and refused below
-        step = None
-    if step is not None:
-        made: Select[object] = Select()
-        made.form = step[0]
-        made.bind_values = ()  # pyright: ignore[reportAttributeAccessIssue] - where `once` would put it
-        return made
+    step = _find(STEPS.roots, items)
+    values: tuple[object, ...] = ()
+    if step is None:
+        step, values = _begun(items)
+    made: Select[object] = Select()
+    made.form = step[0]
+    made.bind_values = values
+    made.loads = ()
+    made._order_terms = ()  # pyright: ignore[reportPrivateUsage] - of this file
+    return made
+
+
+def _begun(items: tuple[object, ...]) -> tuple[Step, tuple[object, ...]]:
+    """The step that begins a select of these, with its values."""
     shapes: list[Shape] = []
     values: tuple[object, ...] = ()
     source: FromShape | None = None
@@ -464,13 +454,9 @@ def select(*items: object) -> Select[object]:
             source, source_values = origin_of(item, found)
     bare = all(isinstance(item, ModelMeta) or (type(item) is Column and item.source.alias is None) for item in items)
     key = items if bare else ("select", tuple(shapes), source)
-    step = None if bare else STEPS.get(key)
-    made = Select()
-    if step is not None:
-        made.form = step[0]
-        made.bind_values = values + source_values  # pyright: ignore[reportAttributeAccessIssue] - as above
-        return made
-    made.__dict__.update(_items=Clause(tuple(shapes), values), _source=source)
-    if source_values:
-        made.__dict__["_source_values"] = source_values
-    return made._remembered(key, "_offset")  # pyright: ignore[reportPrivateUsage] - of this file
+    step = STEPS.roots.get(key)
+    if step is None:
+        form = Form.of({"_items": Clause(tuple(shapes), values), "_source": source, "_source_values": source_values})
+        STEPS.remember(STEPS.roots, key, form)
+        step = form, 0
+    return step, values + source_values
