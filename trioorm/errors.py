@@ -114,6 +114,24 @@ class NoRowFound(RowCountError):
     """Exactly one row was asked for and there is none."""
 
 
+class StaleObject(NoRowFound):
+    """The row of an object with a version (`column(version=True)`) was changed or deleted by others since it was fetched. Nothing was
+    written.
+
+    Attributes:
+        model: the object's class.
+        key: the values of its primary key.
+        safe_to_retry: True in a transaction, since what runs that again fetches its objects again; False outside, where the same object
+            would be stale again.
+    """
+
+    def __init__(self, message: str, *, model: type, key: tuple[object, ...], safe_to_retry: bool) -> None:
+        super().__init__(message)
+        self.model = model
+        self.key = key
+        self.safe_to_retry = safe_to_retry
+
+
 class TooManyRows(RowCountError):
     """At most one row was asked for and there are several."""
 

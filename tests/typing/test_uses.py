@@ -103,6 +103,15 @@ class Names(Model, view="names"):
     def view_query(cls) -> Select[str]:
         return select(Numbered.name)
 
+class Page(Model, table="pages"):
+    id: Column[int] = column(primary_key=True)
+    house_id: Column[int] = column(references=House.id, default=UNSET)
+    version: Column[int] = column(version=True)
+
+class Draft(Model, table="drafts"):
+    id: Column[int] = column(primary_key=True)
+    xmin: Column[int] = column(version="xmin", comment="the server's")
+
 user = User(name="Ada", age=36)
 db: Database = next(iter([]))
 tx: Transaction = next(iter([]))
@@ -257,6 +266,11 @@ same: Coroutine[Any, Any, str] = paid
 assert_type(db.attempts(read_only=True, settings={"app.user": 1}), Attempts[Transaction])
 tx.on_commit(mail, "ada")
 done = tx.settings(role="clerk", timeout=3)
+assert_type(Page(id=1).version, int)
+assert_type(Page(id=1, house_id=3).house_id, int)
+assert_type(Page.version == 3, Expression[bool])
+async def updated() -> None: assert_type(await tx.update(house, since=House(id=1, owner_id=2)), House)
+async def patched() -> None: assert_type(await tx.patch(Page, 1, house_id=3, version=4), Page)
 if user.id is UNSET: print("not stored yet")
 assert_type(Order.total > 5, Expression[bool])
 assert_type(Order.total == 5, Expression[bool])
@@ -336,6 +350,13 @@ house.tenants = None
 tenant.house = None
 tenant.house = tenant
 House.tenants.limit("x")
+Page(id=1, version=3)
+Draft(id=1, xmin=3)
+wrong_version: Column[str] = column(version=True)
+column(version="xmax")
+column(version=True, primary_key=True)
+column(version=True, default=1)
+async def mixed_up() -> House: return await tx.update(house, since=tenant)
 House.tenants.where(True)
 House.owner.limit(1)
 house.tenants.load(Tenant.house)

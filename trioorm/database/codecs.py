@@ -222,6 +222,7 @@ _BY_NAME: dict[str, Packer] = {
     "smallint": Packer(21, 1005, Format.BINARY, _integer_packer("!h")),
     "integer": Packer(23, 1007, Format.BINARY, _integer_packer("!i")),
     "bigint": Packer(20, 1016, Format.BINARY, _integer_packer("!q")),
+    "xid": Packer(28, 1011, Format.BINARY, _integer_packer("!I")),
     "numeric": Packer(1700, 1231, Format.BINARY, _pack_numeric),
     "double precision": Packer(701, 1022, Format.BINARY, struct.Struct("!d").pack),
     "boolean": Packer(16, 1000, Format.BINARY, _pack_bool),

@@ -88,7 +88,8 @@ async def copy_rows(
             written = await _copy(runner, encoder, target, first, source, on_progress)
         else:
             sent = encoder.columns
-            merge = _merge(decides, encoder.names, on_conflict)
+            version = None if isinstance(table, Identifier) else model_of(table).version
+            merge = _merge(decides, encoder.names, on_conflict, version)
             staging = quote_identifier(f"trioorm_copy_{next(_numbers)}")
             make = f"CREATE TEMPORARY TABLE {staging} ON COMMIT DROP AS SELECT {sent} FROM {target} WITH NO DATA"
             await runner.run([command(make.encode())], is_write=True)
@@ -124,12 +125,13 @@ def _deciding(info: ModelInfo, conflict: OnConflict | None) -> list[str]:
     return [field.name for field in (given or (info.primary_key if conflict.action == "do_update" else ()))]
 
 
-def _merge(decides: Sequence[str], names: Sequence[str], conflict: OnConflict) -> str:
+def _merge(decides: Sequence[str], names: Sequence[str], conflict: OnConflict, version: FieldInfo | None) -> str:
     """The ON CONFLICT clause."""
     columns = ", ".join(quote_identifier(name) for name in decides)
     if conflict.action == "do_nothing":
         return f"ON CONFLICT ({columns}) DO NOTHING" if decides else "ON CONFLICT DO NOTHING"
-    written = [quote_identifier(name) for name in names if name not in decides]
+    counted = None if version is None or version.computed else version.name
+    written = [quote_identifier(name) for name in names if name not in decides and name != counted]
     if not decides:
         raise QueryError(
             "copy_in cannot tell which rows exist already: the table has no model that names its primary key.\n"
@@ -140,7 +142,11 @@ def _merge(decides: Sequence[str], names: Sequence[str], conflict: OnConflict) -
             "copy_in has no column to write to the rows that exist already: all that it sends decides which they are.\n"
             'To fix it: on_conflict="do_nothing", or name the columns that decide in `on=`.'
         )
-    return f"ON CONFLICT ({columns}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in written)}"
+    changes = [f"{name} = excluded.{name}" for name in written]
+    if version is not None and counted is not None:
+        name = quote_identifier(counted)
+        changes.append(f"{name} = {quote_identifier(version.column.source.table)}.{name} + 1")
+    return f"ON CONFLICT ({columns}) DO UPDATE SET {', '.join(changes)}"
 
 
 async def _copy(

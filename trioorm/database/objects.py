@@ -5,13 +5,26 @@ Pure: a model or an object in, a statement out.
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar, cast
+from uuid import UUID
 
-from trioorm.errors import QueryError
+from trioorm.errors import QueryError, StaleObject
 from trioorm.expression import Column, Expression, and_
-from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, model_of
+from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, evolve, model_of
 from trioorm.query import Delete, Insert, Statement, delete, insert, select, update
 
-__all__ = ["delete_object", "insert_objects", "must_be_object", "patch_by_key", "select_by_key", "update_object", "upsert_object"]
+__all__ = [
+    "delete_object",
+    "insert_objects",
+    "is_versioned",
+    "key_of",
+    "must_be_object",
+    "patch_by_key",
+    "select_by_key",
+    "stale",
+    "update_object",
+    "update_of_changes",
+    "upsert_object",
+]
 
 M = TypeVar("M", bound=Model)
 
@@ -47,10 +60,14 @@ def patch_by_key(model: type[M], key: tuple[object, ...], values: Mapping[str, o
     Raises:
         QueryError: no values, another number of key values than the key has columns, or there is no such column.
     """
-    condition = _has_key(model, key, "patch")
-    if not values:
+    conditions = [_has_key(model, key, "patch")]
+    version = model_of(model).version
+    changes = dict(values)
+    if version is not None and version.attribute in changes:
+        conditions.append(version.column == changes.pop(version.attribute))
+    if not changes:
         raise QueryError(f"patch({model.__qualname__}) was given no values.\nTo fix it: name columns, as in patch(User, 7, name='Ada').")
-    return update(model).set(values).where(condition).returning(model)
+    return update(model).set(changes).where(*conditions).returning(model)
 
 
 def _has_key(model: type[M], key: tuple[object, ...], verb: str) -> Expression[bool]:
@@ -86,7 +103,7 @@ def update_object(changed: M) -> Statement[M]:
     """
     model = type(changed)
     info = model_of(model)
-    values = {field.attribute: getattr(changed, field.attribute) for field in info.writable if not field.primary_key}
+    values = {field.attribute: getattr(changed, field.attribute) for field in _changeable(info)}
     unset = [name for name, value in values.items() if value is UNSET]
     if unset:
         raise QueryError(
@@ -97,7 +114,30 @@ def update_object(changed: M) -> Statement[M]:
         raise QueryError(
             f"{model.__qualname__} has no columns besides its key, so there is nothing to update.\nTo fix it: insert or delete it."
         )
-    return update(model).set(values).where(_key_of(changed, info)).returning(model)
+    return update(model).set(values).where(_row_of(changed, info)).returning(model)
+
+
+def update_of_changes(changed: M, since: M) -> Statement[M] | None:
+    """The update of the columns in which an object differs from what it was; None where it does not.
+
+    Raises:
+        QueryError: they are of different classes or rows, or a column that had a value has none.
+    """
+    model = type(changed)
+    info = model_of(model)
+    if type(since) is not model or any(_set_value(changed, key) != _set_value(since, key) for key in info.primary_key):
+        what = f"a {type(since).__qualname__}" if type(since) is not model else f"a {model.__qualname__} of another key"
+        raise QueryError(
+            f"update(..., since=...) compares an object with what it was, and was given {what}.\n"
+            f"To fix it: before = copy.deepcopy(object), change the object, then update(object, since=before)."
+        )
+    condition = _row_of(since, info)
+    values: dict[str, object] = {}
+    for field in _changeable(info):
+        now, before = getattr(changed, field.attribute), getattr(since, field.attribute)
+        if type(now) is not type(before) or now != before:  # True == 1, and 1 == 1.0
+            values[field.attribute] = now
+    return update(model).set(values).where(condition).returning(model) if values else None
 
 
 def delete_object(gone: Model) -> Delete[Model]:
@@ -107,7 +147,7 @@ def delete_object(gone: Model) -> Delete[Model]:
         QueryError: the key is not set.
     """
     model = type(gone)
-    return delete(model).where(_key_of(gone, model_of(model)))
+    return delete(model).where(_row_of(gone, model_of(model)))
 
 
 def upsert_object(made: M, on: Sequence[Column[object]]) -> Statement[M]:
@@ -121,19 +161,66 @@ def upsert_object(made: M, on: Sequence[Column[object]]) -> Statement[M]:
     info = model_of(model)
     _require_key(info)
     target: list[Expression[object]] = list(on) or [field.column for field in info.primary_key]
+    unchanged = None
+    if is_versioned(made):
+        version = cast("FieldInfo", info.version)
+        number = _set_value(made, version)
+        unchanged = version.column == number
+        if not version.computed:  # a row that is gone comes back as another than those who fetched it know
+            made = evolve(made, **{version.attribute: cast("int", number) + 1})
     conflict = insert(model).values(made).on_conflict(*target)
     written: Insert[M]
     try:
-        written = conflict.do_update()
+        written = conflict.do_update(where=unchanged)
     except QueryError:
         # Nothing but the key: setting it to itself makes PostgreSQL return the row, which DO NOTHING would not.
-        written = conflict.do_update(*target)
+        written = conflict.do_update(*target, where=unchanged)
     return written.returning(model)
 
 
-def _key_of(held: Model, info: ModelInfo) -> Expression[bool]:
+def is_versioned(held: Model) -> bool:
+    """Whether an object knows of which version of its row it is."""
+    version = model_of(type(held)).version
+    return version is not None and getattr(held, version.attribute) is not UNSET
+
+
+def key_of(held: Model) -> tuple[object, ...]:
+    """The values of an object's primary key."""
+    return tuple([cast("object", getattr(held, field.attribute)) for field in model_of(type(held)).primary_key])
+
+
+def stale(model: type[Model], key: tuple[object, ...], verb: str, *, safe_to_retry: bool) -> StaleObject:
+    """The error for an object whose row is not any more as it was fetched."""
+    info = model_of(model)
+    # Numbers and UUIDs name the row; a key of text may be what nobody should read in a log.
+    shown = ", ".join(
+        f"{field.attribute}={value}" if type(value) in (int, UUID) else field.attribute
+        for field, value in zip(info.primary_key, key, strict=True)
+    )
+    variable = model.__qualname__[:1].lower() + model.__qualname__[1:]
+    keys = ", ".join(f"{variable}.{field.attribute}" for field in info.primary_key)
+    return StaleObject(
+        f"{verb} did nothing: the row of this {model.__qualname__} ({shown}) was changed or deleted by others since it was fetched.\n"
+        "To fix it, one of:\n"
+        f"  1. fetch it again and make the change to that: {variable} = await tx.get({model.__qualname__}, {keys})\n"
+        "  2. tell the user, who decides between the two states\n"
+        "  3. fetch with for_update() in the transaction that writes, where others may wait",
+        model=model,
+        key=key,
+        safe_to_retry=safe_to_retry,
+    )
+
+
+def _changeable(info: ModelInfo) -> list[FieldInfo]:
+    """The fields that an update of an object writes."""
+    return [field for field in info.writable if not (field.primary_key or field.version)]
+
+
+def _row_of(held: Model, info: ModelInfo) -> Expression[bool]:
+    """That a row is the object's, and of the version that it was."""
     _require_key(info)  # no condition at all would be every row
-    return _all(field.column == _set_value(held, field) for field in info.primary_key)
+    known = info.primary_key if info.version is None else (*info.primary_key, info.version)
+    return _all(field.column == _set_value(held, field) for field in known)
 
 
 def _require_key(info: ModelInfo) -> None:
@@ -149,8 +236,9 @@ def _set_value(held: Model, field: FieldInfo) -> object:
     value = getattr(held, field.attribute)
     if value is UNSET:
         model = type(held).__qualname__
+        what = "its version, so nobody knows whether its row was changed" if field.version else "its primary key, so its row is not known"
         raise QueryError(
-            f"this {model} has no {field.attribute} yet, which is its primary key, so its row is not known.\n"
+            f"this {model} has no {field.attribute} yet, which is {what}.\n"
             "To fix it: use the object that `insert` returned, or one that was fetched."
         )
     return value

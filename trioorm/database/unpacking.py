@@ -228,6 +228,7 @@ def _tsquery_item(data: bytes, at: int) -> tuple[str, int, int]:
 
 
 _BY_FAMILY: dict[str, Unpack] = {
+    "xid": lambda data: struct.unpack("!I", data)[0],
     "vector": _vector,
     "hstore": _hstore,
     "bit": _bits,

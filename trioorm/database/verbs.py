@@ -19,18 +19,22 @@ from trioorm.database.loading import load_relations, load_rows
 from trioorm.database.objects import (
     delete_object,
     insert_objects,
+    is_versioned,
+    key_of,
     must_be_object,
     patch_by_key,
     select_by_key,
+    stale,
     update_object,
+    update_of_changes,
     upsert_object,
 )
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import CursorBlock, RowsBlock
-from trioorm.errors import IntegrityError, UsageError
+from trioorm.errors import IntegrityError, NoRowFound, TooManyRows, UsageError
 from trioorm.expression import Column
-from trioorm.model import Load, Model, check_load
+from trioorm.model import Load, Model, check_load, evolve, model_of
 from trioorm.query import Statement, check_graph
 from trioorm.transaction import Runner
 from trioorm.wire import command
@@ -301,25 +305,40 @@ class Verbs(CopyVerbs, SchemaVerbs):
             raise
         return [row for (plan, _), result in zip(prepared, results, strict=True) for row in plan.rows(result)]
 
-    async def update(self, changed: M) -> M:
-        """Write every column of an object to the row with its primary key.
+    async def update(self, changed: M, *, since: M | None = None) -> M:
+        """Write every column of an object to the row with its primary key, or those alone that have changed.
+
+            film = await tx.update(evolve(film, title="Alien"), since=film)
+
+        Args:
+            changed: the object.
+            since: what it was: the columns in which the two differ are written. If there are none, nothing is sent.
 
         Returns:
-            The row as the server has it now. The object given is left as it was.
+            The row as the server has it now; if nothing was sent, a copy of the object. The object given is left as it was.
 
         Raises:
             NoRowFound: there is no row with this key.
-            QueryError: the key is not set. Nothing was sent.
+            StaleObject: the model has a version, and the row another than the object. Safe to retry in a transaction that fetches it.
+            QueryError: the key is not set, or `since` is of another class or key. Nothing was sent.
             Others: as `insert`.
 
-        Checkpoint: always.
+        Checkpoint: always, except when nothing has changed.
         """
-        return await self._write_one(update_object(must_be_object(changed, "update")), changed)
+        must_be_object(changed, "update")
+        statement = update_object(changed) if since is None else update_of_changes(changed, since)
+        if statement is None:
+            return evolve(changed)
+        try:
+            return await self._write_one(statement, changed)
+        except NoRowFound:
+            raise self._not_written(changed, statement, "update") from None
 
     async def patch(self, model: type[M], /, *key: object, **values: object) -> M:
         """Write some columns of the row with a primary key: `patch(User, 7, name="Ada")`.
 
-        No column but those named is touched, so tasks that change different columns of a row do not overwrite each other.
+        No column but those named is touched, so tasks that change different columns of a row do not overwrite each other. If the model has
+        a version and that is named, it is not written: it is what the row must have.
 
         Args:
             model: its class.
@@ -331,18 +350,27 @@ class Verbs(CopyVerbs, SchemaVerbs):
 
         Raises:
             NoRowFound: there is no row with this key.
+            StaleObject: there is none of this version.
             QueryError: no values, no such column, or another number of key values. Nothing was sent.
             Others: as `insert`.
 
         Checkpoint: always.
         """
-        return await self.fetch_one(patch_by_key(model, key, values))
+        statement = patch_by_key(model, key, values)
+        try:
+            return await self.fetch_one(statement)
+        except NoRowFound:
+            version = model_of(model).version
+            if version is None or version.attribute not in values:
+                raise
+            raise stale(model, key, "patch", safe_to_retry=self._runner.in_transaction) from None
 
     async def delete(self, gone: Model) -> None:
         """Delete the row with an object's primary key.
 
         Raises:
             NoRowFound: there is no row with this key.
+            StaleObject: as `update`.
             QueryError: the key is not set. Nothing was sent.
             Others: as `fetch_all`.
 
@@ -350,10 +378,12 @@ class Verbs(CopyVerbs, SchemaVerbs):
         """
         statement = delete_object(must_be_object(gone, "delete"))
         if not await self.execute(statement):
-            raise not_one(0, statement)
+            raise self._not_written(gone, statement, "delete")
 
     async def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> M:
         """Insert an object, or, if a row with the same key exists, write its columns to that row.
+
+        If the model has a version and the object too, a row that exists must be of this version. A new object has none: it overwrites.
 
         Args:
             made: the object.
@@ -363,12 +393,17 @@ class Verbs(CopyVerbs, SchemaVerbs):
             The row as the server has it now.
 
         Raises:
-            As `insert`.
+            StaleObject: as `update`.
+            Others: as `insert`.
 
         Checkpoint: always.
         """
         columns = (on,) if isinstance(on, Column) else tuple(on)
-        return await self._write_one(upsert_object(must_be_object(made, "upsert"), columns), made)
+        statement = upsert_object(must_be_object(made, "upsert"), columns)
+        try:
+            return await self._write_one(statement, made)
+        except NoRowFound:
+            raise self._not_written(made, statement, "upsert") from None
 
     # Running.
 
@@ -376,6 +411,12 @@ class Verbs(CopyVerbs, SchemaVerbs):
         if statement.loads:
             await load_rows(self._runner, self._plans, rows, statement.loads)
         return rows[0]
+
+    def _not_written(self, held: Model, statement: Statement[Any], verb: str) -> NoRowFound | TooManyRows:
+        """The error for a write that found no row for an object."""
+        if not is_versioned(held):
+            return not_one(0, statement)
+        return stale(type(held), key_of(held), verb, safe_to_retry=self._runner.in_transaction)
 
     async def _write_one(self, statement: Statement[M], written: M) -> M:
         try:

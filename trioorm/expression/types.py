@@ -128,6 +128,8 @@ TIMESTAMPTZ = SqlType("timestamptz", datetime.datetime, family="timestamptz", pl
 INTERVAL = SqlType("interval", datetime.timedelta, family="interval")
 CALENDAR_INTERVAL = SqlType("interval", Interval, family="interval", classes=(Interval, datetime.timedelta))
 UUID = SqlType("uuid", uuid.UUID, family="uuid")
+XID = SqlType("xid", int, family="xid")
+"""A transaction id of 32 bits, as the system column `xmin` holds it."""
 JSONB = SqlType("jsonb", object, family="jsonb", plain=False)
 JSONPATH = SqlType("jsonpath", str, family="jsonpath")
 INET = SqlType("inet", ipaddress.IPv4Address, family="inet", classes=(ipaddress.IPv4Address, ipaddress.IPv6Address))

@@ -23,6 +23,8 @@ from trioorm.schema.table import AT_ONCE, Deferral, OnDelete
 
 T = TypeVar("T")
 
+_NOT_SAID = object()
+
 
 @attrs.frozen
 class ColumnDeclaration:
@@ -46,8 +48,14 @@ class ColumnDeclaration:
     json: bool | JsonCodec = False
     name: str | None = None
     comment: str | None = None
+    version: bool | Literal["xmin"] = False
+    optional: bool = False
 
 
+@overload
+def column(
+    *, version: Literal[True, "xmin"], name: str | None = ..., comment: str | None = ..., init: Literal[False] = ...
+) -> Column[int]: ...
 @overload
 def column(
     *,
@@ -162,7 +170,7 @@ def column(
     generated: bool | Identity = False,
     generated_as: Callable[[], Expression[object]] | None = None,
     stored: bool = True,
-    default: object = UNSET,
+    default: object = _NOT_SAID,
     default_factory: Callable[[], object] | None = None,
     server_default: object = UNSET,
     unique: bool = False,
@@ -177,6 +185,7 @@ def column(
     json: bool | JsonCodec = False,
     name: str | None = None,
     comment: str | None = None,
+    version: bool | Literal["xmin"] = False,
     init: Literal[False] = False,
 ) -> object:
     """Say more about a column than its annotation does.
@@ -186,7 +195,8 @@ def column(
         generated: the server numbers the rows (an identity column); whole numbers only. `identity(...)` says more, such as where to start.
         generated_as: the server computes the column from others of the row: `lambda: Item.price * Item.amount`.
         stored: a computed column is computed when its row is written; False: at each read (PostgreSQL 18 and later).
-        default: the value when the constructor gets none. `UNSET` leaves it to the server.
+        default: the value when the constructor gets none. `UNSET` leaves it to the server, or to an insert of a graph, which fills foreign
+            keys.
         default_factory: called for each object to make that value.
         server_default: what the server puts where nothing was given: a value or an expression such as `now()`.
         unique: no two rows have the same value.
@@ -203,8 +213,13 @@ def column(
             into JSON.
         name: of the column in PostgreSQL, where it is not the attribute's.
         comment: kept beside the column by the server, for people who look into the database.
+        version: this number tells whether a row was changed since an object was fetched: `update`, `delete` and `upsert` of an object that
+            is stale raise `StaleObject`. True for a column that every update counts up; "xmin" for the server's own column of that name,
+            which every row has, so that the table needs none.
         init: for type checkers only.
     """
+    optional = default is UNSET
+    default = UNSET if default is _NOT_SAID else default
     if default is not UNSET and default_factory is not None:
         raise ModelError("column() was given both default and default_factory.\nTo fix it: keep one.")
     if isinstance(default, (list, dict, set)):
@@ -217,6 +232,13 @@ def column(
         raise ModelError("column() was given more than one of generated, generated_as and server_default.\nTo fix it: keep one.")
     if not stored and generated_as is None:
         raise ModelError("column(stored=False) is about a computed column.\nTo fix it: add generated_as=..., or leave it out.")
+    if version and (
+        optional or default is not UNSET or default_factory or generated or generated_as or server_default is not UNSET or primary_key
+    ):
+        raise ModelError(
+            "column(version=...) has its value from the server, and was given another, or is to be a key.\n"
+            "To fix it: version: Column[int] = column(version=True)."
+        )
     if deferrable and references is None:
         raise ModelError("column(deferrable=True) is about a reference.\nTo fix it: add references=..., or leave it out.")
     return ColumnDeclaration(
@@ -238,4 +260,6 @@ def column(
         json=json,
         name=name,
         comment=comment,
+        version=version,
+        optional=optional,
     )

@@ -42,8 +42,18 @@ class FieldInfo:
 
     @property
     def computed(self) -> bool:
-        """Computed by the server from other columns; it cannot be written."""
-        return self.declaration.generated_as is not None
+        """Computed by the server, from other columns or as `xmin`; it cannot be written."""
+        return self.declaration.generated_as is not None or self.of_the_system
+
+    @property
+    def version(self) -> bool:
+        """Tells whether a row was changed since an object was fetched."""
+        return self.declaration.version is not False
+
+    @property
+    def of_the_system(self) -> bool:
+        """A column that every table has of itself."""
+        return self.declaration.version == "xmin"
 
     @property
     def has_server_default(self) -> bool:
@@ -53,7 +63,7 @@ class FieldInfo:
     @property
     def filled_by_server(self) -> bool:
         """An object may lack it until it is stored."""
-        return self.generated or self.computed or self.has_server_default
+        return self.generated or self.computed or self.has_server_default or self.version
 
     def __repr__(self) -> str:
         return f"<FieldInfo {self.attribute}: {self.type.name}{' | None' if self.nullable else ''}>"

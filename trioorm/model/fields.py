@@ -17,7 +17,7 @@ from trioorm.expression.column import Column
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.json_codec import json_codec_for
 from trioorm.expression.shape import Source
-from trioorm.expression.types import JSONB, SqlType
+from trioorm.expression.types import JSONB, XID, SqlType
 from trioorm.expression.user_types import JsonCodec, json_type
 from trioorm.model.declaration import ColumnDeclaration
 from trioorm.model.field import FieldInfo
@@ -110,6 +110,8 @@ def _field(where: str, attribute: str, annotation: object, source: Source, decla
     nullable = found[1] if found is not None else type(None) in typing.get_args(annotation)
     _check_field(where, said, found[0] if found is not None else None, kind, nullable)
     name = said.name if said.name is not None else attribute
+    if said.version == "xmin":
+        kind, name = XID, "xmin"
     try:
         quote_identifier(name)
     except QueryError as error:
@@ -142,6 +144,11 @@ def _check_field(where: str, said: ColumnDeclaration, annotated: SqlType | None,
             "PostgreSQL numbers rows with whole numbers only.\n"
             "To fix it: Column[int] = column(primary_key=True, generated=True); for others column(server_default=...)."
         )
+    if said.version and (kind.python is not int or nullable or (said.version == "xmin" and said.name is not None)):
+        raise ModelError(
+            f"{where} is a version, which is a whole number that is never NULL{', and xmin has its name' if said.name else ''}.\n"
+            f"To fix it: Column[int] = column(version={said.version!r})."
+        )
     if said.primary_key and nullable:
         raise ModelError(f"{where} is part of the primary key and may be NULL.\nTo fix it: drop `| None`; a key column is never NULL.")
     if said.default is not UNSET:
@@ -158,6 +165,6 @@ def attrs_field(field: FieldInfo) -> object:
     kind = typing.cast("type[object]", field.annotation)
     if said.default_factory is not None:
         return attrs.field(factory=said.default_factory, type=kind)
-    if said.default is not UNSET or field.filled_by_server:
+    if said.default is not UNSET or said.optional or field.filled_by_server:
         return attrs.field(default=said.default, type=kind)
     return attrs.field(type=kind)

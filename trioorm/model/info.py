@@ -72,5 +72,10 @@ class ModelInfo:
         """The fields that an insert may give."""
         return tuple(field for field in self.fields if not field.computed)
 
+    @functools.cached_property
+    def version(self) -> FieldInfo | None:
+        """The field that tells whether a row was changed since an object was fetched, where there is one."""
+        return next((field for field in self.fields if field.version), None)
+
     def __repr__(self) -> str:
         return f"<ModelInfo {self.model.__qualname__} on {self.table_name!r}, {len(self.fields)} columns>"

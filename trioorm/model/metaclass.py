@@ -288,6 +288,9 @@ def _check_whole(name: str, fields: dict[str, FieldInfo], primary_key: tuple[Fie
             f"The model {name} has no primary key, so its rows could not be told apart.\n"
             "To fix it: column(primary_key=True) on the column, or on each of the columns, that identifies a row."
         )
+    versions = [field.attribute for field in fields.values() if field.version]
+    if len(versions) > 1:
+        raise ModelError(f"The model {name} has {len(versions)} versions: {', '.join(versions)}.\nTo fix it: keep one.")
     seen: dict[str, str] = {}
     for field in fields.values():
         if field.name in seen:

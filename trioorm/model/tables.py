@@ -81,7 +81,7 @@ def build_table(
     made_indexes.extend(_index(index, model, source, taken) for index in indexes)
     return Table(
         name,
-        tuple(_table_column(model, field) for field in fields),
+        tuple(_table_column(model, field) for field in fields if not field.of_the_system),
         primary_key_name,
         tuple(field.name for field in fields if field.primary_key),
         tuple(made.uniques),
@@ -190,7 +190,8 @@ def _table_column(model: str, field: FieldInfo) -> TableColumn:
     where = f"{model}.{field.attribute}"
     said = field.declaration
     identity = said.generated if isinstance(said.generated, Identity) else Identity() if said.generated else None
-    server_default = None if said.server_default is UNSET else _formula(said.server_default, field.type, where, "server_default")
+    default = 1 if said.version else said.server_default
+    server_default = None if default is UNSET else _formula(default, field.type, where, "server_default")
     generated_as = (
         None
         if said.generated_as is None

@@ -7,12 +7,15 @@ from trioorm.errors import QueryError
 from trioorm.expression.binding import accepts, check_aware, same_family, wrong_class
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
-from trioorm.expression.shape import PLACES, Shape
+from trioorm.expression.shape import PLACES, Binary, Keyword, Shape, Source
 from trioorm.expression.types import SqlType
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import unknown_column
 from trioorm.model.unset import UNSET
+from trioorm.query.shape import Assignment
+
+_ONE = Keyword("1")
 
 
 def field_named(info: ModelInfo, column: object, place: str) -> FieldInfo:
@@ -36,8 +39,7 @@ def field_named(info: ModelInfo, column: object, place: str) -> FieldInfo:
         )
     if field.computed:
         raise QueryError(
-            f"{info.model.__name__}.{field.attribute} is computed by the server (generated_as) and cannot be written.\n"
-            f"To fix it: leave it out."
+            f"{info.model.__name__}.{field.attribute} is computed by the server and cannot be written.\nTo fix it: leave it out."
         )
     return field
 
@@ -73,6 +75,14 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
         raise wrong_class(value, field.type, of=of)
     check_aware(value, field.type, of=of)
     return PLACES[field.type], (value,)
+
+
+def counted_up(info: ModelInfo, source: Source, assignments: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
+    """Assignments of an update, with one that counts the row's version up, if the model has such a column and they do not set it."""
+    version = info.version
+    if version is None or version.computed or any(assignment.column == version.name for assignment in assignments):
+        return assignments
+    return (*assignments, Assignment(version.name, Binary("+", version.column.of(source).shape, _ONE)))
 
 
 def assignable(given: SqlType | None, wanted: SqlType) -> bool:

@@ -13,7 +13,7 @@ from trioorm.expression.expression import Expression
 from trioorm.expression.shape import Shape, Source
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model
-from trioorm.query.assignment import field_named, value_for
+from trioorm.query.assignment import counted_up, field_named, value_for
 from trioorm.query.entity import entity_of
 from trioorm.query.joins import Joining
 from trioorm.query.lint import LintFinding, missing_where
@@ -159,7 +159,7 @@ class Update(_Change, Generic[M]):
     def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
         if not self._set.shapes:
             raise QueryError(f"update({self._info.model.__name__}) sets nothing.\nTo fix it: update(...).set(Model.column, value).")
-        assignments = typing.cast("tuple[Assignment, ...]", self._set.shapes)
+        assignments = counted_up(self._info, self._source, typing.cast("tuple[Assignment, ...]", self._set.shapes))
         return UpdateShape(self.common_tables, self._source, assignments, self._tables, self._conditions(), returning)
 
     @property

@@ -22,7 +22,7 @@ from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model, model_of
 from trioorm.model.unset import UNSET, UnsetType
-from trioorm.query.assignment import assignable, field_named, require_values, value_for
+from trioorm.query.assignment import assignable, counted_up, field_named, require_values, value_for
 from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, Conflict, InsertShape, RowValues, UnnestedColumns
 from trioorm.query.statement import Clause
@@ -239,7 +239,8 @@ class OnConflict(Generic[M]):
         fields = [field_named(info, column, "do_update()") for column in columns]
         if not columns and not set:
             target = {shape.name for shape in self._target.shapes if isinstance(shape, ColumnReference)}
-            fields = [field for field in self._insert.given_fields if field.name not in target and not field.primary_key]
+            kept = (field for field in self._insert.given_fields if not (field.primary_key or field.version))
+            fields = [field for field in kept if field.name not in target]
         excluded = info.source._replace(alias="excluded")
         assignments = [Assignment(field.name, field.column.of(excluded).shape) for field in fields]
         values: tuple[object, ...] = ()
@@ -251,7 +252,7 @@ class OnConflict(Generic[M]):
         if not assignments:
             raise QueryError("do_update() has nothing to set besides the key.\nTo fix it: use do_nothing(), or name the columns.")
         condition = Clause() if where is None else Clause().with_conditions((where,), "do_update(where=...)")
-        return self._then(tuple(assignments), values, condition)
+        return self._then(counted_up(info, info.source, tuple(assignments)), values, condition)
 
 
 def insert(model: type[M]) -> Insert[M]:

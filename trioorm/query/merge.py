@@ -15,7 +15,7 @@ from trioorm.expression.shape import Function, Shape, Source
 from trioorm.expression.types import TEXT
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model
-from trioorm.query.assignment import field_named, require_values, value_for
+from trioorm.query.assignment import counted_up, field_named, require_values, value_for
 from trioorm.query.entity import entity_of
 from trioorm.query.shape import Assignment, FromShape, MergeAction, MergeShape
 from trioorm.query.statement import Clause
@@ -59,6 +59,11 @@ class Merge(Write, Generic[M]):
         """The model's record."""
         return self._info
 
+    @property
+    def source(self) -> Source:
+        """The name that the model's table goes by."""
+        return self._source
+
     def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
         if not self._actions.shapes:
             raise QueryError(
@@ -97,7 +102,10 @@ class _When(Generic[M]):
             bound += more
         if not assignments and then in ("UPDATE", "INSERT"):
             raise QueryError(f"{then.lower()}() was given nothing to set.\nTo fix it: name columns and values, as in {{User.age: 37}}.")
-        return self._merge.with_action(MergeAction(self._when, self._conditions.shapes, then, tuple(assignments)), bound)
+        whole = tuple(assignments)
+        if then == "UPDATE":
+            whole = counted_up(self._merge.info, self._merge.source, whole)
+        return self._merge.with_action(MergeAction(self._when, self._conditions.shapes, then, whole), bound)
 
 
 class WhenMatched(_When[M]):

@@ -54,7 +54,7 @@ def _cells(info: ModelInfo, row: object, keys: tuple[FieldInfo, ...], wanted: tu
         mapping = typing.cast("Mapping[object, object]", row)
         cells = {field_named(info, name, "set_each()"): value for name, value in mapping.items()}
     elif type(row) is info.model:
-        fields = keys + tuple(field for field in wanted or info.writable if field not in keys)
+        fields = keys + tuple(field for field in wanted or info.writable if field not in keys and not field.version)
         cells = {field: typing.cast("object", getattr(row, field.attribute)) for field in fields}
     else:
         raise QueryError(
