@@ -3,8 +3,8 @@
 #   make demo     load real films into a real PostgreSQL and put the library through its paces; ARGS="..." is passed on
 #   make test     make check, then all tests on two processes
 #   make check    formatting, lint, both type checkers, import contracts
-#   make bench    client CPU of trioorm, psycopg and asyncpg on the same operations, interleaved; ARGS="--rounds 3 --operations 300";
-#                 then the memory of streams, and the cost of building a statement
+#   make bench    client CPU of trioorm and its peers on the same operations, interleaved; ARGS="--workload get --against asyncpg"
+#   make bench-quick    the same for psycopg and asyncpg on five workloads, in under three minutes
 #   make storm    minutes of cancellations, crashes and frozen servers under load, judged by bars; ARGS="--cancellations 2000 --crashes 2",
 #                 beside others: ARGS="--against psycopg_pool --against asyncpg --cancellations 5000 --crashes 2 --limit-seconds 120"
 #   make docs     build the documentation into docs/_build/html
@@ -23,7 +23,7 @@ SOURCES := trioorm tests $(wildcard examples benchmarks)
 # pyright would otherwise ask the package index for a newer version of itself on every run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: demo test check bench storm docs clean
+.PHONY: demo test check bench bench-quick storm docs clean
 
 demo: $(VENV)/ready-demo
 	$(BIN)/python -m examples.films $(ARGS)
@@ -40,8 +40,9 @@ check: $(VENV)/ready-test
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m benchmarks.speed $(ARGS)
-	$(BIN)/python -m benchmarks.speed.memory
-	$(BIN)/python -m benchmarks.building
+
+bench-quick: $(VENV)/ready-bench
+	$(BIN)/python -m benchmarks.speed --quick $(ARGS)
 
 storm: $(VENV)/ready-storm
 	$(BIN)/python -m benchmarks.storm $(ARGS)
