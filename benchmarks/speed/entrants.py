@@ -50,6 +50,9 @@ _ALL = (
     Entrant("trioorm on Trio", "with_trioorm", "Trioorm", "trio", ("trioorm",), is_orm=True),
     Entrant("trioorm on asyncio", "with_trioorm", "Trioorm", "asyncio", ("trioorm",), is_orm=True),
     Entrant("trioorm on uvloop", "with_trioorm", "Trioorm", "uvloop", ("trioorm", *_UVLOOP), is_orm=True),
+    Entrant("SQLAlchemy", "with_sqlalchemy", "Sqlalchemy", "asyncio", ("sqlalchemy", "asyncpg"), is_orm=True),
+    Entrant("Tortoise", "with_tortoise", "TortoiseOrm", "asyncio", ("tortoise-orm", "asyncpg"), is_orm=True),
+    Entrant("Piccolo", "with_piccolo", "Piccolo", "asyncio", ("piccolo", "asyncpg"), is_orm=True),
 )
 
 ENTRANTS = {entrant.name: entrant for entrant in _ALL}

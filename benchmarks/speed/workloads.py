@@ -1,6 +1,7 @@
 """What is asked of the contenders, in the order in which it is shown."""
 
 import datetime
+import decimal
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
@@ -64,7 +65,9 @@ def canonical(value: object) -> object:
         return value
     if isinstance(value, datetime.datetime):
         return value.astimezone(datetime.UTC).isoformat()
-    return str(value)  # numbers with decimals, UUIDs
+    if isinstance(value, decimal.Decimal):
+        return f"{value.normalize():f}"
+    return str(value)  # UUIDs
 
 
 async def in_tasks(function: Callable[[int], Awaitable[object]], count: int) -> None:
