@@ -1,4 +1,7 @@
-"""Generated data and generated graphs of relations, against a loader that asks for each object's relations one by one, in Python."""
+"""Generated data and generated graphs of relations, against a loader that asks for each object's relations one by one, in Python.
+
+Each graph is loaded by every plan there is: in one flight, level by level, and onto objects in hand.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +23,8 @@ from tests.database.cinema import (
     fill,
 )
 from tests.query.shop import unchecked
-from trioorm import Model, open_database, select
+from trioorm import Database, Model, func, open_database, select
+from trioorm.database.loading import fetch_with_loads
 
 _made: set[str] = set()
 _NUMBERS = range(1, 5)
@@ -92,6 +96,22 @@ def trees(model: type, depth: int, limits: dict[tuple[type, str], int | None]) -
     return chosen.flatmap(lambda found: st.fixed_dictionaries({name: trees(_LEADS_TO[name], depth - 1, limits) for name in found}))
 
 
+def _check_identity(objects: list[Any], tree: Any) -> None:  # noqa: ANN401 - a tree
+    """No row is two objects anywhere below."""
+    known: dict[tuple[type, str], Any] = {}
+    waiting = [(found, tree) for found in objects]
+    while waiting:
+        owner, below = waiting.pop()
+        for name, nested in below.items():
+            for each in _listed(getattr(owner, name)):
+                assert known.setdefault((type(each), repr(each)), each) is each
+                waiting.append((each, nested))
+
+
+def _listed(found: Any) -> list[Any]:  # noqa: ANN401 - an object, a list or None
+    return found if isinstance(found, list) else [] if found is None else [found]
+
+
 _LISTS = ("sequels", "credits", "cast", "genres", "booked", "friends")
 _MANY = [(model, name) for model, relations in _NAIVE.items() for name in relations if name in _LISTS]
 _LIMITS = st.fixed_dictionaries({each: st.none() | st.integers(0, 3) for each in _MANY})
@@ -122,11 +142,45 @@ def _document(each: Model | None, tree: Any, read: Callable[[Any, str], Any]) ->
     return tuple(parts)
 
 
+def _roots(model: Any) -> list[Any]:  # noqa: ANN401 - any model
+    """Selects of a model's objects: in an order that leaves rows equal, with other rows each time, with a row several times."""
+    whole: Any = unchecked(select)(model)
+    other = {Film: Credit.film_id, Person: Credit.person_id, Credit: Credit.id}[model]
+    joined = whole if model is Credit else whole.join(Credit, other == model.id)
+    random_order = func.random(returns=float)
+    return [
+        whole.order_by(model.id), whole.limit(2), whole.order_by(random_order).limit(2), whole.order_by(model.id).for_update(), joined,
+        unchecked(select)(model.id, model, model.id * 2).order_by(model.id.desc()),
+    ]  # fmt: skip
+
+
+async def _by_each_plan(db: Database, root: Any, loads: list[Any], model: type) -> list[list[Any]]:  # noqa: ANN401 - a select
+    """The objects that each plan gives."""
+
+    def objects(rows: list[Any]) -> list[Any]:
+        return [row if isinstance(row, model) else row[1] for row in rows]
+
+    runner, plans = unchecked(db)._runner, unchecked(db)._plans
+    statement = root.load(*loads)
+    in_hand = objects(await db.fetch_all(root))
+    await db.load(in_hand, *loads)
+    async with db.transaction() as tx:
+        inside = await tx.fetch_all(statement)
+    return [
+        objects(await db.fetch_all(statement)),
+        objects(await fetch_with_loads(runner, plans, statement, by_level=True)),
+        objects(inside),
+        in_hand,
+    ]
+
+
 @settings(max_examples=40)
 @given(held=rows(), limits=_LIMITS, data=st.data())
 async def test_a_graph_is_what_a_naive_loader_gives(dsn: str, held: Rows, limits: Any, data: st.DataObject) -> None:  # noqa: ANN401
     model = data.draw(st.sampled_from([Film, Person, Credit]))
     tree = data.draw(trees(model, 3, limits))
+    roots = _roots(model)
+    root = data.draw(st.sampled_from(range(len(roots))))
 
     def naive(each: Any, name: str) -> Any:  # noqa: ANN401 - any object
         found = _NAIVE[type(each)][name](each, held)
@@ -137,6 +191,12 @@ async def test_a_graph_is_what_a_naive_loader_gives(dsn: str, held: Rows, limits
             await db.create_schema(*MODELS)
             _made.add(dsn)
         await fill(db, held)
-        owners = {Film: held.films, Person: held.people, Credit: held.credits}[model]
-        loaded = await db.fetch_all(unchecked(select)(model).order_by(unchecked(model).id).load(*_loads(model, tree, limits)))
-    assert [_document(each, tree, getattr) for each in loaded] == [_document(each, tree, naive) for each in unchecked(owners)]
+        loaded = await _by_each_plan(db, roots[root], _loads(model, tree, limits), model)
+    owners = {Film: held.films, Person: held.people, Credit: held.credits}[model]
+    for objects in loaded:
+        assert [_document(each, tree, getattr) for each in objects] == [
+            _document(_by_id(unchecked(owners), each.id), tree, naive) for each in objects
+        ]
+        if root == 0:
+            assert objects == owners
+        _check_identity(objects, tree)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable
 
+import anyio
 import attrs
 import psycopg
 import pytest
@@ -10,15 +11,19 @@ from tests.database.cinema import MODELS, Credit, Film, Hall, Person, Poster, Ro
 from tests.query.shop import unchecked
 from tests.transaction.conftest import Flights
 from tests.transaction.conftest import flights as flights
+from tests.transaction.conftest import witness as witness
+from tests.wire.witness import Witness
 from trioorm import (
     UNSET,
     Database,
+    DatabaseError,
     NoRowFound,
     QueryError,
     RelationNotLoaded,
     TooManyRows,
     alias,
     delete,
+    func,
     literal,
     open_database,
     select,
@@ -105,18 +110,94 @@ async def test_counts_are_expressions(dsn: str) -> None:
             Film.credits.limit(3).count()
 
 
-async def test_one_flight_for_each_level_whatever_the_number_of_rows(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_levels_are_one_flight_whatever_the_number_of_rows(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_database(dsn) as db:
         await opened(db)
         statement = FILMS.load(Film.credits.load(Credit.person.load(Person.friends, Person.credits), Credit.agent), Film.genres, Film.cast)
+        flight = ["BEGIN", "WITH", "WITH", "WITH", "SELECT", "SELECT", "SELECT", "SELECT", "SELECT", "COMMIT"]
         noted = Flights(monkeypatch)
         await db.fetch_all(statement)
-        assert [len(flight) for flight in noted.sent] == [1, 3, 2, 2]
+        assert noted.sent == [flight], "eight statements, one for the films and one for each relation"
         await db.insert_many([Credit(id=number, film_id=3, person_id=number % 4 + 1) for number in range(10, 1000)])
         del noted.sent[:]
         films = await db.fetch_all(statement)
-        assert [len(flight) for flight in noted.sent] == [1, 3, 2, 2]
+        assert noted.sent == [flight]
         assert sum(len(film.credits) for film in films) == 994
+        del noted.sent[:]
+        async with db.transaction() as tx:
+            await tx.fetch_all(statement)
+        async with db.transaction() as tx:
+            await tx.load(films, Film.credits.load(Credit.person), Film.genres)
+        async with db.snapshot() as snap:
+            await snap.fetch_one(statement.where(Film.id == 1))
+        loads = [[text for text in flight if text in ("WITH", "SELECT")] for flight in noted.sent]
+        assert [len(texts) for texts in loads if texts] == [8, 3, 1, 8], "the third is the snapshot's own"
+
+
+@pytest.mark.parametrize("inside", [False, True])
+async def test_a_load_shows_one_moment(dsn: str, witness: Witness, inside: bool) -> None:
+    """Another commits between the statement for the films and the one for their credits. In a transaction its own isolation decides."""
+    held = sql("pg_advisory_xact_lock_shared(7) IS NOT NULL").reads_only()
+    statement = FILMS.where(unchecked(held)).load(Film.credits.order_by(Credit.id).load(Credit.person), Film.poster)
+    found: list[Film] = []
+    async with open_database(dsn) as db:
+        await opened(db)
+        witness.run("SELECT pg_advisory_lock(7)")
+
+        async def load() -> None:
+            if not inside:
+                found.extend(await db.fetch_all(statement))
+                return
+            async with db.transaction() as tx:
+                found.extend(await tx.fetch_all(statement))
+
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(load)
+            await witness.until("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+            witness.run("DELETE FROM posters")
+            witness.run("DELETE FROM credits WHERE id = 3")
+            witness.run("UPDATE people SET name = 'changed'")
+            witness.run("SELECT pg_advisory_unlock(7)")
+    alien = found[0]
+    names = [credit.person.name for credit in alien.credits]
+    assert names == (["changed", "changed"] if inside else ["Scott", "Weaver", "Holm"])
+    assert (alien.poster is None) is inside
+
+
+async def test_a_load_that_fails_or_is_cancelled_gives_its_connection_back(dsn: str, witness: Witness) -> None:
+    """It ends its transaction, so that the pool need not replace the connection; statements that are out of date are prepared anew."""
+    process = sql("SELECT pg_backend_pid()").returns(int)
+    nested = FILMS.load(Film.credits.load(Credit.person), Film.poster)
+    async with open_database(dsn, max_size=1) as db:
+        await opened(db)
+        before = await db.fetch_value(process)
+        await db.fetch_all(nested)
+        witness.run("ALTER TABLE posters RENAME TO elsewhere")
+        with pytest.raises(DatabaseError, match="posters"):
+            await db.fetch_all(nested)
+        witness.run("ALTER TABLE elsewhere RENAME TO posters")
+        await db.execute(sql("DEALLOCATE ALL"))
+        assert [film.poster is None for film in await db.fetch_all(nested)] == [False, True, True]
+        async with anyio.create_task_group() as nursery:
+            with witness.locked("people"):
+                nursery.start_soon(db.fetch_all, nested)
+                await witness.until_waiting(before, "relation")
+                nursery.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await witness.until("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s AND state <> 'idle')", before)
+        assert await db.fetch_value(process) == before
+
+
+async def test_rows_of_an_order_that_leaves_them_equal_keep_what_is_theirs(dsn: str) -> None:
+    """The select gives other films each time that it runs, and is run once only."""
+    async with open_database(dsn) as db:
+        await opened(db)
+        await db.insert_many([Film(id=number, title="") for number in range(10, 1000)])
+        await db.insert_many([Credit(id=number, film_id=number, person_id=1) for number in range(10, 1000)])
+        for order in (func.random(returns=float), Film.title):
+            films = await db.fetch_all(select(Film).where(Film.id > 9).order_by(order).limit(7).load(Film.credits.load(Credit.person)))
+            assert [(credit.id, credit.person.id) for film in films for credit in film.credits] == [(film.id, 1) for film in films]
+            assert len(films) == 7
 
 
 async def test_nothing_is_sent_for_nobody(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +207,7 @@ async def test_nothing_is_sent_for_nobody(dsn: str, monkeypatch: pytest.MonkeyPa
         assert await db.fetch_all(select(Film).where(Film.id > 99).load(Film.credits.load(Credit.person))) == []
         (alien,) = await db.fetch_all(select(Film).where(Film.id == 1).load(Film.sequel_of.load(Film.credits)))
         await db.load([], Film.credits)
+        await db.load([alien], Film.sequel_of.load(Film.credits))
         assert (alien.sequel_of, len(noted.sent)) == (None, 2)
 
 

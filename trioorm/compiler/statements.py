@@ -19,6 +19,7 @@ from trioorm.query.shape import (
     DeleteShape,
     Derived,
     FunctionTable,
+    HandingShape,
     InsertShape,
     MergeShape,
     ModelItem,
@@ -31,7 +32,9 @@ from trioorm.query.shape import (
     ValuesTable,
 )
 
-STATEMENTS = (SelectShape, CombinedShape, InsertShape, UpdateShape, DeleteShape, MergeShape, ReturnedInto, Fragment, TypedFragment)
+STATEMENTS = (
+    SelectShape, CombinedShape, InsertShape, UpdateShape, DeleteShape, MergeShape, ReturnedInto, HandingShape, Fragment, TypedFragment,
+)  # fmt: skip
 """The shapes that are sent as they are."""
 
 
@@ -62,6 +65,8 @@ def render_statement(render: ExpressionRenderer, shape: Shape) -> str:
     """A whole statement, with the WITH of all the CTEs that it reads from."""
     if isinstance(shape, (Fragment, TypedFragment)):
         return _fragment_statement(render, shape)
+    if isinstance(shape, HandingShape):
+        return _handing_statement(render, shape)
     text = render_inner(render, shape)
     return f"{with_clause(render)}\n{text}" if render.common_tables else text
 
@@ -76,6 +81,8 @@ def _results(shape: Shape) -> tuple[ResultItem, ...]:
             items = shape.returning
         case ReturnedInto():
             return _results(shape.write)
+        case HandingShape():
+            return _results(shape.statement)
         case TypedFragment():
             items = shape.items
         case Fragment():
@@ -130,3 +137,24 @@ def _fragment_statement(render: ExpressionRenderer, shape: Fragment | TypedFragm
             "A sql() that begins with WITH reads from a CTE of the builder.\nTo fix it: write that into its WITH too, or none of them."
         )
     return f"{tables}\n{text}" if tables else text
+
+
+def _handing_statement(render: ExpressionRenderer, shape: HandingShape) -> str:
+    """A statement that also hands on keys among its rows.
+
+    The settings are made in conditions that depend on no row, which PostgreSQL looks at once, before the first row. The rows come in the
+    order in which the statement gave them: there is only one way to read a CTE that was computed apart.
+    """
+    text = render.statement(shape.statement)
+    tables = f"{with_clause(render)}, " if render.common_tables else "WITH "
+    columns = ", ".join([f"c{number}" for number in range(1, shape.width + 1)])
+    conditions: list[str] = []
+    for key in shape.handed:
+        keys = [f"SELECT {', '.join([f'c{number}' for number in place])} FROM trioorm_rows" for place in key.places]
+        distinct = " UNION ".join(keys) if len(keys) > 1 else keys[0].replace("SELECT", "SELECT DISTINCT", 1)
+        names = ", ".join([f"k{number}" for number in range(1, len(key.settings) + 1)])
+        settings = " || ".join(
+            [f"set_config('{name}', coalesce(array_agg(k{at})::text, '{{}}'), true)" for at, name in enumerate(key.settings, 1)]
+        )
+        conditions.append(f"(SELECT {settings} FROM ({distinct}) AS trioorm_keys ({names})) IS NOT NULL")
+    return f"{tables}trioorm_rows ({columns}) AS MATERIALIZED ({text})\nSELECT * FROM trioorm_rows\nWHERE " + "\n  AND ".join(conditions)

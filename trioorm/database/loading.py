@@ -1,45 +1,54 @@
-"""Loading relations: the statements of a graph, run level by level, and their objects attached.
+"""Loading relations: the statements of a graph in one flight, and their objects attached.
 
-The contract: one statement for each relation of each level, whatever the number of objects, and one flight for each level, since a level's
-keys are known when the one above it is there. Within one load a row is one object. Attaching does not wait, so a load that is cancelled
-leaves whole levels or none.
+The contract: one statement for each relation, whatever the number of objects, and one flight for all of them (`load_plan.py` says when
+not). Outside of a transaction reads of one flight show one moment. Within one load a row is one object. Attaching does not wait, so objects
+in hand have what a cancelled load would have loaded either whole flights deep, or not at all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never, cast
 
-from attrs import frozen
-from psycopg.pq.abc import PGresult
+from psycopg.pq.abc import PGresult  # noqa: TC002 - for those who ask for the types
 
-from trioorm.database.plan import Plan, PlanCache
-from trioorm.errors import NoRowFound, QueryError, TooManyRows
-from trioorm.model import UNSET, Load, Model, ModelInfo, model_of
-from trioorm.query import find_related
+from trioorm.database.attaching import Graph, keys_of, unique_objects
+from trioorm.database.load_plan import LoadPlan, Part, plan_of_load
+from trioorm.database.plan import PlanCache
+from trioorm.model import Load, Model
+from trioorm.query import Select, values_of
 from trioorm.transaction import Runner
 from trioorm.wire import Step
 
-__all__ = ["load_relations", "load_rows"]
+__all__ = ["fetch_with_loads", "load_onto_rows", "load_relations"]
 
-_Key = tuple[object, ...]
+_MOST_PLANS = 2000
 
 
-async def load_rows(runner: Runner, plans: PlanCache, rows: list[Any], loads: Sequence[Load[Never]]) -> None:
-    """Load relations onto the objects in a statement's rows, bare ones or in tuples. Repeated rows become one object, in place.
+async def fetch_with_loads(runner: Runner, plans: PlanCache, statement: Select[Any], *, by_level: bool = False) -> list[Any]:
+    """The rows of a select, with relations loaded onto the objects in them. Repeated rows become one object.
 
     Raises:
         NoRowFound, TooManyRows: a relation to one object found another number.
         Others: as `Runner.run`.
 
+    Checkpoint: always.
+    """
+    plan = _plan(plans, statement, statement.loads, by_level=by_level)
+    assert plan.rows is not None, "the plan of a select"
+    first = plan.rows.step(plan.rows.compiled.arranged(list(statement.bind_values)))
+    return await _Loading(runner, plan, statement.loads).run(first)
+
+
+async def load_onto_rows(runner: Runner, plans: PlanCache, rows: list[Any], loads: Sequence[Load[Never]]) -> None:
+    """Load relations onto the objects in rows that are there, as `fetch_with_loads`; repeated rows become one object, in place.
+
+    Raises:
+        As `fetch_with_loads`.
+
     Checkpoint: only if there are objects with something to load.
     """
-    graph = _Graph()
-    if rows and isinstance(rows[0], tuple):
-        rows[:] = [tuple([graph.shared(item) for item in row]) for row in rows]
-        objects = [item for row in rows for item in cast("tuple[object, ...]", row) if isinstance(item, Model)]
-    else:
-        rows[:] = [graph.shared(row) for row in rows]
-        objects = [row for row in rows if row is not None]
-    await _run_levels(runner, plans, graph, objects, loads)
+    loading = _Loading(runner, _plan(plans, None, loads), loads)
+    loading.take(rows, in_place=True)
+    await loading.run(None)
 
 
 async def load_relations(runner: Runner, plans: PlanCache, objects: Iterable[Model], loads: Sequence[Load[Never]]) -> None:
@@ -47,132 +56,108 @@ async def load_relations(runner: Runner, plans: PlanCache, objects: Iterable[Mod
 
     Raises:
         QueryError: an object lacks the values by which a relation is found.
-        Others: as `load_rows`.
+        Others: as `fetch_with_loads`.
 
     Checkpoint: only if there are objects with something to load.
     """
-    graph = _Graph()
-    listed = list(objects)
-    for each in listed:
-        graph.shared(each)
-    await _run_levels(runner, plans, graph, listed, loads)
+    loading = _Loading(runner, _plan(plans, None, loads), loads)
+    loading.take(unique_objects(list(objects)), in_place=False)
+    await loading.run(None)
 
 
-class _Graph:
-    """The objects of one load, by model and primary key."""
-
-    def __init__(self) -> None:
-        self._objects: dict[tuple[type, _Key], object] = {}
-
-    def shared(self, made: object) -> object:
-        """The object of a row: the first that was met."""
-        if not isinstance(made, Model):
-            return made
-        info = model_of(type(made))
-        if not info.primary_key:
-            return made
-        return self._objects.setdefault((type(made), tuple([getattr(made, field.attribute) for field in info.primary_key])), made)
+def _plan(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[Load[Never]], *, by_level: bool = False) -> LoadPlan:
+    origin = None if statement is None else statement.form or statement.shape
+    key = (plans.namespace, by_level, origin, *[load.form for load in loads])
+    plan = plans.loads.get(key)
+    if plan is None:
+        plan = plan_of_load(plans, statement, loads, by_level=by_level)
+        if len(plans.loads) >= _MOST_PLANS:
+            plans.loads.clear()
+        plans.loads[key] = plan
+    return cast("LoadPlan", plan)
 
 
-@frozen(eq=False)
-class _Ask:
-    """One relation of one level, for the objects that it is asked for.
+class _Loading:
+    """One load under way.
 
-    Attributes:
-        owners: by the key with which theirs are found.
-        plan: of its statement.
-        keyed: its rows end with the owner's key.
+    Args:
+        runner: runs the statements.
+        plan: which they are.
+        loads: with the values of this time.
     """
 
-    load: Load[Never]
-    owners: dict[_Key, list[Model]]
-    plan: Plan
-    step: Step
-    keyed: bool
+    __slots__ = ("_found", "_graph", "_loads", "_owners", "_plan", "_runner")
 
+    def __init__(self, runner: Runner, plan: LoadPlan, loads: Sequence[Load[Never]]) -> None:
+        self._runner = runner
+        self._plan = plan
+        self._loads = loads
+        self._graph: Graph = {}
+        self._owners: dict[type, list[Any]] = {}
+        self._found: list[list[Any]] = []
 
-async def _run_levels(runner: Runner, plans: PlanCache, graph: _Graph, objects: Sequence[Model], loads: Sequence[Load[Never]]) -> None:
-    level: list[tuple[Load[Never], Sequence[Model]]] = [(load, objects) for load in loads]
-    while level:
-        asks = [ask for load, owners in level if (ask := _ask(plans, load, owners)) is not None]
-        if not asks:
+    def take(self, rows: list[Any], *, in_place: bool) -> None:
+        """Take the objects in rows for owners, those in tuples too; where a row is met again, its first object takes its place."""
+        identify = self._plan.identify
+        if rows and isinstance(rows[0], tuple):
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            for column in columns:
+                model = next((type(item) for item in column if item is not None), object)
+                if model in identify:
+                    column[:] = identify[model](self._graph, column)
+                    self._owners[model] = unique_objects([*self._owners.get(model, ()), *column])
+            rows[:] = zip(*columns, strict=True)
             return
-        is_write = any(ask.plan.compiled.is_write for ask in asks)
-        results = await runner.run([ask.step for ask in asks], is_write=is_write)
-        level = [pair for ask, result in zip(asks, results, strict=True) for pair in _attach(graph, ask, result)]
+        model = next((type(row) for row in rows if row is not None), object)
+        shared = rows
+        if model in identify:
+            shared = identify[model](self._graph, rows)
+            if in_place:
+                rows[:] = shared
+        self._owners[model] = unique_objects(rows) if model in identify or None in rows else rows
 
+    async def run(self, first: Step | None) -> list[Any]:
+        """Run the flights, and attach what each has found; the rows of the first statement.
 
-def _ask(plans: PlanCache, load: Load[Never], objects: Sequence[Model]) -> _Ask | None:
-    """The step that finds a relation's objects; None where nobody can have any, which is attached at once."""
-    relation = load.relation
-    own = relation.keys.own
-    owner = relation.owner.model
-    owners: dict[_Key, list[Model]] = {}
-    seen: set[int] = set()
-    for each in objects:
-        if type(each) is not owner or id(each) in seen:
-            continue
-        seen.add(id(each))
-        key = tuple([getattr(each, field.attribute) for field in own])
-        if UNSET in key:
-            raise QueryError(
-                f"{relation} is found by {', '.join(field.attribute for field in own)}, which this {owner.__name__} does not have yet.\n"
-                "To fix it: load onto the object that `insert` returned, or one that was fetched."
-            )
-        if None in key:
-            _put(relation.attribute, each, [] if relation.many else None)
-        else:
-            owners.setdefault(key, []).append(each)
-    if not owners:
-        return None
-    finding = find_related(load, list(owners))
-    plan, values = plans.plan(finding.statement)
-    return _Ask(load, owners, plan, plan.step(values), finding.keyed)
+        Checkpoint: only if something is sent.
+        """
+        plan = self._plan
+        rows: list[Any] = []
+        found: dict[int, list[Any]] = {}
+        for flight in plan.flights:
+            steps = [] if first is None else [first]
+            asked = first is not None
+            for part in flight:
+                if part.step is not None:
+                    steps.append(part.step)
+                    continue
+                keys = keys_of(part.load, self._owners_of(part, found)) if part.sends_keys else []
+                asked = asked or bool(keys)
+                steps.append(self._step(part, keys))
+            results: Sequence[PGresult | None] = [None] * len(flight)
+            if asked:
+                results = await (self._runner.run(steps, is_write=True) if plan.is_write else self._runner.read(steps))
+            if first is not None:
+                assert plan.rows is not None, "the plan of a select"
+                rows = plan.rows.rows(cast("PGresult", results[0]))
+                self.take(rows, in_place=True)
+                results, first = results[1:], None
+            for part, result in zip(flight, results, strict=True):
+                made = part.attach(self._graph, self._owners_of(part, found), [] if result is None else part.plan.rows(result))
+                if part.has_parts:
+                    found[part.number] = unique_objects(made) if part.is_shared else made
+        return rows
 
+    def _owners_of(self, part: Part, found: Mapping[int, list[Any]]) -> list[Any]:
+        return self._owners.get(part.model, []) if part.owner is None else found[part.owner]
 
-def _attach(graph: _Graph, ask: _Ask, result: PGresult) -> list[tuple[Load[Never], Sequence[Model]]]:
-    """Give the objects that were found to their owners; returns what is to be loaded onto them."""
-    relation = ask.load.relation
-    found: dict[_Key, list[object]] = {key: [] for key in ask.owners}
-    near = [field.attribute for field in relation.keys.near_fields]
-    for row in ask.plan.rows(result):
-        if ask.keyed:
-            key = row[1:]
-            made = graph.shared(row[0])
-        else:
-            key = tuple([getattr(row, name) for name in near])
-            made = graph.shared(row)
-        found[key].append(made)
-    for key, owners in ask.owners.items():
-        for owner in owners:
-            if relation.many:
-                _put(relation.attribute, owner, list(found[key]))
-            else:
-                _put(relation.attribute, owner, _only(ask.load, relation.owner, key, found[key]))
-    nested = ask.load.nested
-    if not nested:
-        return []
-    objects = cast("list[Model]", list({id(made): made for several in found.values() for made in several}.values()))
-    return [(load, objects) for load in nested]
-
-
-def _only(load: Load[Never], owner: ModelInfo, key: _Key, found: Sequence[object]) -> object:
-    """The object of a relation to one."""
-    relation = load.relation
-    if len(found) == 1 or (not found and relation.optional):
-        return found[0] if found else None
-    target = relation.target.model.__name__
-    if found:
-        raise TooManyRows(
-            f"{relation} leads to one {target}, and {len(found)} rows were found for one {owner.model.__name__}.\n"
-            "To fix it, one of:\n  1. make the foreign key unique\n  2. has_one(..., order_by=...) takes the first\n"
-            f"  3. {relation.attribute}: Many[{target}] = has_many()"
-        )
-    raise NoRowFound(
-        f"{relation} is never None by its annotation, and no {target} was found for one {owner.model.__name__}.\n"
-        f"To fix it: {relation.attribute}: One[{target} | None]."
-    )
-
-
-def _put(attribute: str, owner: Model, value: object) -> None:
-    object.__setattr__(owner, attribute, value)  # frozen models too
+    def _step(self, part: Part, keys: Sequence[tuple[object, ...]]) -> Step:
+        """The step of a part that has values."""
+        values = part.values
+        if values is None:
+            load = self._loads[part.place[0]]
+            for at in part.place[1:]:
+                load = load.nested[at]
+            values = values_of(load)
+        arrays: list[object] = [list(column) for column in zip(*keys, strict=True)] or [[] for _ in part.load.relation.keys.own]
+        return part.plan.step(part.plan.compiled.arranged([*arrays, *values] if part.sends_keys else list(values)))

@@ -76,15 +76,20 @@ class PlanCache:
 
     Attributes:
         violations: what explains constraint errors; it learns the models of each statement that is planned.
+        loads: the plans of whole loads, kept here by `loading.py`.
+        namespace: of this cache's plans there; another cache's may be of other statements.
     """
 
-    __slots__ = ("_by_form", "_limit", "_plans", "violations")
+    __slots__ = ("_by_form", "_limit", "_plans", "loads", "violations")
+
+    namespace = "all"
 
     def __init__(self, limit: int = 2000, *, error_values: bool = False) -> None:
         self._limit = limit
         self.violations = Violations(with_values=error_values)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._by_form: dict[object, Plan] = {}
+        self.loads: dict[tuple[object, ...], object] = {}
 
     def __len__(self) -> int:
         return len(self._plans)

@@ -93,9 +93,12 @@ class _PlansOfReads(PlanCache):
 
     __slots__ = ("_shared",)
 
+    namespace = "reads"
+
     def __init__(self, shared: PlanCache) -> None:
         self._shared = shared
         self.violations = shared.violations
+        self.loads = shared.loads
 
     def __len__(self) -> int:
         return len(self._shared)

@@ -15,7 +15,7 @@ from trioorm.database.answers import check_gives_rows, check_gives_value, not_on
 from trioorm.database.copy_verbs import CopyVerbs
 from trioorm.database.explaining import QueryPlan, explain_step, read_plan
 from trioorm.database.listening import notify_statement
-from trioorm.database.loading import load_relations, load_rows
+from trioorm.database.loading import fetch_with_loads, load_onto_rows, load_relations
 from trioorm.database.objects import (
     delete_object,
     insert_objects,
@@ -35,7 +35,7 @@ from trioorm.database.streaming import CursorBlock, RowsBlock
 from trioorm.errors import IntegrityError, NoRowFound, TooManyRows, UsageError
 from trioorm.expression import Column
 from trioorm.model import Load, Model, check_load, evolve, model_of
-from trioorm.query import Statement, check_graph
+from trioorm.query import Select, Statement, check_graph
 from trioorm.transaction import Runner
 from trioorm.wire import command
 
@@ -77,12 +77,10 @@ class Verbs(CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        if isinstance(statement, Select) and statement.loads:
+            return await fetch_with_loads(self._runner, self._plans, statement)
         plan, values = self._plans.plan(statement)
-        result = await self._run_for_rows(plan, values)
-        rows = plan.rows(result)
-        if statement.loads:
-            await load_rows(self._runner, self._plans, rows, statement.loads)
-        return cast("list[R]", rows)
+        return cast("list[R]", plan.rows(await self._run_for_rows(plan, values)))
 
     async def fetch_one(self, statement: Statement[R]) -> R:
         """Run a statement that must give exactly one row, and return it.
@@ -94,11 +92,13 @@ class Verbs(CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        if isinstance(statement, Select) and statement.loads:
+            rows: list[R] = await fetch_with_loads(self._runner, self._plans, statement)
+            if len(rows) != 1:
+                raise not_one(len(rows), statement)
+            return rows[0]
         plan, values = self._plans.plan(statement)
-        result = await self._run_for_rows(plan, values)
-        if result.ntuples != 1:
-            raise not_one(result.ntuples, statement)
-        return await self._loaded(statement, plan.rows(result))
+        return only_row(plan, await self._run_for_rows(plan, values), statement)
 
     async def fetch_optional(self, statement: Statement[R]) -> R | None:
         """Run a statement that gives at most one row, and return it or None.
@@ -109,11 +109,16 @@ class Verbs(CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        if isinstance(statement, Select) and statement.loads:
+            rows: list[R] = await fetch_with_loads(self._runner, self._plans, statement)
+            if len(rows) > 1:
+                raise not_one(len(rows), statement)
+            return rows[0] if rows else None
         plan, values = self._plans.plan(statement)
         result = await self._run_for_rows(plan, values)
         if result.ntuples > 1:
             raise not_one(result.ntuples, statement)
-        return await self._loaded(statement, plan.rows(result)) if result.ntuples else None
+        return cast("R", plan.rows(result)[0]) if result.ntuples else None
 
     async def fetch_value(self, statement: Statement[R]) -> R:
         """Run a statement that must give exactly one row of one column, and return the value.
@@ -178,7 +183,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
                 "a stream holds its transaction's turn, so no relations can be loaded meanwhile.\n"
                 "To fix it: stream(..., cursor=True), which gives the turn back between batches."
             )
-        load = partial(load_rows, self._runner, self._plans, loads=statement.loads)
+        load = partial(load_onto_rows, self._runner, self._plans, loads=statement.loads)
         return block(self._runner, plan, plan.step(values), batch_rows=batch_rows, load=load)
 
     async def load(self, objects: Iterable[M], *relations: Load[M]) -> None:
@@ -406,11 +411,6 @@ class Verbs(CopyVerbs, SchemaVerbs):
             raise self._not_written(made, statement, "upsert") from None
 
     # Running.
-
-    async def _loaded(self, statement: Statement[R], rows: list[R]) -> R:
-        if statement.loads:
-            await load_rows(self._runner, self._plans, rows, statement.loads)
-        return rows[0]
 
     def _not_written(self, held: Model, statement: Statement[Any], verb: str) -> NoRowFound | TooManyRows:
         """The error for a write that found no row for an object."""

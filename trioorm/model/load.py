@@ -5,12 +5,13 @@ is contravariant in its owner, so that type checkers refuse the relation of anot
 """
 
 from collections.abc import Callable
-from typing import Generic, Never, NoReturn, Self, TypeVar
+from typing import Generic, Never, NoReturn, Self, TypeVar, cast
 
 import attrs
 
 from trioorm.errors import QueryError
 from trioorm.expression.expression import Expression
+from trioorm.expression.interned import remember
 from trioorm.model.relation import Relation, Term
 
 O_contra = TypeVar("O_contra", contravariant=True)
@@ -41,15 +42,45 @@ class Load(Loadable, Generic[O_contra]):
     order: tuple[Term, ...] = ()
     most: int | None = None
     nested: tuple["Load[Never]", ...] = ()
+    _form: object = attrs.field(default=None, init=False)
+
+    @property
+    def form(self) -> object:
+        """What stands for all of it except its values: two of one form are loaded by statements of one text."""
+        found = self._form
+        if found is None:
+            conditions, order = [condition.shape for condition in self.conditions], [term.shape for term in self.order]
+            key = (self.relation, *conditions, None, *order, self.most is None, *[load.form for load in self.nested])
+            found = _FORMS.get(key)
+            if found is None:
+                found = remember(_FORMS, key, object())
+            object.__setattr__(self, "_form", found)
+        return found
+
+    @property
+    def has_values(self) -> bool:
+        """Whether it holds values, beside those that the relation's declaration gives."""
+        return self.most is not None or any(part.bind_values for part in (*self.conditions, *self.order))
 
     def where(self, *conditions: Expression[bool | None]) -> Self:
         """Only objects for which all of these hold, added to the conditions so far. Columns of a link's model may be used too."""
         return attrs.evolve(self, conditions=self.conditions + conditions)
 
     def _nesting(self, loads: tuple["Load[Never]", ...]) -> Self:
+        known = _NESTED.get((self, *loads))
+        if known is not None:
+            return cast("Self", known)
         for load in loads:
             check_load(load, self.relation.target.model, f"{self.relation}.load()")
-        return attrs.evolve(self, nested=self.nested + loads)
+        made = attrs.evolve(self, nested=self.nested + loads)
+        if self.is_bare and all(load.is_bare for load in loads):  # there is one of each for ever, so what is made of them is found again
+            remember(_NESTED, (self, *loads), cast("Load[Never]", made))
+        return made
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is the relation as its class gives it, or such a one with such ones below it."""
+        return not self.conditions and not self.order and self.most is None and all(load.is_bare for load in self.nested)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.relation}>"
@@ -103,13 +134,30 @@ class ToMany(Load[O_contra], Generic[O_contra, T_co]):
         """
         return _counters[0](self)
 
+    def aggregate(self, aggregate: Expression[S]) -> Expression[S]:
+        """An aggregate over them, as an expression: `select(Film, Film.reviews.aggregate(avg(Review.stars)))`.
+
+        Columns of a link's model may be used too. Of no rows most aggregates are NULL.
+
+        Raises:
+            QueryError: the relation is limited.
+        """
+        return cast("Expression[S]", _aggregates[0](self, aggregate))
+
+
+_FORMS: dict[tuple[object, ...], object] = {}
+_NESTED: dict[tuple[object, ...], Load[Never]] = {}
 
 _counters: list[Callable[[Load[Never]], Expression[int]]] = []
+_aggregates: list[Callable[[Load[Never], Expression[object]], Expression[object]]] = []
 
 
-def install_counter(count: Callable[[Load[Never]], Expression[int]]) -> None:
-    """Say how the objects of a relation are counted; `query/` does, which this room must not know."""
+def install_aggregates(
+    count: Callable[[Load[Never]], Expression[int]], aggregate: Callable[[Load[Never], Expression[object]], Expression[object]]
+) -> None:
+    """Say how the objects of a relation are counted and aggregated; `query/` does, which this room must not know."""
     _counters[:] = [count]
+    _aggregates[:] = [aggregate]
 
 
 def check_load(load: object, model: type, place: str) -> None:

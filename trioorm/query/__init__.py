@@ -10,10 +10,11 @@ from trioorm.query.graph import check_graph
 from trioorm.query.grouping import Grouping, cube, grouping, grouping_sets, rollup
 from trioorm.query.insert import Insert, OnConflict, insert
 from trioorm.query.lint import LintFinding, LintRule
-from trioorm.query.loading import Finding, find_related
+from trioorm.query.loading import Finding, Handing, can_be_handed, find_related, handed_keys, sent_keys, values_of
 from trioorm.query.merge import Merge, MergeTarget, WhenMatched, WhenNotMatched, merge, merge_action
 from trioorm.query.query import Combined, Query
 from trioorm.query.select import Select, select
+from trioorm.query.shape import ModelItem, SelectShape
 from trioorm.query.sql import Identifier, Sql, TypedSql, identifier, sql
 from trioorm.query.statement import SqlText, Statement
 from trioorm.query.table_functions import ColumnRows, FunctionRows, RecordRows, generate_series, table_function, unnest, values_table
@@ -29,18 +30,21 @@ __all__ = [
     "Finding",
     "FunctionRows",
     "Grouping",
+    "Handing",
     "Identifier",
     "Insert",
     "LintFinding",
     "LintRule",
     "Merge",
     "MergeTarget",
+    "ModelItem",
     "OnConflict",
     "OptionalItem",
     "Query",
     "RecordRows",
     "Returning",
     "Select",
+    "SelectShape",
     "Sql",
     "SqlText",
     "Statement",
@@ -52,6 +56,7 @@ __all__ = [
     "WhenNotMatched",
     "Write",
     "alias",
+    "can_be_handed",
     "check_graph",
     "cube",
     "delete",
@@ -61,6 +66,7 @@ __all__ = [
     "generate_series",
     "grouping",
     "grouping_sets",
+    "handed_keys",
     "identifier",
     "insert",
     "merge",
@@ -70,9 +76,11 @@ __all__ = [
     "optional",
     "rollup",
     "select",
+    "sent_keys",
     "sql",
     "table_function",
     "unnest",
     "update",
+    "values_of",
     "values_table",
 ]

@@ -306,6 +306,24 @@ class TypedFragment(NamedTuple):
     kind: Literal["typed-fragment"] = "typed-fragment"
 
 
+class Handed(NamedTuple):
+    """A key among a statement's rows: where its columns stand, from 1 (in several places, where several objects of the model are in a row),
+    and the settings in which later statements of the flight find its values, as arrays."""
+
+    places: tuple[tuple[int, ...], ...]
+    settings: tuple[str, ...]
+    kind: Literal["handed"] = "handed"
+
+
+class HandingShape(NamedTuple):
+    """A statement that hands on keys among its rows."""
+
+    statement: Shape
+    width: int
+    handed: tuple[Handed, ...]
+    kind: Literal["handing"] = "handing"
+
+
 class ReturnedInto(NamedTuple):
     """A write whose returned rows become objects of the user's class."""
 

@@ -8,14 +8,19 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import trio
+from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import DatabaseError
 from trioorm.pool import Pool
 from trioorm.transaction.inside import enter_block, restore_blocks
-from trioorm.wire import AnyIOConnection, OnCancel, Step, error_from_result, is_error
+from trioorm.wire import AnyIOConnection, OnCancel, Step, after_cleanup, command, error_from_result, is_error
 
 Connection = AnyIOConnection[Any]
+
+_INTRANS, _INERROR = TransactionStatus.INTRANS, TransactionStatus.INERROR
+_BEGIN_READING = command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+_COMMIT, _ROLLBACK = command(b"COMMIT"), command(b"ROLLBACK")
 
 
 class Hold(Protocol):
@@ -40,6 +45,13 @@ class Runner(Protocol):
         Raises:
             DatabaseError: the first error of the server.
             ConnectionLost, CommitOutcomeUnknown: as `AnyIOConnection.fly`.
+
+        Checkpoint: always.
+        """
+        ...
+
+    async def read(self, steps: Sequence[Step]) -> list[PGresult]:
+        """Run reads in one flight, for the rest as `run`; outside of a transaction all of them see one moment.
 
         Checkpoint: always.
         """
@@ -97,6 +109,36 @@ class PoolRunner:
         if failure is not None:
             raise failure
         return results
+
+    @trio.lowlevel.enable_ki_protection
+    async def read(self, steps: Sequence[Step]) -> list[PGresult]:
+        """See `Runner.read`. They travel with a transaction around them, which is over before the connection is given back."""
+        sent = [_BEGIN_READING, *steps, _COMMIT]
+        lease = await self._pool.acquire()
+        try:
+            results, failure = await self._read_once(lease.connection, sent)
+            if failure is not None and is_stale_plan(failure):
+                lease.connection.retire_statements(steps)
+                results, failure = await self._read_once(lease.connection, sent)
+        finally:
+            lease.release()
+        if failure is not None:
+            raise failure
+        return results[1:-1]
+
+    async def _read_once(self, connection: Connection, sent: Sequence[Step]) -> tuple[list[PGresult], DatabaseError | None]:
+        error: BaseException | None = None
+        results: list[PGresult] = []
+        try:
+            results = await connection.fly(sent)
+        except BaseException as raised:
+            error = raised
+        held = None
+        if connection.pgconn.transaction_status in (_INTRANS, _INERROR):
+            _, held = await connection.fly_shielded([_ROLLBACK], seconds=connection.cleanup_timeout_seconds)
+        if (raised_instead := after_cleanup(error, held)) is not None:
+            raise raised_instead
+        return results, failure_among(sent, results)
 
     def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """See `Runner.hold`."""

@@ -209,6 +209,10 @@ class Scope(ABC):
         finally:
             self.turns.give()
 
+    async def read(self, steps: Sequence[Step]) -> list[PGresult]:
+        """See `Runner.read`; what they see is a matter of the transaction's isolation."""
+        return await self.run(steps, is_write=False)
+
     async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """Run statements, the opening before them, in one flight; the turn is taken."""
         await checkpoint_if_cancelled()

@@ -198,6 +198,10 @@ class SnapshotScope:
             raise failure
         return results
 
+    async def read(self, steps: Sequence[Step]) -> list[PGresult]:
+        """See `Runner.read`."""
+        return await self.run(steps, is_write=False)
+
     async def _run_guarded(self, member: Member, steps: Sequence[Step]) -> tuple[list[PGresult], DatabaseError | None]:
         """Run steps with a savepoint under them, all in one flight; their results, and the first error among them."""
         sent = [_GUARD, *steps, _RELEASE_GUARD]
