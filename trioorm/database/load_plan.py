@@ -7,7 +7,7 @@ more trips.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Never
+from typing import Any, Never, cast
 
 from attrs import frozen
 
@@ -15,7 +15,7 @@ from trioorm.database.attaching import Attach, Identify, attacher, identifier_of
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.expression.shape import Source
 from trioorm.model import FieldInfo, Load, ModelInfo, model_of
-from trioorm.query import Handing, ModelItem, Select, can_be_handed, find_related, handed_keys, sent_keys, values_of
+from trioorm.query import Handing, ModelItem, Select, SelectShape, can_be_handed, find_related, handed_keys, sent_keys, values_of
 from trioorm.wire import Step
 
 __all__ = ["LoadPlan", "Part", "plan_of_load"]
@@ -184,7 +184,7 @@ def _shared_models(statement: Select[Any] | None, drafts: Sequence[_Draft]) -> s
     owners: set[type] = set()
     repeated: set[type] = set()
     if statement is not None:
-        shape = statement.shape
+        shape = cast("SelectShape", statement.shape)
         models = [item.model for item in shape.items if isinstance(item, ModelItem)]
         seen += models
         if shape.joins or len(shape.items) > 1 or not isinstance(shape.source, Source):

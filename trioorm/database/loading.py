@@ -66,14 +66,15 @@ async def load_relations(runner: Runner, plans: PlanCache, objects: Iterable[Mod
 
 
 def _plan(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[Load[Never]], *, by_level: bool = False) -> LoadPlan:
-    origin = None if statement is None else statement.form or statement.shape
-    key = (plans.namespace, by_level, origin, *[load.form for load in loads])
+    forms = (plans.namespace, by_level, *[load.form for load in loads])
+    key = (None if statement is None else statement.form, *forms)
     plan = plans.loads.get(key)
     if plan is None:
-        plan = plan_of_load(plans, statement, loads, by_level=by_level)
+        by_shape = (None if statement is None else statement.shape, *forms)  # several forms may stand for one
+        plan = plans.loads.get(by_shape) or plan_of_load(plans, statement, loads, by_level=by_level)
         if len(plans.loads) >= _MOST_PLANS:
             plans.loads.clear()
-        plans.loads[key] = plan
+        plans.loads[key] = plans.loads[by_shape] = plan
     return cast("LoadPlan", plan)
 
 
