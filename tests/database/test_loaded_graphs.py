@@ -103,13 +103,13 @@ def _check_identity(objects: list[Any], tree: Any) -> None:  # noqa: ANN401 - a 
     while waiting:
         owner, below = waiting.pop()
         for name, nested in below.items():
-            for each in _listed(getattr(owner, name)):
+            for each in unchecked(_listed(getattr(owner, name))):
                 assert known.setdefault((type(each), repr(each)), each) is each
                 waiting.append((each, nested))
 
 
-def _listed(found: Any) -> list[Any]:  # noqa: ANN401 - an object, a list or None
-    return found if isinstance(found, list) else [] if found is None else [found]
+def _listed(found: object) -> list[Any]:
+    return [found] if isinstance(found, Model) else list(unchecked(found) or ())
 
 
 _LISTS = ("sequels", "credits", "cast", "genres", "booked", "friends")

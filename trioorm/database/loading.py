@@ -78,6 +78,11 @@ def _plan(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[Load[
     return cast("LoadPlan", plan)
 
 
+def _model_of(items: Iterable[object]) -> type:
+    """The class of the first that is there."""
+    return next((type(item) for item in items if item is not None), object)
+
+
 class _Loading:
     """One load under way.
 
@@ -103,13 +108,13 @@ class _Loading:
         if rows and isinstance(rows[0], tuple):
             columns = [list(column) for column in zip(*rows, strict=True)]
             for column in columns:
-                model = next((type(item) for item in column if item is not None), object)
+                model = _model_of(column)
                 if model in identify:
                     column[:] = identify[model](self._graph, column)
                     self._owners[model] = unique_objects([*self._owners.get(model, ()), *column])
             rows[:] = zip(*columns, strict=True)
             return
-        model = next((type(row) for row in rows if row is not None), object)
+        model = _model_of(rows)
         shared = rows
         if model in identify:
             shared = identify[model](self._graph, rows)
