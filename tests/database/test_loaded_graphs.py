@@ -98,13 +98,13 @@ def trees(model: type, depth: int, limits: dict[tuple[type, str], int | None]) -
 
 def _check_identity(objects: list[Any], tree: Any) -> None:  # noqa: ANN401 - a tree
     """No row is two objects anywhere below."""
-    known: dict[tuple[type, str], Any] = {}
+    known: dict[str, Any] = {}
     waiting = [(found, tree) for found in objects]
     while waiting:
         owner, below = waiting.pop()
         for name, nested in below.items():
-            for each in unchecked(_listed(getattr(owner, name))):
-                assert known.setdefault((type(each), repr(each)), each) is each
+            for each in _listed(getattr(owner, name)):
+                assert known.setdefault(repr(each), each) is each
                 waiting.append((each, nested))
 
 
