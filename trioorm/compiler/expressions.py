@@ -77,6 +77,8 @@ class Scope:
         self.outer = outer
         self.labels = labels
         self.open_ended = open_ended
+        self.begins: dict[str, int] = {}
+        """Where the values of a clause begin, for those that share their places."""
 
     def has(self, name: str) -> bool:
         """Whether a table of this name is in sight."""
@@ -121,10 +123,15 @@ class ExpressionRenderer:
 
     def bind(self, place: Bind) -> str:
         """The text of a value's place."""
-        self.bind_types.append(place.type)
-        self.places.append(self.taken)
+        if place.same_as is not None:
+            clause, number = place.same_as
+            assert self.scope is not None, "only a select shares places"
+            text = f"${self.places.index(self.scope.begins[clause] + number) + 1}"
+        else:
+            self.bind_types.append(place.type)
+            self.places.append(self.taken)
+            text = f"${len(self.bind_types)}"
         self.taken += 1
-        text = f"${len(self.bind_types)}"
         return f"{text}::{type_text(place.type.bound)}" if place.cast and place.type is not None else text
 
     def pass_over(self, shape: Shape) -> None:

@@ -43,14 +43,18 @@ def render_select(render: ExpressionRenderer, shape: SelectShape) -> str:
     render.scope = Scope(frozenset(names), outer, labels=frozenset(_labels(shape.items)))
     try:
         distinct = "DISTINCT " if shape.distinct else ""
+        begins = render.scope.begins
+        begins["_distinct_on"] = render.taken
         if shape.distinct_on:
             distinct = f"DISTINCT ON ({render.terms(shape.distinct_on)}) "
+        begins["_items"] = render.taken
         clauses = [f"SELECT {distinct}{items_text(render, shape.items)}"]
         if tables:
             clauses.append(f"FROM {tables_text(render, tables)}")
         if shape.where:
             clauses.append(f"WHERE {render.all_of(shape.where)}")
         if shape.group_by:
+            begins["_group_by"] = render.taken
             positions = _labels(shape.items)
             clauses.append(f"GROUP BY {', '.join([_group_term(render, term, positions) for term in shape.group_by])}")
         if shape.having:

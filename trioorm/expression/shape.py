@@ -32,10 +32,12 @@ class Source(NamedTuple):
 
 
 class Bind(NamedTuple):
-    """The place of one value. `cast` writes the type into the text, for places where the server could not infer it."""
+    """The place of one value. `cast` writes the type into the text, for places where the server could not infer it. `same_as`: the clause
+    of the select, and the number of the value in it, that is sent for this one too, which is equal."""
 
     type: SqlType | None
     cast: bool = False
+    same_as: tuple[str, int] | None = None
     kind: Literal["bind"] = "bind"
 
 

@@ -5,7 +5,7 @@ from typing import TypeAlias
 from trioorm.errors import QueryError
 from trioorm.expression.expression import Expression, Operation
 from trioorm.expression.printing import text_of
-from trioorm.expression.shape import Function, Shape
+from trioorm.expression.shape import Function
 from trioorm.expression.types import INTEGER
 from trioorm.query.shape import GroupingSets
 
@@ -15,27 +15,23 @@ Terms: TypeAlias = Expression[object] | tuple[Expression[object], ...]
 class Grouping:
     """A term of GROUP BY that stands for several groupings. Not an expression, so it fits nowhere else."""
 
-    __slots__ = ("bind_values", "shape")
+    __slots__ = ("how", "sets")
 
     def __init__(self, how: str, sets: tuple[Terms, ...]) -> None:
-        shapes: list[tuple[Shape, ...]] = []
-        values: list[object] = []
-        for terms in sets:
-            combination = terms if isinstance(terms, tuple) else (terms,)
+        self.how = how
+        self.sets = tuple(terms if isinstance(terms, tuple) else (terms,) for terms in sets)
+        for combination in self.sets:
             for term in combination:
                 if not isinstance(term, Expression):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
                     raise QueryError(
                         f"{how} takes columns and expressions, and got {term!r}.\nTo fix it: User.age, or (User.age, User.name)."
                     )
-                values.extend(term.bind_values)
-            shapes.append(tuple(term.operand() for term in combination))
-        if not shapes:
+        if not sets:
             raise QueryError(f"{how} was given nothing to group by.\nTo fix it: name columns or expressions.")
-        self.shape = GroupingSets(how, tuple(shapes))
-        self.bind_values = tuple(values)
 
     def __repr__(self) -> str:
-        return f"<Grouping {text_of(self.shape)}>"
+        shapes = tuple(tuple(term.operand() for term in combination) for combination in self.sets)
+        return f"<Grouping {text_of(GroupingSets(self.how, shapes))}>"
 
 
 def rollup(*terms: Terms) -> Grouping:

@@ -25,7 +25,8 @@ from trioorm.query.grouping import Grouping
 from trioorm.query.joins import Joining, refuse_unmarked
 from trioorm.query.keyset import after_condition, values_of_row
 from trioorm.query.query import NOTHING, Query, with_terms
-from trioorm.query.shape import FromShape, Join, Lock, NamedWindow, Sampled, ValueItem
+from trioorm.query.shape import FromShape, GroupingSets, Join, Lock, NamedWindow, Sampled, ValueItem
+from trioorm.query.sharing import SHARING, shared
 from trioorm.query.statement import Clause
 from trioorm.query.tables import Table, from_item_of, origin_of
 
@@ -107,7 +108,7 @@ class Select(Query[R_co], Joining):
         if step is not None:
             made = self._step(step, ())
         else:
-            made = self._with(_order_by=with_terms(self._order_by, terms, "order_by()", self._items))
+            made = self._with_shared(_order_by=with_terms(self._order_by, terms, "order_by()", self._items))
             if _stay(terms):
                 STEPS.remember(self.form.steps, key, made.form, "_order_by")
         made._order_terms = self._order_terms + terms
@@ -155,17 +156,19 @@ class Select(Query[R_co], Joining):
         clause = self._group_by
         for term in terms:
             if isinstance(term, Grouping):
-                clause = Clause((*clause.shapes, term.shape), clause.bind_values + term.bind_values)
+                sets = [with_terms(NOTHING, combination, term.how, self._items) for combination in term.sets]
+                values = tuple(value for each in sets for value in each.bind_values)
+                clause = clause.with_(GroupingSets(term.how, tuple(each.shapes for each in sets)), values)
             else:
                 clause = with_terms(clause, (term,), "group_by()", self._items)
-        made = self._with(_group_by=clause)
+        made = self._with_shared(_group_by=clause)
         if _stay(terms):
             STEPS.remember(self.form.steps, key, made.form, "_group_by")
         return made
 
     def having(self, *conditions: Expression[bool | None]) -> Self:
         """Only groups for which all of these hold."""
-        return self._with(_having=self._having.with_conditions(conditions, "having()"))
+        return self._with_shared(_having=self._having.with_conditions(conditions, "having()"))
 
     def window(self, name: str, window: WindowSpec) -> Self:
         """Give a window a name, by which `over(name)` and `window(base=name)` use it: `.window("by_age", window(order_by=User.age))`.
@@ -176,11 +179,11 @@ class Select(Query[R_co], Joining):
         quote_identifier(name)
         if any(typing.cast("NamedWindow", shape).name == name for shape in self._windows.shapes):
             raise QueryError(f"The select has a window named {name!r} already.\nTo fix it: give one of them another name.")
-        return self._with(_windows=self._windows.with_(NamedWindow(name, window.shape), window.bind_values))
+        return self._with_shared(_windows=self._windows.with_(NamedWindow(name, window.shape), window.bind_values))
 
     def distinct(self, *on: Expression[object]) -> Self:
         """Leave out repeated rows; with expressions, keep the first row (by `order_by`) for each combination of them."""
-        return self._with(_distinct=not on, _distinct_on=with_terms(NOTHING, on, "distinct()", self._items))
+        return self._with_shared(_distinct=not on, _distinct_on=with_terms(NOTHING, on, "distinct()", self._items))
 
     # Relations.
 
@@ -294,12 +297,19 @@ class Select(Query[R_co], Joining):
         STEPS.remember(self.form.steps, key, made.form, "_joins")
         return made
 
+    def _with_shared(self, **changes: object) -> Self:
+        """As `_with`, for clauses that may hold a term that is grouped by, or meets one."""
+        clauses = {name: typing.cast("Clause", changes.get(name, getattr(self, name))) for name in SHARING}
+        if clauses["_group_by"].shapes or clauses["_distinct_on"].shapes:
+            changes.update(shared(clauses))
+        return self._with(**changes)
+
     def _with(self, **changes: object) -> Self:
         # Whatever clause it was, its outcome is here; so what comes of it is known by its shape, and its values replace those it had.
-        # One clause with values changes at a time, or `bounds` would be wrong for the second.
+        # Only the first gets more values or fewer, so it goes last: then `bounds` are right for all.
         form, values = self.form, self.bind_values
         key: list[object] = []
-        for name, change in changes.items():
+        for name, change in reversed(changes.items()):
             if isinstance(change, Clause):
                 begin, end = form.bounds[name]
                 values = values[:begin] + change.bind_values + values[end:]
