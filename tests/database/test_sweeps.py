@@ -1,6 +1,6 @@
 """Promise 1, by sweep: each verb outside of a transaction, and opening a database, cancelled at each suspension in each way."""
 
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 
 import anyio.lowlevel
 import pytest
@@ -81,6 +81,27 @@ async def _copy_in(db: Database) -> None:
     assert await db.copy_in(Entry, [Entry(key=key, note="x" * 40_000) for key in range(1, 5)]) == 4
 
 
+async def _copy_in_ahead(db: Database) -> None:
+    async def entries() -> AsyncGenerator[Entry]:
+        for key in range(1, 5):
+            await anyio.lowlevel.checkpoint()
+            yield Entry(key=key, note="x" * 40_000)
+
+    assert await db.copy_in(Entry, entries()) == 4
+
+
+async def _failing_copy_in_ahead(db: Database) -> None:
+    async def entries() -> AsyncGenerator[Entry]:
+        yield Entry(key=1)
+        await anyio.lowlevel.checkpoint()
+        yield Entry(key=9)
+
+    try:
+        await db.copy_in(Entry, entries())
+    except UniqueViolation:
+        pass
+
+
 async def _failing_copy_in(db: Database) -> None:
     try:
         await db.copy_in(Entry, [Entry(key=1), Entry(key=9)])
@@ -105,6 +126,8 @@ _WRITES: list[tuple[Operation, list[int]]] = [
     (_failing_delete, [9]),
     (_copy_in, [1, 2, 3, 4, 9]),
     (_failing_copy_in, [9]),
+    (_copy_in_ahead, [1, 2, 3, 4, 9]),
+    (_failing_copy_in_ahead, [9]),
 ]
 
 

@@ -80,7 +80,8 @@ class CopyVerbs:
             table: its class; or `identifier("events")`, `identifier("shop", "events")`, for a table without one, whose columns' types are
                 asked of the server.
             rows: objects of the class, or tuples of values when `columns` are given: an iterable of either kind, which is read as the
-                server takes the rows. The first object decides which of the columns that the server can fill are sent.
+                server takes the rows. The first object decides which of the columns that the server can fill are sent. An asynchronous
+                iterable is read by a task of its own, at most 500 rows ahead.
             columns: of the values in each tuple, in their order; by name where the table has no class. Enums are texts there.
             on_conflict: "do_nothing" leaves rows that exist already as they are, "do_update" writes all other columns that are sent to
                 them. The rows go through a temporary table, in one transaction. A row that comes twice is an error for "do_update".

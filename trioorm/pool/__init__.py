@@ -1,5 +1,6 @@
 """The pool of connections: fair waiting, hand-over without an await, whole after every cancellation. Knows no models."""
 
+from trioorm.pool.behalf import acting_for
 from trioorm.pool.connecting import Connector, Pooler
 from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
 from trioorm.pool.hub import Hub, Subscription
@@ -33,6 +34,7 @@ __all__ = [
     "Pooler",
     "Subscription",
     "TooManyRequests",
+    "acting_for",
     "checked_channel",
     "open_pool",
     "place_of_caller",

@@ -22,6 +22,7 @@ from trioorm.errors import ConnectFailed, TrioormError
 from trioorm.instruments import Instruments
 from trioorm.pool import hooks
 from trioorm.pool.background import Background
+from trioorm.pool.behalf import principals
 from trioorm.pool.counts import Counts, percentiles
 from trioorm.pool.errors import PoolClosed
 from trioorm.pool.hub import Hub
@@ -235,14 +236,15 @@ class Pool:
         raise timed_out(self.settings, self._leases, waiting=len(line), waited_seconds=waited, failure=self._last_failure)
 
     def _is_inside_a_lease(self, task: object) -> bool:
-        return any(task in lease.inside for lease in self._leases)
+        principal = principals((task,))
+        return any(principal <= principals(lease.inside) for lease in self._leases)
 
     def _refuse_a_deadlock(self, waiter: Waiter) -> None:
         """Refuse a waiter if no connection can come free: every one is on loan to a block all of whose tasks wait in this very line."""
         if waiter.reserved or not self._only_reserved_left:
             return
-        waiting = self._line.tasks(reserved=len(self._leases) >= self.settings.max_size)
-        if all(lease.inside and lease.inside <= waiting for lease in self._leases):
+        waiting = principals(self._line.tasks(reserved=len(self._leases) >= self.settings.max_size))
+        if all(lease.inside and principals(lease.inside) <= waiting for lease in self._leases):
             self._line.quit(waiter)
             waiter.refuse(deadlocked(self._leases))
 

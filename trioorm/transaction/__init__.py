@@ -1,6 +1,7 @@
 """Transactions and savepoints as nurseries, and statements outside of them. Knows no models."""
 
 from trioorm.transaction.advisory_lock import AdvisoryLock, lock_in_transaction
+from trioorm.transaction.inside import open_blocks, restore_blocks
 from trioorm.transaction.outcome import Outcome, ask_outcome
 from trioorm.transaction.runner import Hold, PoolRunner, Runner, failure_among
 from trioorm.transaction.settings import SettingValue, setting_steps
@@ -22,6 +23,8 @@ __all__ = [
     "begin_steps",
     "failure_among",
     "lock_in_transaction",
+    "open_blocks",
     "refuse_inside_transaction",
+    "restore_blocks",
     "setting_steps",
 ]

@@ -9,16 +9,20 @@ from contextvars import ContextVar
 _blocks: ContextVar[tuple[object, ...]] = ContextVar("trioorm_blocks", default=())
 
 
-def enter_block(block: object) -> tuple[object, ...]:
-    """Mark the running code as inside a block; returns what to give to `restore_blocks`."""
-    before = _blocks.get()
-    _blocks.set((*before, block))
-    return before
+def enter_block(block: object) -> None:
+    """Mark the running code as inside a block."""
+    _blocks.set((*_blocks.get(), block))
 
 
-def restore_blocks(before: tuple[object, ...]) -> None:
-    """Set the marks back. Not by a token: a block entered in one context may be left in another (a fixture's)."""
-    _blocks.set(before)
+def restore_blocks(blocks: tuple[object, ...]) -> None:
+    """Set the marks to what `open_blocks` or `blocks_within` said."""
+    _blocks.set(blocks)
+
+
+def leave_block(block: object) -> None:
+    """Take a block's own mark away, and no other's. Not by a token: a block entered in one context may be left in another (a fixture's, or
+    that of a source of rows which is read ahead), and inner ones need not be left first."""
+    _blocks.set(tuple(other for other in _blocks.get() if other is not block))
 
 
 def is_inside(block: object) -> bool:

@@ -13,7 +13,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.errors import DatabaseError
 from trioorm.pool import Pool
-from trioorm.transaction.inside import enter_block, restore_blocks
+from trioorm.transaction.inside import enter_block, leave_block
 from trioorm.wire import AnyIOConnection, OnCancel, Step, after_cleanup, command, error_from_result, is_error
 
 Connection = AnyIOConnection[Any]
@@ -162,19 +162,18 @@ class _PoolHold:
 class BlockMark:
     """A stream or COPY inside a transaction, as the marks of the context know it; its text names it in an error."""
 
-    __slots__ = ("_before", "_what")
+    __slots__ = ("_what",)
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._before: tuple[object, ...] = ()
 
     def __str__(self) -> str:
         return self._what
 
     def enter(self) -> None:
         """Mark the running code as inside."""
-        self._before = enter_block(self)
+        enter_block(self)
 
     def leave(self) -> None:
-        """Set the marks back."""
-        restore_blocks(self._before)
+        """Take the mark away."""
+        leave_block(self)

@@ -24,7 +24,7 @@ from trioorm.transaction import refusals
 from trioorm.transaction.aftermath import aftermath, is_cancellation
 from trioorm.transaction.hold import ScopeHold
 from trioorm.transaction.hooks import BlockHooks
-from trioorm.transaction.inside import blocks_within, enter_block, is_inside, restore_blocks
+from trioorm.transaction.inside import blocks_within, enter_block, is_inside, leave_block, restore_blocks
 from trioorm.transaction.runner import Connection, Hold, failure_among, is_stale_plan
 from trioorm.transaction.server_side import ServerSide
 from trioorm.transaction.shared_flight import fly_shared
@@ -107,7 +107,7 @@ class Scope(ABC):
         except BaseException:
             self._give_connection_back()
             raise
-        self._marks_before = enter_block(self)
+        enter_block(self)
         self._requests_before = cancel_requests()
         self._state = _State.OPEN
         return self
@@ -334,7 +334,7 @@ class Scope(ABC):
         failure = await self._join(kind, error, traceback)
         cancelled_itself = failure is None and self._nursery.cancel_scope.cancel_called
         self._state = _State.ENDED
-        restore_blocks(self._marks_before)
+        leave_block(self)
         held = None
         try:
             if failure is None and not cancelled_itself:
