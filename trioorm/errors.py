@@ -249,7 +249,10 @@ class DatabaseError(TrioormError):
         detail, hint: the server's further words, or None. `detail` may quote values of the row, so it is an attribute and not part of the
         text. constraint, table, column, schema_name: what the server named, or None. position: where in the statement, in characters from
         1, or None. statement: the SQL text without values, or None.
+        failed_step: which of the steps that were sent together, for those who sent them; None when it is not known.
     """
+
+    failed_step: object = None
 
     def __init__(
         self,

@@ -13,7 +13,18 @@ import pytest
 from tests.transaction.ledger import Entry
 from trioorm import CommitOutcomeUnknown, Database, ForeignKeyViolation, open_database, select, sql
 from trioorm.errors import ConnectionLost, DatabaseUnavailable, UsageError
-from trioorm.testing import CutRun, CutSweepFailed, Direction, Effect, FaultProxy, cut_sweep, pool_is_whole, running_proxy, server_is_quiet
+from trioorm.testing import (
+    CutReport,
+    CutRun,
+    CutSweepFailed,
+    Direction,
+    Effect,
+    FaultProxy,
+    cut_sweep,
+    pool_is_whole,
+    running_proxy,
+    server_is_quiet,
+)
 
 Operation = Callable[[Database, int], Awaitable[object]]
 
@@ -36,7 +47,9 @@ async def opened(proxy: FaultProxy) -> AsyncGenerator[Database]:
         yield db
 
 
-async def sweep_writes(dsn: str, proxy: FaultProxy, operation: Operation, *, rows: int, repeatable: bool, expected: set[Effect]) -> None:
+async def sweep_writes(
+    dsn: str, proxy: FaultProxy, operation: Operation, *, rows: int, repeatable: bool, expected: set[Effect]
+) -> CutReport:
     """Sweep an operation that writes entries under keys from a number on, and compare what it says with what is there.
 
     Args:
@@ -77,6 +90,7 @@ async def sweep_writes(dsn: str, proxy: FaultProxy, operation: Operation, *, row
     assert report.cuts > 8, "a statement alone is four messages each way"
     said = {run.effect for run in report.runs}
     assert said == expected
+    return report
 
 
 async def test_a_read(dsn: str, proxy: FaultProxy) -> None:
@@ -100,6 +114,20 @@ async def test_a_transaction_of_two_writes(dsn: str, proxy: FaultProxy) -> None:
             await tx.insert(Entry(key=number + 1))
 
     await sweep_writes(dsn, proxy, write, rows=2, repeatable=True, expected=_KNOWN)
+
+
+async def test_a_transaction_in_one_flight(dsn: str, proxy: FaultProxy) -> None:
+    """Its COMMIT is under way from the start, so until its id has come nobody can be asked how it ended; from then on it is found out."""
+
+    async def write(db: Database, number: int) -> None:
+        async with db.flight(commit=True) as flight:
+            flight.insert(Entry(key=number))
+            flight.insert(Entry(key=number + 1))
+
+    report = await sweep_writes(dsn, proxy, write, rows=2, repeatable=True, expected={Effect.HAPPENED, Effect.UNKNOWN})
+    answers = report.effects(Direction.TO_CLIENT, delivered=False)
+    assert answers[-3:-1] == (Effect.HAPPENED, Effect.HAPPENED), "the tag of COMMIT was lost, and that the server is ready"
+    assert answers[0] is Effect.UNKNOWN
 
 
 async def test_a_transaction_with_a_child(dsn: str, proxy: FaultProxy) -> None:

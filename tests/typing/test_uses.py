@@ -25,7 +25,7 @@ from trioorm.model import UNSET, Many, Model, One, ToMany, ToOne, belongs_to, co
 from trioorm.query import *
 from collections.abc import Coroutine
 from typing import Any
-from trioorm import Attempts, Database, Retry, Transaction
+from trioorm import Attempts, Database, FlightResult, Retry, Transaction
 from trioorm.schema import exclude, foreign_key, identity, index, sequence
 from trioorm.database import CopyBlock, CopyStream, show_progress
 from trioorm.database.streaming import RowsBlock
@@ -269,6 +269,16 @@ done = tx.settings(role="clerk", timeout=3)
 assert_type(Page(id=1).version, int)
 assert_type(Page(id=1, house_id=3).house_id, int)
 assert_type(Page.version == 3, Expression[bool])
+async def flown() -> None:
+    async with tx.flight() as flight:
+        assert_type(flight.fetch_all(select(User)), FlightResult[list[User]])
+        assert_type(flight.fetch_optional(select(User.id, User.email)).value, tuple[int, str | None] | None)
+        assert_type(flight.insert(user).value, User)
+        assert_type(flight.delete(user).value, None)
+    async with db.flight(commit=True, isolation="serializable") as whole:
+        assert_type(whole.execute(delete(User).everywhere()).value, int)
+    assert_type(await db.fetch_many(select(User), select(User.age)), tuple[list[User], list[int]])
+    assert_type(await tx.fetch_many(*[select(User.age)] * 9), tuple[list[int], ...])
 async def updated() -> None: assert_type(await tx.update(house, since=House(id=1, owner_id=2)), House)
 async def patched() -> None: assert_type(await tx.patch(Page, 1, house_id=3, version=4), Page)
 if user.id is UNSET: print("not stored yet")
@@ -382,6 +392,10 @@ tx.on_commit(mail, 3)
 tx.on_commit(print, 3)
 refused = tx.settings(user=None)
 db.advisory_lock(1.5)
+db.flight(commit=True, isolation="chaos")
+tx.flight(commit=True)
+tx.flight().insert(User)
+tx.flight().fetch_all("SELECT 1")
 User(name="Ada", age=36, agee=1)
 User(name=None, age=36)
 Point(x=1, y=2).x = 3

@@ -3,6 +3,7 @@
 from trioorm.database.copying_out import CopyBlock, CopyStream
 from trioorm.database.database import Database, open_database
 from trioorm.database.explaining import QueryPlan
+from trioorm.database.flight import Flight, FlightResult
 from trioorm.database.plan_nodes import Buffers, PlanNode
 from trioorm.database.progress import show_progress
 from trioorm.database.snapshot import Snapshot
@@ -14,6 +15,8 @@ __all__ = [
     "CopyBlock",
     "CopyStream",
     "Database",
+    "Flight",
+    "FlightResult",
     "PlanNode",
     "QueryPlan",
     "Savepoint",

@@ -1,14 +1,17 @@
 """What a verb makes of the rows that came: how many there must be, and what is said when there are not."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
 
+from trioorm.database.objects import is_versioned, key_of, stale
 from trioorm.database.plan import Plan
-from trioorm.errors import NoRowFound, QueryError, TooManyRows
+from trioorm.errors import NoRowFound, QueryError, StaleObject, TooManyRows
+from trioorm.model import Model, model_of
 from trioorm.query import Statement
 
-__all__ = ["check_gives_rows", "check_gives_value", "not_one", "only_row"]
+__all__ = ["check_gives_rows", "check_gives_value", "not_one", "not_patched", "not_written", "only_row"]
 
 R = TypeVar("R")
 
@@ -61,3 +64,20 @@ def not_one(count: int, statement: Statement[Any]) -> NoRowFound | TooManyRows:
     return TooManyRows(
         f"{count} rows were found where one was asked for, by:\n{statement}\nTo fix it: narrow the condition, or use `fetch_all`."
     )
+
+
+def not_written(held: Model, statement: Statement[Any], verb: str, *, in_transaction: bool) -> NoRowFound | TooManyRows | StaleObject:
+    """The error for a write that found no row for an object."""
+    if not is_versioned(held):
+        return not_one(0, statement)
+    return stale(type(held), key_of(held), verb, safe_to_retry=in_transaction)
+
+
+def not_patched(
+    model: type[Model], key: tuple[object, ...], values: Mapping[str, object], statement: Statement[Any], *, in_transaction: bool
+) -> NoRowFound | TooManyRows | StaleObject:
+    """The error for a patch that found no row."""
+    version = model_of(model).version
+    if version is None or version.attribute not in values:
+        return not_one(0, statement)
+    return stale(model, key, "patch", safe_to_retry=in_transaction)

@@ -12,6 +12,7 @@ from typing import NoReturn, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 from attrs import evolve
 
+from trioorm.database.flight import Flight
 from trioorm.database.plan import PlanCache
 from trioorm.database.snapshot import Snapshot
 from trioorm.database.transaction import Transaction
@@ -29,6 +30,7 @@ from trioorm.transaction import (
     SettingValue,
     SnapshotScope,
     TransactionScope,
+    WholeFlight,
     ask_outcome,
     begin_steps,
     refuse_inside_transaction,
@@ -43,6 +45,13 @@ T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 _EMBEDDED = "embedded:"
+
+_WRITES_REFUSED = (
+    "a flight outside of a transaction only reads; nothing was sent.\nTo fix it, one of:\n"
+    "  1. all or none, in one trip: async with db.flight(commit=True) as flight\n"
+    "  2. in a transaction: async with tx.flight() as flight\n"
+    "  3. a sql() text that changes nothing says so: sql(...).reads_only()\nIt is about:"
+)
 
 _RETRY = Retry()
 _NO_SETTINGS: Mapping[str, SettingValue] = {}
@@ -116,6 +125,46 @@ class Database(Verbs):
         label = "the transaction" if name is None else f"the transaction {name!r}"
         scope = TransactionScope(self._pool, begin, name=label, settings=setting_steps(settings, role))
         return Transaction(scope, self._plans)
+
+    def flight(
+        self,
+        *,
+        commit: bool = False,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        lock_timeout_seconds: float | None = None,
+        name: str | None = None,
+        role: str | None = None,
+        settings: Mapping[str, SettingValue] = _NO_SETTINGS,
+    ) -> Flight:
+        """Several statements in one trip, each with its own answer: reads, or a whole transaction with its COMMIT.
+
+            async with db.flight(commit=True) as flight:
+                flight.execute(update(Account).set(Account.balance, Account.balance - 30).where(Account.id == 1))
+                flight.execute(update(Account).set(Account.balance, Account.balance + 30).where(Account.id == 2))
+
+        With `commit=True` the block keeps what a transaction's promises: without an exception it is committed; with one it is not, except
+        for `CommitOutcomeUnknown`; the deadline of the surrounding scope reaches the server. A connection that breaks before the first
+        answer leaves an outcome without an id, since the COMMIT was under way by then; where that matters more than the trip that is
+        saved, use `transaction()`.
+
+        Args:
+            commit: the statements are a transaction. Without it they may only read.
+            isolation, read_only, lock_timeout_seconds, name, role, settings: as `transaction`; only with `commit=True`.
+
+        Raises:
+            UsageError: arguments of a transaction without `commit=True`.
+            ValueError, QueryError: as `transaction`.
+        """
+        if not commit:
+            if isolation or read_only or lock_timeout_seconds is not None or name is not None or role is not None or settings:
+                raise UsageError(
+                    "db.flight() was given arguments of a transaction, and it opens none.\nTo fix it: db.flight(commit=True, ...)."
+                )
+            return Flight(self._runner, self._plans, refused=_WRITES_REFUSED)
+        begin = begin_steps(isolation, read_only=read_only, lock_timeout_seconds=lock_timeout_seconds)
+        label = "the flight" if name is None else f"the flight {name!r}"
+        return Flight(WholeFlight(self._pool, [*begin, *setting_steps(settings, role)], name=label), self._plans, commits=True)
 
     async def run_in_transaction(
         self,

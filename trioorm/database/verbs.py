@@ -7,24 +7,22 @@ it raises.
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from psycopg.pq.abc import PGresult
 
-from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, only_row
+from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, not_patched, not_written, only_row
 from trioorm.database.copy_verbs import CopyVerbs
 from trioorm.database.explaining import QueryPlan, explain_step, read_plan
+from trioorm.database.flight import Flight
 from trioorm.database.listening import notify_statement
 from trioorm.database.loading import fetch_with_loads, load_onto_rows, load_relations
 from trioorm.database.objects import (
     delete_object,
     insert_objects,
-    is_versioned,
-    key_of,
     must_be_object,
     patch_by_key,
     select_by_key,
-    stale,
     update_object,
     update_of_changes,
     upsert_object,
@@ -32,9 +30,9 @@ from trioorm.database.objects import (
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import CursorBlock, RowsBlock
-from trioorm.errors import IntegrityError, NoRowFound, TooManyRows, UsageError
+from trioorm.errors import IntegrityError, NoRowFound, UsageError
 from trioorm.expression import Column
-from trioorm.model import Load, Model, check_load, evolve, model_of
+from trioorm.model import Load, Model, check_load, evolve
 from trioorm.query import Select, Statement, check_graph
 from trioorm.transaction import Runner
 from trioorm.wire import command
@@ -42,6 +40,12 @@ from trioorm.wire import command
 __all__ = ["Verbs"]
 
 R = TypeVar("R")
+R1 = TypeVar("R1")
+R2 = TypeVar("R2")
+R3 = TypeVar("R3")
+R4 = TypeVar("R4")
+R5 = TypeVar("R5")
+R6 = TypeVar("R6")
 M = TypeVar("M", bound=Model)
 
 # What goes before and after a statement that must leave nothing behind.
@@ -253,6 +257,55 @@ class Verbs(CopyVerbs, SchemaVerbs):
         """
         await self.execute(notify_statement(channel, payload))
 
+    # Several at once.
+
+    def flight(self) -> Flight:
+        """Several statements in one trip, each with its own answer.
+
+            async with tx.flight() as flight:
+                order = flight.get(Order, order_id)
+                lines = flight.fetch_all(select(Line).where(Line.order_id == order_id))
+            return order.value, lines.value
+
+        The verbs of the flight check and collect; leaving the block sends. A statement cannot use the answer to another of its flight.
+        """
+        return Flight(self._runner, self._plans)
+
+    @overload
+    async def fetch_many(self, a: Statement[R1], b: Statement[R2], /) -> tuple[list[R1], list[R2]]: ...
+    @overload
+    async def fetch_many(self, a: Statement[R1], b: Statement[R2], c: Statement[R3], /) -> tuple[list[R1], list[R2], list[R3]]: ...
+    @overload
+    async def fetch_many(
+        self, a: Statement[R1], b: Statement[R2], c: Statement[R3], d: Statement[R4], /
+    ) -> tuple[list[R1], list[R2], list[R3], list[R4]]: ...
+    @overload
+    async def fetch_many(
+        self, a: Statement[R1], b: Statement[R2], c: Statement[R3], d: Statement[R4], e: Statement[R5], /
+    ) -> tuple[list[R1], list[R2], list[R3], list[R4], list[R5]]: ...
+    @overload
+    async def fetch_many(
+        self, a: Statement[R1], b: Statement[R2], c: Statement[R3], d: Statement[R4], e: Statement[R5], f: Statement[R6], /
+    ) -> tuple[list[R1], list[R2], list[R3], list[R4], list[R5], list[R6]]: ...
+    @overload
+    async def fetch_many(self, *statements: Statement[R]) -> tuple[list[R], ...]: ...
+    async def fetch_many(self, *statements: Statement[Any]) -> tuple[list[Any], ...]:
+        """Run several statements in one trip: `films, genres = await db.fetch_many(select(Film), select(Genre))`.
+
+        Outside of a transaction they may only read, and each sees what is committed when it runs.
+
+        Returns:
+            What `fetch_all` returns, for each statement.
+
+        Raises:
+            As `fetch_all`, from the first that fails.
+
+        Checkpoint: always.
+        """
+        async with self.flight() as flight:
+            results = [flight.fetch_all(statement) for statement in statements]
+        return tuple([result.value for result in results])
+
     # Objects.
 
     async def get(self, model: type[M], *key: object) -> M:
@@ -337,7 +390,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
         try:
             return await self._write_one(statement, changed)
         except NoRowFound:
-            raise self._not_written(changed, statement, "update") from None
+            raise not_written(changed, statement, "update", in_transaction=self._runner.in_transaction) from None
 
     async def patch(self, model: type[M], /, *key: object, **values: object) -> M:
         """Write some columns of the row with a primary key: `patch(User, 7, name="Ada")`.
@@ -365,10 +418,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
         try:
             return await self.fetch_one(statement)
         except NoRowFound:
-            version = model_of(model).version
-            if version is None or version.attribute not in values:
-                raise
-            raise stale(model, key, "patch", safe_to_retry=self._runner.in_transaction) from None
+            raise not_patched(model, key, values, statement, in_transaction=self._runner.in_transaction) from None
 
     async def delete(self, gone: Model) -> None:
         """Delete the row with an object's primary key.
@@ -383,7 +433,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
         """
         statement = delete_object(must_be_object(gone, "delete"))
         if not await self.execute(statement):
-            raise self._not_written(gone, statement, "delete")
+            raise not_written(gone, statement, "delete", in_transaction=self._runner.in_transaction)
 
     async def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> M:
         """Insert an object, or, if a row with the same key exists, write its columns to that row.
@@ -408,15 +458,9 @@ class Verbs(CopyVerbs, SchemaVerbs):
         try:
             return await self._write_one(statement, made)
         except NoRowFound:
-            raise self._not_written(made, statement, "upsert") from None
+            raise not_written(made, statement, "upsert", in_transaction=self._runner.in_transaction) from None
 
     # Running.
-
-    def _not_written(self, held: Model, statement: Statement[Any], verb: str) -> NoRowFound | TooManyRows:
-        """The error for a write that found no row for an object."""
-        if not is_versioned(held):
-            return not_one(0, statement)
-        return stale(type(held), key_of(held), verb, safe_to_retry=self._runner.in_transaction)
 
     async def _write_one(self, statement: Statement[M], written: M) -> M:
         try:

@@ -7,6 +7,7 @@ from trioorm.transaction.runner import Hold, PoolRunner, Runner, failure_among
 from trioorm.transaction.settings import SettingValue, setting_steps
 from trioorm.transaction.snapshot import SnapshotScope
 from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_steps, refuse_inside_transaction
+from trioorm.transaction.whole_flight import WholeFlight
 
 __all__ = [
     "AdvisoryLock",
@@ -19,6 +20,7 @@ __all__ = [
     "SettingValue",
     "SnapshotScope",
     "TransactionScope",
+    "WholeFlight",
     "ask_outcome",
     "begin_steps",
     "failure_among",

@@ -8,6 +8,7 @@ from trioorm.errors import (
     TransactionClosed,
     TransactionId,
     TransactionRolledBack,
+    UsageError,
     is_safe_to_retry,
 )
 from trioorm.transaction.aftermath import is_cancellation
@@ -107,6 +108,14 @@ def ended_by_text(name: str) -> TransactionClosed:
         f"a statement inside {name} ended its transaction (COMMIT, ROLLBACK or the like as text).\n"
         "What came before may be written, and what comes after is not protected.\n"
         "To fix it: let the block end the transaction; to roll back, raise an exception."
+    )
+
+
+def would_end_by_text(name: str) -> UsageError:
+    """For such a text in a transaction that travels as one flight."""
+    return UsageError(
+        f"a statement of {name} would end its transaction, or begin another (COMMIT, ROLLBACK, BEGIN as text). Nothing was sent.\n"
+        "To fix it: leave it out: the flight begins and commits the transaction; to roll back, raise an exception inside its block."
     )
 
 

@@ -71,7 +71,9 @@ def failure_among(steps: Sequence[Step], results: Sequence[PGresult]) -> Databas
     """The first error among the results of a flight."""
     for step, result in zip(steps, results, strict=False):
         if is_error(result):
-            return error_from_result(result, statement=step.statement.text.decode())
+            error = error_from_result(result, statement=step.statement.text.decode())
+            error.failed_step = step
+            return error
     return None
 
 

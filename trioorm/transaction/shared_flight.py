@@ -118,6 +118,7 @@ class SharedFlight:
             return
         text, result = failure
         error: DatabaseError = error_from_result(result, statement=text.decode())
+        error.failed_step = next(step for step, outcome in zip(self._flight.steps, self.outcomes, strict=False) if is_error(outcome))
         if self.interruption is not None and error.sqlstate in (_QUERY_CANCELED, _ABORTED_BEFORE):
             # Another passenger's cancellation stopped this one's statement.
             self._first_error = self._failed(self.interruption)

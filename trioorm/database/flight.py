@@ -1,0 +1,369 @@
+"""A flight of one's own: several statements, sent together in one trip, each with its own answer.
+
+The contract: a verb of a flight checks and packs its statement at once and sends nothing; leaving the block sends all of them; then each
+answer is in its `FlightResult`. A block that raises has sent nothing, or nothing that stays: the statements of one flight take effect
+together or not at all.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
+
+from anyio.lowlevel import checkpoint
+from psycopg.pq.abc import PGresult
+
+from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, not_patched, not_written, only_row
+from trioorm.database.listening import notify_statement
+from trioorm.database.objects import (
+    delete_object,
+    insert_objects,
+    is_versioned,
+    must_be_object,
+    patch_by_key,
+    select_by_key,
+    update_object,
+    update_of_changes,
+    upsert_object,
+)
+from trioorm.database.plan import Plan, PlanCache
+from trioorm.errors import DatabaseError, IntegrityError, QueryError, UsageError
+from trioorm.expression import Column
+from trioorm.model import Model, evolve
+from trioorm.query import Statement
+from trioorm.wire import Step
+
+__all__ = ["Flight", "FlightResult"]
+
+R = TypeVar("R")
+M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Finish = Callable[[Sequence[PGresult]], T]
+
+
+class FlightResult(Generic[T_co]):
+    """The answer to one statement of a flight, once that has landed. Made by the verbs of `Flight`."""
+
+    __slots__ = ("_booked", "_error", "_finish", "_value")
+
+    def __init__(self, booked: str, finish: Finish[T_co]) -> None:
+        self._booked = booked
+        self._finish: Finish[T_co] | None = finish
+        self._value: T_co | None = None
+        self._error: Exception | None = None
+
+    def __repr__(self) -> str:
+        state = "waits for its flight" if self._finish is not None else "has landed" if self._error is None else "failed"
+        return f"<FlightResult of {self._booked}, {state}>"
+
+    @property
+    def value(self) -> T_co:
+        """What the verb of the same name would have returned.
+
+        Raises:
+            UsageError: the flight has not landed, or failed.
+            NoRowFound, TooManyRows: the statement found another number of rows.
+            DataError: a value cannot be held in Python.
+        """
+        if self._finish is not None:
+            raise UsageError(
+                f"the answer to {self._booked} is not there: its flight has not landed.\nTo fix it: read .value behind the flight's block."
+            )
+        if self._error is not None:
+            raise self._error
+        return cast("T_co", self._value)
+
+    def _land(self, results: Sequence[PGresult]) -> Exception | None:
+        """Take the answer; returns what is wrong with it."""
+        finish, self._finish = self._finish, None
+        assert finish is not None, "it lands once"
+        try:
+            self._value = finish(results)
+        except Exception as error:
+            self._error = error
+        return self._error
+
+    def _fail(self, cause: BaseException) -> None:
+        self._finish = None
+        self._error = UsageError(
+            f"there is no answer to {self._booked}: its flight failed with {type(cause).__name__}.\n"
+            "To fix it: read .value only where the flight's block has ended without an exception."
+        )
+        self._error.__cause__ = cause
+
+
+class FlightRunner(Protocol):
+    """What sends a flight."""
+
+    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]: ...
+
+
+class _Booking:
+    """One verb of a flight: its steps, and whom their results are for."""
+
+    __slots__ = ("objects", "result", "steps")
+
+    def __init__(self, steps: Sequence[Step], result: FlightResult[Any], objects: Sequence[Model]) -> None:
+        self.steps = steps
+        self.result = result
+        self.objects = objects
+
+
+class Flight:
+    """Statements for one trip. Made by `Transaction.flight` and `Database.flight`.
+
+        async with tx.flight() as flight:
+            order = flight.get(Order, order_id)
+            lines = flight.fetch_all(select(Line).where(Line.order_id == order_id))
+        return order.value, lines.value
+
+    The verbs are those of the transaction; each returns a `FlightResult` at once. They run in the order in which they were called. The
+    server runs none behind one that fails.
+
+    Args:
+        runner: sends them.
+        plans: the database's.
+        refused: why writes are refused; None where they are not.
+        commits: the flight ends with its COMMIT.
+    """
+
+    def __init__(self, runner: FlightRunner, plans: PlanCache, *, refused: str | None = None, commits: bool = False) -> None:
+        self._runner = runner
+        self._plans = plans
+        self._refused = refused
+        self._commits = commits
+        self._is_write = False
+        self._bookings: list[_Booking] | None = None
+        self._has_ended = False
+
+    def __repr__(self) -> str:
+        if self._bookings is None:
+            return f"<Flight, {'ended' if self._has_ended else 'not entered'}>"
+        return f"<Flight of {len(self._bookings)} statements, not sent>"
+
+    async def __aenter__(self) -> Self:
+        """Begin to collect statements.
+
+        Checkpoint: never.
+        """
+        if self._bookings is not None or self._has_ended:
+            raise UsageError("this flight was entered before.\nTo fix it: call flight() again for another block.")
+        self._bookings = []
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Send the statements and take their answers; after an exception of the body send nothing.
+
+        Raises:
+            NoRowFound, TooManyRows, DataError: as the verbs of a transaction, from the first statement that is concerned; with
+                `commit=True` by `value` alone, since the statements have taken effect.
+            Others: as `fetch_all`.
+
+        Checkpoint: always, except after an exception of the body.
+        """
+        bookings, self._bookings, self._has_ended = self._bookings or [], None, True
+        if error is not None:
+            for booking in bookings:
+                booking.result._fail(error)  # pyright: ignore[reportPrivateUsage] - a flight and its results are one
+            return
+        await self._send(bookings)
+
+    async def _send(self, bookings: Sequence[_Booking]) -> None:
+        steps = [step for booking in bookings for step in booking.steps]
+        results: Sequence[PGresult] = []
+        try:
+            if steps:
+                results = await self._runner.run(steps, is_write=self._is_write)
+            else:
+                await checkpoint()
+        except BaseException as failure:
+            for booking in bookings:
+                booking.result._fail(failure)  # pyright: ignore[reportPrivateUsage]
+            if isinstance(failure, DatabaseError):
+                self._explain(failure, bookings)
+            raise
+        at = 0
+        wrong: list[Exception] = []
+        for booking in bookings:
+            end = at + len(booking.steps)
+            if (error := booking.result._land(results[at:end])) is not None:  # pyright: ignore[reportPrivateUsage]
+                wrong.append(error)
+            at = end
+        if wrong and not self._commits:
+            raise wrong[0]
+
+    def _explain(self, failure: DatabaseError, bookings: Sequence[_Booking]) -> None:
+        """Say which of the statements failed, and for a violated constraint which object."""
+        for number, booking in enumerate(bookings, 1):
+            if any(step is failure.failed_step for step in booking.steps):
+                if isinstance(failure, IntegrityError):
+                    self._plans.violations.explain(failure, booking.objects)
+                if len(bookings) > 1:
+                    failure.add_note(f"It was statement {number} of the {len(bookings)} of its flight; none of them took effect.")
+                return
+        if isinstance(failure, IntegrityError):  # refused at the COMMIT
+            self._plans.violations.explain(failure)
+
+    # Statements.
+
+    def fetch_all(self, statement: Statement[R]) -> FlightResult[list[R]]:
+        """All rows of a statement; see `Transaction.fetch_all`.
+
+        Raises:
+            QueryError: the statement gives no rows, cannot be compiled, or writes where the flight may not. Nothing was sent.
+            BindError: a value does not fit its type. Nothing was sent.
+            UsageError: outside of the flight's block.
+        """
+        plan, step = self._for_rows(statement)
+        return self._book("fetch_all", [step], lambda results: plan.rows(results[0]))
+
+    def fetch_one(self, statement: Statement[R]) -> FlightResult[R]:
+        """The only row of a statement; see `Transaction.fetch_one`."""
+        plan, step = self._for_rows(statement)
+        return self._book("fetch_one", [step], lambda results: only_row(plan, results[0], statement))
+
+    def fetch_optional(self, statement: Statement[R]) -> FlightResult[R | None]:
+        """The only row of a statement, or None; see `Transaction.fetch_optional`."""
+        plan, step = self._for_rows(statement)
+
+        def finish(results: Sequence[PGresult]) -> R | None:
+            (result,) = results
+            if result.ntuples > 1:
+                raise not_one(result.ntuples, statement)
+            return cast("R", plan.rows(result)[0]) if result.ntuples else None
+
+        return self._book("fetch_optional", [step], finish)
+
+    def fetch_value(self, statement: Statement[R]) -> FlightResult[R]:
+        """The only value of a statement; see `Transaction.fetch_value`."""
+        plan, step = self._for_rows(statement)
+        check_gives_value(plan, statement)
+        return self._book("fetch_value", [step], lambda results: only_row(plan, results[0], statement))
+
+    def execute(self, statement: Statement[Any]) -> FlightResult[int]:
+        """The number of rows that a statement inserted, changed, deleted or selected; see `Transaction.execute`."""
+        _, step = self._planned(statement)
+        return self._book("execute", [step], lambda results: results[0].command_tuples or 0)
+
+    def notify(self, channel: str, payload: str = "") -> FlightResult[int]:
+        """Send a notification with the commit; see `Transaction.notify`."""
+        return self.execute(notify_statement(channel, payload))
+
+    # Objects.
+
+    def get(self, model: type[M], *key: object) -> FlightResult[M]:
+        """The object with a primary key; see `Transaction.get`."""
+        return self.fetch_one(select_by_key(model, key))
+
+    def insert(self, made: M) -> FlightResult[M]:
+        """The row of an object that is inserted; see `Transaction.insert`."""
+        (statement,) = insert_objects([must_be_object(made, "insert")])
+        return self._write(statement, "insert", made)
+
+    def insert_many(self, objects: Iterable[M]) -> FlightResult[list[M]]:
+        """The rows of objects that are inserted; see `Transaction.insert_many`."""
+        batch = list(objects)
+        prepared = [self._planned(statement) for statement in insert_objects(batch)] if batch else []
+
+        def finish(results: Sequence[PGresult]) -> list[M]:
+            return [row for (plan, _), result in zip(prepared, results, strict=True) for row in plan.rows(result)]
+
+        return self._book("insert_many", [step for _, step in prepared], finish, batch)
+
+    def update(self, changed: M, *, since: M | None = None) -> FlightResult[M]:
+        """The row of an object that is written; see `Transaction.update`.
+
+        Raises:
+            UsageError: with `commit=True`: that there is no such row is known only when all is committed.
+        """
+        self._must_be_undoable("update")
+        must_be_object(changed, "update")
+        statement = update_object(changed) if since is None else update_of_changes(changed, since)
+        if statement is None:
+            return self._book("update", [], lambda _: evolve(changed))
+        return self._write(statement, "update", changed)
+
+    def patch(self, model: type[M], /, *key: object, **values: object) -> FlightResult[M]:
+        """The row with a key, some columns of which are written; see `Transaction.patch`. For `commit=True` see `update`."""
+        self._must_be_undoable("patch")
+        statement = patch_by_key(model, key, values)
+        plan, step = self._for_rows(statement)
+
+        def finish(results: Sequence[PGresult]) -> M:
+            if not results[0].ntuples:
+                raise not_patched(model, key, values, statement, in_transaction=True)
+            return only_row(plan, results[0], statement)
+
+        return self._book("patch", [step], finish)
+
+    def delete(self, gone: Model) -> FlightResult[None]:
+        """Delete an object's row; see `Transaction.delete`. For `commit=True` see `update`."""
+        self._must_be_undoable("delete")
+        statement = delete_object(must_be_object(gone, "delete"))
+        _, step = self._planned(statement)
+
+        def finish(results: Sequence[PGresult]) -> None:
+            if not results[0].command_tuples:
+                raise not_written(gone, statement, "delete", in_transaction=True)
+
+        return self._book("delete", [step], finish)
+
+    def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> FlightResult[M]:
+        """The row of an object that is inserted, or written to the row with its key; see `Transaction.upsert`.
+
+        Raises:
+            UsageError: with `commit=True`, an object with a version: that its row has another is known only when all is committed.
+        """
+        if is_versioned(must_be_object(made, "upsert")):
+            self._must_be_undoable("upsert")
+        columns = (on,) if isinstance(on, Column) else tuple(on)
+        return self._write(upsert_object(made, columns), "upsert", made)
+
+    # Booking.
+
+    def _write(self, statement: Statement[M], verb: str, written: M) -> FlightResult[M]:
+        plan, step = self._for_rows(statement)
+
+        def finish(results: Sequence[PGresult]) -> M:
+            if not results[0].ntuples:
+                raise not_written(written, statement, verb, in_transaction=True)
+            return only_row(plan, results[0], statement)
+
+        return self._book(verb, [step], finish, [written])
+
+    def _for_rows(self, statement: Statement[Any]) -> tuple[Plan, Step]:
+        plan, step = self._planned(statement)
+        check_gives_rows(plan, statement)
+        return plan, step
+
+    def _planned(self, statement: Statement[Any]) -> tuple[Plan, Step]:
+        plan, values = self._plans.plan(statement)
+        if statement.loads:
+            raise QueryError(
+                "a flight is one trip, and relations are found by trips of their own; nothing was sent.\nTo fix it, one of:\n"
+                "  1. fetch it outside of the flight\n  2. leave load() out here, and call db.load(objects, ...) behind the block"
+            )
+        if plan.compiled.is_write and self._refused is not None:
+            raise QueryError(f"{self._refused}\n{statement}")
+        self._is_write |= plan.compiled.is_write
+        return plan, plan.step(values)
+
+    def _book(self, verb: str, steps: Sequence[Step], finish: Finish[T], objects: Sequence[Model] = ()) -> FlightResult[T]:
+        if self._bookings is None:
+            state = "has been sent" if self._has_ended else "was not entered"
+            raise UsageError(
+                f"{verb}() was called on a flight that {state}.\nTo fix it: async with ....flight() as flight: flight.{verb}(...)."
+            )
+        result = FlightResult(f"statement {len(self._bookings) + 1}, {verb}", finish)
+        self._bookings.append(_Booking(steps, result, objects))
+        return result
+
+    def _must_be_undoable(self, verb: str) -> None:
+        if self._commits:
+            raise UsageError(
+                f"{verb}() must find its row, and in a flight with its COMMIT that is known only once all is committed. Nothing was sent.\n"
+                "To fix it, one of:\n"
+                f"  1. flight.execute({'delete' if verb == 'delete' else 'update'}(...).where(...)), and look at the number of rows behind "
+                f"the block\n  2. async with db.transaction() as tx: await tx.{verb}(...)"
+            )
