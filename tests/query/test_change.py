@@ -9,7 +9,7 @@ import pytest
 from tests.query.shop import Order, User, run, unchecked
 from trioorm.compiler import compile_statement, shape_and_values
 from trioorm.errors import QueryError
-from trioorm.expression import default, now
+from trioorm.expression import cast, default, now
 from trioorm.query import alias, delete, insert, select, update
 
 Shop = psycopg.Connection[tuple[object, ...]]
@@ -57,6 +57,33 @@ def test_update_by_a_select(filled: Shop) -> None:
     statement = update(User).set(User.name, "rich").where(User.id.in_(select(Order.user_id).where(Order.total > decimal.Decimal(6))))
     assert run(filled, statement.returning(User.id)) == [(1,)]
     assert run(filled, select(User.id).where(decimal.Decimal(6) < total)) == [(1,)]
+
+
+def test_update_sets_several_columns_by_one_select(filled: Shop) -> None:
+    other = alias(User, "other")
+    source = select(other.name + "!", other.age + 1).where(other.id == 2)
+    statement = update(User).set((User.name, User.age), source).set(User.active, False).where(User.id == 1).returning(User.name, User.age)
+    assert compile_statement(statement).text == (
+        'UPDATE "users"\nSET ("name", "age") = (\n    SELECT "other"."name" || $1, "other"."age" + $2\n    FROM "users" AS "other"\n'
+        '    WHERE "other"."id" = $3\n), "active" = $4\nWHERE "users"."id" = $5\nRETURNING "users"."name", "users"."age"'
+    )
+    assert shape_and_values(statement)[1] == ["!", 1, 2, False, 1]
+    assert run(filled, statement) == [("Bob!", 18)]
+    dearest = select(Order.id, Order.total).where(Order.user_id == User.id).order_by(Order.total.desc()).limit(1)
+    by_its_own = (
+        update(User).set((User.age, User.email), select(Order.id, cast(Order.total, str)).where(Order.user_id == User.id)).everywhere()
+    )
+    assert run(filled, by_its_own.returning(User.email)) == [("5",), ("9.50",)]
+    with pytest.raises(QueryError, match="would get total, which is numeric"):
+        update(User).set((User.age, User.email), unchecked(dearest))
+    with pytest.raises(QueryError, match="1 columns for a select of 2"):
+        update(User).set(unchecked((User.age,)), dearest)
+    with pytest.raises(QueryError, match="set twice"):
+        update(User).set(User.age, 5).set((User.age, User.id), unchecked(dearest))
+    with pytest.raises(QueryError, match="set twice"):
+        update(User).set((User.id, User.age), select(other.id, other.age)).set(User.age, 5)
+    with pytest.raises(QueryError, match="takes a select for several columns"):
+        update(User).set(unchecked((User.id, User.age)), unchecked((1, 2)))
 
 
 def test_delete(filled: Shop) -> None:

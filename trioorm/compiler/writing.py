@@ -16,6 +16,7 @@ from trioorm.query.shape import (
     InsertShape,
     MergeAction,
     MergeShape,
+    RowAssignment,
     RowValues,
     UnnestedColumns,
     UpdateShape,
@@ -157,8 +158,14 @@ def _add_returning(render: ExpressionRenderer, clauses: list[str], items: tuple[
         clauses.append(f"RETURNING {items_text(render, items)}")
 
 
-def _assignments(render: ExpressionRenderer, assignments: tuple[Assignment, ...]) -> str:
-    return ", ".join([f"{quote_identifier(column)} = {render(value)}" for column, value, _ in assignments])
+def _assignments(render: ExpressionRenderer, assignments: "tuple[Assignment | RowAssignment, ...]") -> str:
+    return ", ".join([_assignment(render, assignment) for assignment in assignments])
+
+
+def _assignment(render: ExpressionRenderer, assignment: Assignment | RowAssignment) -> str:
+    if isinstance(assignment, RowAssignment):
+        return f"({_names(assignment.columns)}) = ({render.statement(assignment.statement)})"
+    return f"{quote_identifier(assignment.column)} = {render(assignment.value)}"
 
 
 def _names(columns: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
 """`column = value`, as inserts and updates write it."""
 
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from trioorm.errors import QueryError
 from trioorm.expression.binding import accepts, check_aware, same_family, wrong_class
@@ -13,7 +13,10 @@ from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import unknown_column
 from trioorm.model.unset import UNSET
-from trioorm.query.shape import Assignment
+from trioorm.query.shape import Assignment, RowAssignment
+from trioorm.query.tables import Output
+
+A = typing.TypeVar("A", bound=Assignment | RowAssignment)
 
 _ONE = Keyword("1")
 
@@ -77,10 +80,15 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
     return PLACES[field.type], (value,)
 
 
-def counted_up(info: ModelInfo, source: Source, assignments: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
+def columns_set(assignment: Assignment | RowAssignment) -> tuple[str, ...]:
+    """The names of the columns that it sets."""
+    return (assignment.column,) if isinstance(assignment, Assignment) else assignment.columns
+
+
+def counted_up(info: ModelInfo, source: Source, assignments: tuple[A, ...]) -> tuple[A | Assignment, ...]:
     """Assignments of an update, with one that counts the row's version up, if the model has such a column and they do not set it."""
     version = info.version
-    if version is None or version.computed or any(assignment.column == version.name for assignment in assignments):
+    if version is None or version.computed or any(version.name in columns_set(assignment) for assignment in assignments):
         return assignments
     return (*assignments, Assignment(version.name, Binary("+", version.column.of(source).shape, _ONE)))
 
@@ -88,6 +96,20 @@ def counted_up(info: ModelInfo, source: Source, assignments: tuple[Assignment, .
 def assignable(given: SqlType | None, wanted: SqlType) -> bool:
     """Whether an expression of one type may be stored in a column of another; PostgreSQL would round a fraction without a word."""
     return same_family(given, wanted) and not (given is not None and wanted.python is int and given.python is not int)
+
+
+def require_fitting(fields: Sequence[FieldInfo], outputs: Sequence[Output], place: str) -> None:
+    """Refuse to store the columns of a query in fields that are not as many, or of other types.
+
+    Raises:
+        QueryError: as said, or a field is named twice.
+    """
+    if len(fields) != len(outputs) or len(set(fields)) != len(fields):
+        raise QueryError(f"{place} was given {len(fields)} columns for a select of {len(outputs)}.\nTo fix it: one for each, each once.")
+    for field, output in zip(fields, outputs, strict=True):
+        if not assignable(output.type, field.type):
+            kind = output.type.name if output.type is not None else "unknown"
+            raise QueryError(f"{field.column} is {field.type.name} and would get {output.name}, which is {kind}.\nTo fix it: cast() it.")
 
 
 def require_values(info: ModelInfo, fields: Collection[FieldInfo], place: str) -> None:

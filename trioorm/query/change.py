@@ -11,20 +11,25 @@ from trioorm.errors import QueryError
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
 from trioorm.expression.shape import Shape, Source
+from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model
-from trioorm.query.assignment import counted_up, field_named, value_for
+from trioorm.query.assignment import columns_set, counted_up, field_named, require_fitting, value_for
 from trioorm.query.entity import entity_of
 from trioorm.query.joins import Joining
 from trioorm.query.lint import LintFinding, missing_where
-from trioorm.query.shape import Assignment, DeleteShape, FromShape, Join, UpdateShape
+from trioorm.query.query import Query
+from trioorm.query.shape import Assignment, DeleteShape, FromShape, Join, RowAssignment, UpdateShape
 from trioorm.query.statement import Clause
-from trioorm.query.tables import Table, from_item_of
+from trioorm.query.tables import Table, from_item_of, outputs_of
 from trioorm.query.value_rows import value_rows
 from trioorm.query.write import Write
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
 
 
 class _Change(Write, Joining):
@@ -130,16 +135,27 @@ class Update(_Change, Generic[M]):
     @overload
     def set(self, column: Column[T], value: T | Expression[T], /) -> "Update[M]": ...
     @overload
+    def set(self, columns: tuple[Column[T], Column[T2]], query: Query[tuple[T, T2]], /) -> "Update[M]": ...
+    @overload
+    def set(self, columns: tuple[Column[T], Column[T2], Column[T3]], query: Query[tuple[T, T2, T3]], /) -> "Update[M]": ...
+    @overload
+    def set(self, columns: tuple[Column[T], Column[T2], Column[T3], Column[T4]], query: Query[tuple[T, T2, T3, T4]], /) -> "Update[M]": ...
+    @overload
     def set(self, values: Mapping[str, object], /) -> "Update[M]": ...
     @overload
     def set(self, values: Mapping[Expression[object], object], /) -> "Update[M]": ...
     def set(self, column: object, value: object = ..., /) -> "Update[M]":
         """Set a column to a value or an expression, or several by a mapping; may be called again for further columns.
 
+        A tuple of columns is set to those of a select, `set((User.name, User.age), select(Draft.name, Draft.age).where(...))`, which may
+        give one row; where it gives none, all of them become NULL.
+
         Raises:
             QueryError: an unknown or computed column, one that is set already, or a value whose class does not fit.
             BindError: a moment without a time zone.
         """
+        if isinstance(column, tuple):
+            return self._set_row(typing.cast("tuple[object, ...]", column), value)
         pairs: Mapping[object, object]
         if value is ...:
             if not isinstance(column, Mapping):
@@ -149,17 +165,29 @@ class Update(_Change, Generic[M]):
             pairs = {column: value}
         clause = self._set
         for named, given in pairs.items():
-            field = field_named(self._info, named, "set()")
-            if any(shape[0] == field.name for shape in clause.shapes):
-                raise QueryError(f"{field.column} is set twice in one update.\nTo fix it: keep one.")
+            field = self._settable(named, clause)
             shape, values = value_for(field, given)
             clause = clause.with_(Assignment(field.name, shape), values)
         return self._with(_set=clause)
 
+    def _set_row(self, columns: tuple[object, ...], value: object) -> "Update[M]":
+        if not isinstance(value, Query):
+            raise QueryError("set() takes a select for several columns.\nTo fix it: set((User.name, User.age), select(...)), or a mapping.")
+        query = typing.cast("Query[object]", value)
+        fields = tuple(self._settable(column, self._set) for column in columns)
+        require_fitting(fields, outputs_of(query.items)[0], "set()")
+        return self._with(_set=self._set.with_(RowAssignment(tuple(field.name for field in fields), query.shape), query.bind_values))
+
+    def _settable(self, column: object, clause: Clause) -> FieldInfo:
+        field = field_named(self._info, column, "set()")
+        if any(field.name in columns_set(assignment) for assignment in typing.cast("tuple[Assignment, ...]", clause.shapes)):
+            raise QueryError(f"{field.column} is set twice in one update.\nTo fix it: keep one.")
+        return field
+
     def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
         if not self._set.shapes:
             raise QueryError(f"update({self._info.model.__name__}) sets nothing.\nTo fix it: update(...).set(Model.column, value).")
-        assignments = counted_up(self._info, self._source, typing.cast("tuple[Assignment, ...]", self._set.shapes))
+        assignments = counted_up(self._info, self._source, typing.cast("tuple[Assignment | RowAssignment, ...]", self._set.shapes))
         return UpdateShape(self.common_tables, self._source, assignments, self._tables, self._conditions(), returning)
 
     @property

@@ -22,7 +22,7 @@ from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model, model_of
 from trioorm.model.unset import UNSET, UnsetType
-from trioorm.query.assignment import assignable, counted_up, field_named, require_values, value_for
+from trioorm.query.assignment import counted_up, field_named, require_fitting, require_values, value_for
 from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, Conflict, InsertShape, RowValues, UnnestedColumns
 from trioorm.query.statement import Clause
@@ -30,6 +30,16 @@ from trioorm.query.tables import outputs_of
 from trioorm.query.write import Write
 
 M = TypeVar("M", bound=Model)
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+T6 = TypeVar("T6")
+T7 = TypeVar("T7")
+T8 = TypeVar("T8")
+T9 = TypeVar("T9")
+T10 = TypeVar("T10")
 
 MOST_BIND_VALUES = 65_535
 """PostgreSQL counts them in sixteen bits."""
@@ -82,12 +92,69 @@ class Insert(Write, Generic[M]):
             fields, content, values = _from_named(self._info, [_with_defaults(self._info, row) for row in named])
         return self._with(_fields=fields, _given=said, _content=content, _content_values=values)
 
-    def from_select(self, query: Query[object], *columns: Expression[object]) -> "Insert[M]":
+    # fmt: off
+    @overload
+    def from_select(self, query: Query[object], /) -> "Insert[M]": ...
+    @overload
+    def from_select(self, query: Query[T1], a: Column[T1], /) -> "Insert[M]": ...
+    @overload
+    def from_select(self, query: Query[tuple[T1, T2]], a: Column[T1], b: Column[T2], /) -> "Insert[M]": ...
+    @overload
+    def from_select(self, query: Query[tuple[T1, T2, T3]], a: Column[T1], b: Column[T2], c: Column[T3], /) -> "Insert[M]": ...
+    @overload
+    def from_select(
+        self, query: Query[tuple[T1, T2, T3, T4]],
+        a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4],
+        /,
+    ) -> "Insert[M]": ...
+    @overload
+    def from_select(
+        self, query: Query[tuple[T1, T2, T3, T4, T5]],
+        a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5],
+        /,
+    ) -> "Insert[M]": ...
+    @overload
+    def from_select(
+        self, query: Query[tuple[T1, T2, T3, T4, T5, T6]],
+        a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5], f: Column[T6],
+        /,
+    ) -> "Insert[M]": ...
+    @overload
+    def from_select(
+        self, query: Query[tuple[T1, T2, T3, T4, T5, T6, T7]],
+        a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5], f: Column[T6], g: Column[T7],
+        /,
+    ) -> "Insert[M]": ...
+    @overload
+    def from_select(
+        self, query: Query[tuple[T1, T2, T3, T4, T5, T6, T7, T8]],
+        a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4],
+        e: Column[T5], f: Column[T6], g: Column[T7], h: Column[T8],
+        /,
+    ) -> "Insert[M]": ...
+    @overload
+    def from_select(
+        self, query: Query[tuple[T1, T2, T3, T4, T5, T6, T7, T8, T9]],
+        a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5],
+        f: Column[T6], g: Column[T7], h: Column[T8], i: Column[T9],
+        /,
+    ) -> "Insert[M]": ...
+    @overload
+    def from_select(
+        self, query: Query[tuple[T1, T2, T3, T4, T5, T6, T7, T8, T9, T10]],
+        a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5],
+        f: Column[T6], g: Column[T7], h: Column[T8], i: Column[T9], j: Column[T10],
+        /,
+    ) -> "Insert[M]": ...
+    @overload
+    def from_select(self, query: Query[Model], /, *columns: Expression[object]) -> "Insert[M]": ...
+    # fmt: on
+    def from_select(self, query: Query[object], /, *columns: object) -> "Insert[M]":
         """The rows that a select gives: `insert(Archive).from_select(select(Job.id, Job.name), Archive.id, Archive.name)`.
 
         Args:
             query: what to insert.
-            columns: where its columns go, in order; if none are given, to those of the same names.
+            columns: where its columns go, in order; if none are given, to those of the same names. Type checkers compare up to ten.
 
         Raises:
             QueryError: another number of columns, a computed one, or one of another type.
@@ -97,16 +164,7 @@ class Insert(Write, Generic[M]):
         by_name = self._info.by_name
         names = (by_name[output.name].attribute if output.name in by_name else output.name for output in outputs)
         fields = tuple(field_named(self._info, column, "from_select()") for column in columns or names)
-        if len(fields) != len(outputs) or len(set(fields)) != len(fields):
-            raise QueryError(
-                f"from_select() was given {len(fields)} columns for a select of {len(outputs)}.\nTo fix it: one for each, each once."
-            )
-        for field, output in zip(fields, outputs, strict=True):
-            if not assignable(output.type, field.type):
-                kind = output.type.name if output.type is not None else "unknown"
-                raise QueryError(
-                    f"{field.column} is {field.type.name} and would get {output.name}, which is {kind}.\nTo fix it: cast() it."
-                )
+        require_fitting(fields, outputs, "from_select()")
         require_values(self._info, fields, "from_select()")
         return self._with(_fields=fields, _given=fields, _content=query.shape, _content_values=query.bind_values)
 

@@ -230,6 +230,14 @@ class Assignment(NamedTuple):
     kind: Literal["assignment"] = "assignment"
 
 
+class RowAssignment(NamedTuple):
+    """`(columns) = (statement)`."""
+
+    columns: tuple[str, ...]
+    statement: Shape
+    kind: Literal["row-assignment"] = "row-assignment"
+
+
 class Conflict(NamedTuple):
     """ON CONFLICT: its target (index terms with the index's condition, or a constraint's name, or any) and what to do (no assignments:
     nothing)."""
@@ -260,7 +268,7 @@ class UpdateShape(NamedTuple):
 
     with_: tuple[CommonTable, ...]
     source: Source
-    assignments: tuple[Assignment, ...]
+    assignments: tuple[Assignment | RowAssignment, ...]
     others: "tuple[FromShape | Join, ...]"
     where: tuple[Shape, ...]
     returning: tuple[Shape, ...]
