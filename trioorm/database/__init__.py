@@ -4,6 +4,7 @@ from trioorm.database.copying_out import CopyBlock, CopyStream
 from trioorm.database.database import Database, open_database
 from trioorm.database.explaining import QueryPlan
 from trioorm.database.flight import Flight, FlightResult
+from trioorm.database.graph_writing import LinkChanges
 from trioorm.database.plan_nodes import Buffers, PlanNode
 from trioorm.database.progress import show_progress
 from trioorm.database.snapshot import Snapshot
@@ -17,6 +18,7 @@ __all__ = [
     "Database",
     "Flight",
     "FlightResult",
+    "LinkChanges",
     "PlanNode",
     "QueryPlan",
     "Savepoint",

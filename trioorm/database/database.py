@@ -89,7 +89,7 @@ class Database(Verbs):
 
     def _own_transaction(self) -> TransactionScope:
         begin = begin_steps(None, read_only=False, deferrable=False, lock_timeout_seconds=None)
-        return TransactionScope(self._pool, begin, name="the transaction of a COPY")
+        return TransactionScope(self._pool, begin, name="the transaction of one call")
 
     def transaction(
         self,

@@ -5,34 +5,25 @@ its rows become objects. Outside a transaction a single write that is cancelled 
 it raises.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeVar, cast, overload
 
 from psycopg.pq.abc import PGresult
 
-from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, not_patched, not_written, only_row
+from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, only_row
 from trioorm.database.copy_verbs import CopyVerbs
 from trioorm.database.explaining import QueryPlan, explain_step, read_plan
 from trioorm.database.flight import Flight
 from trioorm.database.listening import notify_statement
 from trioorm.database.loading import fetch_with_loads, load_onto_rows, load_relations
-from trioorm.database.objects import (
-    delete_object,
-    insert_objects,
-    must_be_object,
-    patch_by_key,
-    select_by_key,
-    update_object,
-    update_of_changes,
-    upsert_object,
-)
+from trioorm.database.object_verbs import ObjectVerbs
+from trioorm.database.objects import must_be_object
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import CursorBlock, RowsBlock
-from trioorm.errors import IntegrityError, NoRowFound, UsageError
-from trioorm.expression import Column
-from trioorm.model import Load, Model, check_load, evolve
+from trioorm.errors import IntegrityError, UsageError
+from trioorm.model import Load, Model, check_load
 from trioorm.query import Select, Statement, check_graph
 from trioorm.transaction import Runner
 from trioorm.wire import command
@@ -56,7 +47,7 @@ _UNDONE_INSIDE = (
 )
 
 
-class Verbs(CopyVerbs, SchemaVerbs):
+class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
     """Statements and objects, run by whatever `runner` is."""
 
     def __init__(self, runner: Runner, plans: PlanCache) -> None:
@@ -306,168 +297,7 @@ class Verbs(CopyVerbs, SchemaVerbs):
             results = [flight.fetch_all(statement) for statement in statements]
         return tuple([result.value for result in results])
 
-    # Objects.
-
-    async def get(self, model: type[M], *key: object) -> M:
-        """The object with a primary key.
-
-        Args:
-            model: its class.
-            key: the key's values, in the order of its columns.
-
-        Raises:
-            NoRowFound: there is no such row.
-            QueryError: another number of values than the key has columns. Nothing was sent.
-            Others: as `fetch_all`.
-
-        Checkpoint: always.
-        """
-        return await self.fetch_one(select_by_key(model, key))
-
-    async def insert(self, made: M) -> M:
-        """Insert one object.
-
-        Returns:
-            The row as the server has it, with generated and default values. The object given is left as it was.
-
-        Raises:
-            IntegrityError: a constraint was violated; the subclass says which kind.
-            Others: as `fetch_all`.
-
-        Checkpoint: always.
-        """
-        (statement,) = insert_objects([must_be_object(made, "insert")])
-        return await self._write_one(statement, made)
-
-    async def insert_many(self, objects: Iterable[M]) -> list[M]:
-        """Insert objects of one class, all or none.
-
-        Returns:
-            The rows as the server has them, in the order given.
-
-        Raises:
-            As `insert`.
-
-        Checkpoint: always, except for no objects at all.
-        """
-        batch = list(objects)
-        if not batch:
-            return []
-        statements = insert_objects(batch)
-        prepared = [self._plans.plan(statement) for statement in statements]
-        steps = [plan.step(values) for plan, values in prepared]
-        try:
-            results = await self._runner.run(steps, is_write=True)
-        except IntegrityError as error:
-            self._plans.violations.explain(error, batch)
-            raise
-        return [row for (plan, _), result in zip(prepared, results, strict=True) for row in plan.rows(result)]
-
-    async def update(self, changed: M, *, since: M | None = None) -> M:
-        """Write every column of an object to the row with its primary key, or those alone that have changed.
-
-            film = await tx.update(evolve(film, title="Alien"), since=film)
-
-        Args:
-            changed: the object.
-            since: what it was: the columns in which the two differ are written. If there are none, nothing is sent.
-
-        Returns:
-            The row as the server has it now; if nothing was sent, a copy of the object. The object given is left as it was.
-
-        Raises:
-            NoRowFound: there is no row with this key.
-            StaleObject: the model has a version, and the row another than the object. Safe to retry in a transaction that fetches it.
-            QueryError: the key is not set, or `since` is of another class or key. Nothing was sent.
-            Others: as `insert`.
-
-        Checkpoint: always, except when nothing has changed.
-        """
-        must_be_object(changed, "update")
-        statement = update_object(changed) if since is None else update_of_changes(changed, since)
-        if statement is None:
-            return evolve(changed)
-        try:
-            return await self._write_one(statement, changed)
-        except NoRowFound:
-            raise not_written(changed, statement, "update", in_transaction=self._runner.in_transaction) from None
-
-    async def patch(self, model: type[M], /, *key: object, **values: object) -> M:
-        """Write some columns of the row with a primary key: `patch(User, 7, name="Ada")`.
-
-        No column but those named is touched, so tasks that change different columns of a row do not overwrite each other. If the model has
-        a version and that is named, it is not written: it is what the row must have.
-
-        Args:
-            model: its class.
-            key: the key's values, in the order of its columns.
-            values: by the attributes' names; expressions too, such as `visits=User.visits + 1`.
-
-        Returns:
-            The row as the server has it now.
-
-        Raises:
-            NoRowFound: there is no row with this key.
-            StaleObject: there is none of this version.
-            QueryError: no values, no such column, or another number of key values. Nothing was sent.
-            Others: as `insert`.
-
-        Checkpoint: always.
-        """
-        statement = patch_by_key(model, key, values)
-        try:
-            return await self.fetch_one(statement)
-        except NoRowFound:
-            raise not_patched(model, key, values, statement, in_transaction=self._runner.in_transaction) from None
-
-    async def delete(self, gone: Model) -> None:
-        """Delete the row with an object's primary key.
-
-        Raises:
-            NoRowFound: there is no row with this key.
-            StaleObject: as `update`.
-            QueryError: the key is not set. Nothing was sent.
-            Others: as `fetch_all`.
-
-        Checkpoint: always.
-        """
-        statement = delete_object(must_be_object(gone, "delete"))
-        if not await self.execute(statement):
-            raise not_written(gone, statement, "delete", in_transaction=self._runner.in_transaction)
-
-    async def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> M:
-        """Insert an object, or, if a row with the same key exists, write its columns to that row.
-
-        If the model has a version and the object too, a row that exists must be of this version. A new object has none: it overwrites.
-
-        Args:
-            made: the object.
-            on: the columns whose unique constraint decides; the primary key when none are given.
-
-        Returns:
-            The row as the server has it now.
-
-        Raises:
-            StaleObject: as `update`.
-            Others: as `insert`.
-
-        Checkpoint: always.
-        """
-        columns = (on,) if isinstance(on, Column) else tuple(on)
-        statement = upsert_object(must_be_object(made, "upsert"), columns)
-        try:
-            return await self._write_one(statement, made)
-        except NoRowFound:
-            raise not_written(made, statement, "upsert", in_transaction=self._runner.in_transaction) from None
-
     # Running.
-
-    async def _write_one(self, statement: Statement[M], written: M) -> M:
-        try:
-            return await self.fetch_one(statement)
-        except IntegrityError as error:
-            self._plans.violations.explain(error, [written])
-            raise
 
     async def _run_for_rows(self, plan: Plan, values: list[object]) -> PGresult:
         check_gives_rows(plan)

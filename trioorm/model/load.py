@@ -17,6 +17,7 @@ from trioorm.model.relation import Relation, Term
 O_contra = TypeVar("O_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Loadable:
@@ -109,8 +110,8 @@ class ToOne(Load[O_contra], Generic[O_contra, T_co]):
 
 
 @attrs.frozen(eq=False, repr=False)
-class ToMany(Load[O_contra], Generic[O_contra, T_co]):
-    """A relation that leads to a list of objects."""
+class ToMany(Load[O_contra], Generic[O_contra, T]):
+    """A relation that leads to a list of objects. Invariant in these, as lists are, so that others are refused where it is written."""
 
     def load(self: "ToMany[O_contra, S]", *relations: Load[S]) -> "ToMany[O_contra, S]":
         """Load relations of these objects too."""

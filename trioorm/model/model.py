@@ -10,6 +10,7 @@ from trioorm.expression.expression import Expression
 from trioorm.model.info import ModelInfo
 from trioorm.model.metaclass import ModelMeta
 from trioorm.model.relation import Relation
+from trioorm.model.unset import UNSET
 from trioorm.schema.constraint import TableConstraint, TableIndex
 
 M = TypeVar("M", bound="Model")
@@ -91,6 +92,14 @@ def model_of(model: type) -> ModelInfo:
 def relations_of_model(model: type) -> Mapping[str, Relation]:
     """The relations of a model class, by their names in Python."""
     return type(model).__trioorm_relations__ if isinstance(model, ModelMeta) else {}
+
+
+def relation_value(held: Model, relation: Relation) -> object:
+    """What a relation of an object holds; UNSET where it was neither loaded nor set."""
+    try:
+        return object.__getattribute__(held, relation.attribute)
+    except AttributeError:
+        return UNSET
 
 
 def not_loaded(relation: Relation) -> RelationNotLoaded:

@@ -9,6 +9,7 @@ from trioorm.query.entity import Alias, OptionalItem, alias, excluded, new, old,
 from trioorm.query.graph import check_graph
 from trioorm.query.grouping import Grouping, cube, grouping, grouping_sets, rollup
 from trioorm.query.insert import Insert, OnConflict, insert
+from trioorm.query.links import LinkColumns, delete_links, insert_links, select_links
 from trioorm.query.lint import LintFinding, LintRule
 from trioorm.query.loading import Finding, Handing, can_be_handed, find_related, handed_keys, sent_keys, values_of
 from trioorm.query.merge import Merge, MergeTarget, WhenMatched, WhenNotMatched, merge, merge_action
@@ -33,6 +34,7 @@ __all__ = [
     "Handing",
     "Identifier",
     "Insert",
+    "LinkColumns",
     "LintFinding",
     "LintRule",
     "Merge",
@@ -60,6 +62,7 @@ __all__ = [
     "check_graph",
     "cube",
     "delete",
+    "delete_links",
     "excluded",
     "field_named",
     "find_related",
@@ -69,6 +72,7 @@ __all__ = [
     "handed_keys",
     "identifier",
     "insert",
+    "insert_links",
     "merge",
     "merge_action",
     "new",
@@ -76,6 +80,7 @@ __all__ = [
     "optional",
     "rollup",
     "select",
+    "select_links",
     "sent_keys",
     "sql",
     "table_function",

@@ -1,0 +1,278 @@
+"""The verbs for objects: by primary key, whole rows, and graphs of them."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar, cast
+
+from psycopg.pq.abc import PGresult
+
+from trioorm.database.answers import not_patched, not_written, only_row
+from trioorm.database.graph_order import graph_of
+from trioorm.database.graph_writing import LinkChanges, insert_graph, links_of, replace_links
+from trioorm.database.objects import (
+    delete_object,
+    insert_objects,
+    must_be_object,
+    patch_by_key,
+    select_by_key,
+    update_object,
+    update_of_changes,
+    upsert_object,
+)
+from trioorm.database.plan import Plan, PlanCache
+from trioorm.errors import IntegrityError, NoRowFound
+from trioorm.expression import Column
+from trioorm.model import Load, Model, ToMany, check_load, evolve
+from trioorm.query import Statement
+from trioorm.transaction import Runner
+
+__all__ = ["ObjectVerbs"]
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Model)
+
+
+class ObjectVerbs:
+    """The verbs for objects; part of `Verbs`."""
+
+    _runner: Runner
+    _plans: PlanCache
+
+    async def get(self, model: type[M], *key: object) -> M:
+        """The object with a primary key.
+
+        Args:
+            model: its class.
+            key: the key's values, in the order of its columns.
+
+        Raises:
+            NoRowFound: there is no such row.
+            QueryError: another number of values than the key has columns. Nothing was sent.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        return await self._row_of(select_by_key(model, key))
+
+    async def insert(self, made: M, *, with_: Sequence[Load[M]] = ()) -> M:
+        """Insert one object, and those that its relations hold.
+
+            film = await tx.insert(film, with_=[Film.credits.load(Credit.person), Film.genres])
+
+        With relations, everything takes effect or nothing: outside of a transaction in one of its own. Each object goes after those whose
+        keys it needs, and gets them; rows of a table in between are written. What `belongs_to` and `many_to_many` lead to is inserted
+        where its primary key has no value yet, and taken to be stored otherwise.
+
+        Args:
+            made: the object.
+            with_: the relations, as for `load`; they must be set.
+
+        Returns:
+            The row as the server has it, with generated and default values, and a new object for each that was inserted, in the relations
+            that were named. The objects given are left as they were.
+
+        Raises:
+            IntegrityError: a constraint was violated; the subclass says which kind.
+            QueryError: a relation that is not set, an object that is not complete, or that needs the key of one that needs its own. Nothing
+                was sent.
+            Others: as `fetch_all`; with relations, and outside of a transaction, as a transaction's block.
+
+        Checkpoint: always.
+        """
+        must_be_object(made, "insert")
+        if with_:
+            return (await self._insert_graph([made], with_, "insert"))[0]
+        (statement,) = insert_objects([made])
+        return await self._row_of(statement, made)
+
+    async def insert_many(self, objects: Iterable[M], *, with_: Sequence[Load[M]] = ()) -> list[M]:
+        """Insert objects of one class, all or none, and those that their relations hold.
+
+        Args:
+            objects: of one class.
+            with_: as `insert`; the number of statements does not depend on the number of objects.
+
+        Returns:
+            The rows as the server has them, in the order given.
+
+        Raises:
+            As `insert`.
+
+        Checkpoint: always, except for no objects at all.
+        """
+        batch = list(objects)
+        if not batch:
+            return []
+        if with_:
+            return await self._insert_graph(batch, with_, "insert_many")
+        statements = insert_objects(batch)
+        prepared = [self._plans.plan(statement) for statement in statements]
+        steps = [plan.step(values) for plan, values in prepared]
+        try:
+            results = await self._runner.run(steps, is_write=True)
+        except IntegrityError as error:
+            self._plans.violations.explain(error, batch)
+            raise
+        return [row for (plan, _), result in zip(prepared, results, strict=True) for row in plan.rows(result)]
+
+    async def update(self, changed: M, *, since: M | None = None) -> M:
+        """Write every column of an object to the row with its primary key, or those alone that have changed.
+
+            film = await tx.update(evolve(film, title="Alien"), since=film)
+
+        Args:
+            changed: the object.
+            since: what it was: the columns in which the two differ are written. If there are none, nothing is sent.
+
+        Returns:
+            The row as the server has it now; if nothing was sent, a copy of the object. The object given is left as it was.
+
+        Raises:
+            NoRowFound: there is no row with this key.
+            StaleObject: the model has a version, and the row another than the object. Safe to retry in a transaction that fetches it.
+            QueryError: the key is not set, or `since` is of another class or key. Nothing was sent.
+            Others: as `insert`.
+
+        Checkpoint: always, except when nothing has changed.
+        """
+        must_be_object(changed, "update")
+        statement = update_object(changed) if since is None else update_of_changes(changed, since)
+        if statement is None:
+            return evolve(changed)
+        try:
+            return await self._row_of(statement, changed)
+        except NoRowFound:
+            raise not_written(changed, statement, "update", in_transaction=self._runner.in_transaction) from None
+
+    async def patch(self, model: type[M], /, *key: object, **values: object) -> M:
+        """Write some columns of the row with a primary key: `patch(User, 7, name="Ada")`.
+
+        No column but those named is touched, so tasks that change different columns of a row do not overwrite each other. If the model has
+        a version and that is named, it is not written: it is what the row must have.
+
+        Args:
+            model: its class.
+            key: the key's values, in the order of its columns.
+            values: by the attributes' names; expressions too, such as `visits=User.visits + 1`.
+
+        Returns:
+            The row as the server has it now.
+
+        Raises:
+            NoRowFound: there is no row with this key.
+            StaleObject: there is none of this version.
+            QueryError: no values, no such column, or another number of key values. Nothing was sent.
+            Others: as `insert`.
+
+        Checkpoint: always.
+        """
+        statement = patch_by_key(model, key, values)
+        try:
+            return await self._row_of(statement)
+        except NoRowFound:
+            raise not_patched(model, key, values, statement, in_transaction=self._runner.in_transaction) from None
+
+    async def delete(self, gone: Model) -> None:
+        """Delete the row with an object's primary key.
+
+        Raises:
+            NoRowFound: there is no row with this key.
+            StaleObject: as `update`.
+            QueryError: the key is not set. Nothing was sent.
+            Others: as `fetch_all`.
+
+        Checkpoint: always.
+        """
+        statement = delete_object(must_be_object(gone, "delete"))
+        _, result = await self._run_object(statement)
+        if not result.command_tuples:
+            raise not_written(gone, statement, "delete", in_transaction=self._runner.in_transaction)
+
+    async def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> M:
+        """Insert an object, or, if a row with the same key exists, write its columns to that row.
+
+        If the model has a version and the object too, a row that exists must be of this version. A new object has none: it overwrites.
+
+        Args:
+            made: the object.
+            on: the columns whose unique constraint decides; the primary key when none are given.
+
+        Returns:
+            The row as the server has it now.
+
+        Raises:
+            StaleObject: as `update`.
+            Others: as `insert`.
+
+        Checkpoint: always.
+        """
+        columns = (on,) if isinstance(on, Column) else tuple(on)
+        statement = upsert_object(must_be_object(made, "upsert"), columns)
+        try:
+            return await self._row_of(statement, made)
+        except NoRowFound:
+            raise not_written(made, statement, "upsert", in_transaction=self._runner.in_transaction) from None
+
+    async def replace_links(self, owner: M, relation: ToMany[M, T], targets: Iterable[T]) -> LinkChanges:
+        """Make the rows between an object and others exactly these: `await tx.replace_links(film, Film.genres, genres)`.
+
+        Rows that are there and wanted stay, with all their columns; no statement is sent for what does not change. Those who replace the
+        same object's links wait for each other. Everything takes effect or nothing: outside of a transaction in one of its own. What the
+        object itself holds is left as it was.
+
+        Args:
+            owner: an object that is stored.
+            relation: many to many, without a condition. Where a model lies between, its other columns must have defaults.
+            targets: objects that are stored; one that is given twice counts once.
+
+        Returns:
+            How many rows were added and removed.
+
+        Raises:
+            NoRowFound: the object's row is not there.
+            QueryError: another relation, or an object that is not stored. Nothing was sent.
+            Others: as `insert` with relations.
+
+        Checkpoint: always.
+        """
+        check_load(relation, type(must_be_object(owner, "replace_links")), "replace_links()")
+        links = links_of(owner, relation, targets)
+        return await self._in_transaction(lambda runner: replace_links(runner, self._plans, links))
+
+    async def _insert_graph(self, objects: Sequence[M], loads: Sequence[Load[M]], verb: str) -> list[M]:
+        for each in objects:
+            must_be_object(each, verb)
+            for load in loads:
+                check_load(load, type(each), f"{verb}(with_=...)")
+        graph = graph_of(objects, loads, verb)
+        made = await self._in_transaction(lambda runner: insert_graph(runner, self._plans, graph))
+        return cast("list[M]", made)
+
+    async def _in_transaction(self, write: Callable[[Runner], Awaitable[T]]) -> T:
+        """Run what takes several flights, in a transaction of its own where there is none."""
+        if self._runner.in_transaction:
+            return await write(self._runner)
+        try:
+            async with self._own_transaction() as runner:
+                written = await write(runner)
+        except IntegrityError as error:
+            self._plans.violations.explain(error)
+            raise
+        return written
+
+    async def _row_of(self, statement: Statement[M], *written: M) -> M:
+        plan, result = await self._run_object(statement, *written)
+        return only_row(plan, result, statement)
+
+    async def _run_object(self, statement: Statement[Any], *written: Model) -> tuple[Plan, PGresult]:
+        plan, values = self._plans.plan(statement)
+        try:
+            (result,) = await self._runner.run((plan.step(values),), is_write=plan.compiled.is_write)
+        except IntegrityError as error:
+            self._plans.violations.explain(error, written)
+            raise
+        return plan, result
+
+    def _own_transaction(self) -> AbstractAsyncContextManager[Runner]:
+        """A transaction for a verb that needs several flights, where there is none."""
+        raise NotImplementedError
