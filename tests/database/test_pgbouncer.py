@@ -15,7 +15,7 @@ from tests.pool.pgbouncer import running_pgbouncer
 from tests.wire.witness import Witness
 from trioorm import Notification, identifier, open_database, select, sql
 from trioorm.errors import ConnectFailed, UsageError
-from trioorm.pool import Pooler, open_pool
+from trioorm.pool import Connection, Pooler, open_pool
 
 _SHOWN = "SELECT current_setting('TimeZone'), current_setting('idle_in_transaction_session_timeout')"
 _TIME_ZONE = sql("SELECT current_setting('TimeZone')").returns(str)
@@ -159,6 +159,87 @@ async def test_without_a_pooler_nothing_is_given_up(dsn: str) -> None:
         with await pool.acquire() as connection:
             assert connection.statement_cache_size == 500
             assert connection.prepare_threshold == 5
+
+
+async def test_statements_that_need_a_session_are_refused_before_they_are_sent(bouncer: str) -> None:
+    with _stranger(bouncer) as stranger:
+        async with open_database(bouncer, max_size=1) as db:
+            for text in (sql("LISTEN news"), sql("SET search_path = nowhere"), sql("CREATE TEMPORARY TABLE mine (n int)")):
+                with pytest.raises(UsageError, match="needs a session of its own"):
+                    await db.execute(text)
+            assert stranger.execute("SELECT count(*) FROM pg_listening_channels()").fetchone() == (0,)
+            assert stranger.execute("SHOW search_path").fetchone() != ("nowhere",)
+            assert db.statistics().on_loan == 0
+
+
+async def test_in_a_transaction_the_refusal_changes_nothing(bouncer: str) -> None:
+    async with open_database(bouncer, max_size=1) as db:
+        await db.create_schema(Animal)
+        async with db.transaction() as tx:
+            with pytest.raises(UsageError, match="listen_address="):
+                await tx.execute(sql("LISTEN news"))
+            await tx.insert(Animal(name="Ada"))
+            await tx.execute(sql("CREATE TEMPORARY TABLE mine ON COMMIT DROP AS SELECT 1 AS n"))
+            await tx.execute(sql("SET LOCAL search_path = public"))
+        assert await db.fetch_value(select(Animal.name)) == "Ada"
+
+
+async def test_siblings_of_a_refused_statement_go_on(bouncer: str) -> None:
+    """Statements that wait for their turn are sent together, but each is refused alone."""
+    refused: list[UsageError] = []
+    async with open_database(bouncer, max_size=1) as db:
+        await db.create_schema(Animal)
+        async with db.transaction() as tx:
+
+            async def listen() -> None:
+                try:
+                    await tx.execute(sql("LISTEN news"))
+                except UsageError as refusal:
+                    refused.append(refusal)
+
+            tx.start_soon(tx.execute, sql("SELECT pg_sleep(0.05)"))
+            await anyio.wait_all_tasks_blocked()
+            for number in range(3):
+                tx.start_soon(tx.insert, Animal(name=str(number)))
+                tx.start_soon(listen)
+        assert len(refused) == 3
+        assert len(await db.fetch_all(select(Animal))) == 3
+
+
+async def test_psycopgs_cursors_refuse_too(bouncer: str) -> None:
+    async with open_pool(bouncer, max_size=1) as pool:
+        with await pool.acquire() as connection:
+            with pytest.raises(UsageError, match="listen_address=") as refusal:
+                await connection.execute("LISTEN news")
+            assert isinstance(refusal.value, psycopg.ProgrammingError)
+            with pytest.raises(UsageError, match="SET LOCAL"):
+                await connection.cursor().executemany("SET search_path = %s", [("a",)])
+            async with connection.transaction():
+                async with connection.cursor("held", withhold=True) as cursor:
+                    with pytest.raises(UsageError, match="leave WITH HOLD out"):
+                        await cursor.execute("SELECT 1")
+                async with connection.cursor("mine") as cursor:
+                    await cursor.execute("SELECT 1")
+                    assert await cursor.fetchall() == [(1,)]
+            assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
+
+
+async def test_a_configure_hook_that_would_leave_something_is_told(bouncer: str) -> None:
+    async def configure(connection: Connection) -> None:
+        await connection.execute("SET search_path = shop")
+
+    with pytest.raises(UsageError, match="SET LOCAL"):
+        async with open_pool(bouncer, min_size=1, configure=configure):
+            pytest.fail("strangers would find the setting")
+
+
+@pytest.mark.parametrize("pool_mode", ["none", "session"])
+async def test_where_there_is_a_session_nothing_is_refused(dsn: str, pool_mode: str) -> None:
+    with running_pgbouncer(dsn, pool_mode="session") as bouncer:
+        async with open_database(bouncer if pool_mode == "session" else dsn, pooler="session", max_size=1) as db:
+            await db.execute(sql("LISTEN news"))
+            await db.execute(sql("SET search_path = public"))
+            await db.execute(sql("CREATE TEMPORARY TABLE mine (n int)"))
 
 
 async def test_startup_options_that_it_refuses_are_named(bouncer: str) -> None:

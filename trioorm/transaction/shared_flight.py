@@ -15,10 +15,10 @@ import trio
 from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import ConnectionLost, DatabaseError
+from trioorm.errors import ConnectionLost, DatabaseError, UsageError
 from trioorm.transaction import refusals
 from trioorm.transaction.open_block import OpenBlock
-from trioorm.transaction.runner import is_stale_plan
+from trioorm.transaction.runner import Connection, is_stale_plan
 from trioorm.transaction.turns import Passenger
 from trioorm.wire import OnCancel, error_from_result, is_error
 from trioorm.wire.flight import Flight
@@ -151,8 +151,8 @@ async def fly_shared(block: OpenBlock, passengers: Sequence[Passenger]) -> None:
         try:
             await checkpoint_if_cancelled()
             await block.server_side.follow_deadline()
-            waiting = [passenger for passenger in passengers if passenger.cancellation is None]
             connection = block.usable_connection()
+            waiting = [passenger for passenger in passengers if passenger.cancellation is None and not _is_refused(connection, passenger)]
             opening = block.opening()
             probe = block.server_side.probe_for(is_write=any(passenger.is_write for passenger in waiting))
             steps = [step for passenger in waiting for step in passenger.steps]
@@ -181,6 +181,16 @@ async def fly_shared(block: OpenBlock, passengers: Sequence[Passenger]) -> None:
                 shared.end(failure)
             _tell_those_left_behind(block, passengers, failure)
             block.turns.give()
+
+
+def _is_refused(connection: Connection, passenger: Passenger) -> bool:
+    """Whether a statement cannot be sent on this connection; its own task is told, and the others' go on."""
+    try:
+        connection.check_steps(passenger.steps, in_transaction=True)
+    except UsageError as refusal:
+        passenger.fail(refusal)
+        return True
+    return False
 
 
 def _failed(block: OpenBlock, error: BaseException) -> Callable[[], BaseException]:

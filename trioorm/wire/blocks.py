@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
 from psycopg import AsyncCopy, AsyncCursor, AsyncPipeline, AsyncServerCursor, AsyncTransaction, ProgrammingError, pq
-from psycopg.abc import Buffer, Params, Query
+from psycopg._queries import PostgresQuery
+from psycopg.abc import Buffer, Params, PQGen, Query
 from psycopg.copy import AsyncLibpqWriter, AsyncQueuedLibpqWriter, AsyncWriter
 from psycopg.pq.abc import PGresult
 from psycopg.rows import Row
@@ -47,6 +48,8 @@ class _Ends(Protocol):
     async def abandon(self, error: BaseException) -> None: ...
 
     async def stop_block(self, leave: LeaveBlock[T], error: BaseException | None) -> T: ...
+
+    def check_text(self, text: bytes) -> None: ...
 
     def note_results(self, results: list[PGresult]) -> None: ...
 
@@ -137,6 +140,10 @@ class Cursor(AsyncCursor[Row]):
     __module__ = "trioorm.wire"
     __slots__ = ()
 
+    def _maybe_prepare_gen(self, pgq: PostgresQuery, *, prepare: bool | None = None, binary: bool | None = None) -> PQGen[None]:
+        cast("_Ends", self._conn).check_text(pgq.query)
+        return super()._maybe_prepare_gen(pgq, prepare=prepare, binary=binary)
+
     def _check_results(self, results: list[PGresult]) -> None:
         super()._check_results(results)
         cast("_Ends", self._conn).note_results(results)
@@ -179,6 +186,11 @@ class ServerCursor(Cursor[Row], AsyncServerCursor[Row]):
 
     __module__ = "trioorm.wire"
     __slots__ = ()
+
+    def _make_declare_statement(self, query: Query) -> Query:
+        if self.withhold:
+            cast("_Ends", self._conn).check_text(f'DECLARE "{self.name}" CURSOR WITH HOLD'.encode())
+        return super()._make_declare_statement(query)
 
     async def close(self) -> None:
         """Close the cursor on the server, also when the scope is cancelled: then within the cleanup budget."""

@@ -229,9 +229,12 @@ class AnyIOConnection(BlockConnection[Row]):
 
         Raises:
             ConnectionLost: the connection is closed; nothing was sent. Safe to retry.
+            SessionNeeded: a statement that cannot work through the pooler; nothing was sent. Not safe to retry.
         """
         if self._pipeline is not None:
             raise psycopg_errors.ProgrammingError("a flight cannot be sent inside psycopg's own pipeline block")
+        if self.behind_pooler:
+            self.check_steps(steps, in_transaction=bool(steps) and steps[0].statement.text.startswith(b"BEGIN"))
         self.sent_steps = steps
         try:
             return Flight(self.pgconn, self._prepared_names, steps, told_after=told_after)

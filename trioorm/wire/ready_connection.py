@@ -29,6 +29,7 @@ from trioorm.wire.flight import Answer, PlainAnswer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.lock import ConnectionLock, Ending, running_task
 from trioorm.wire.readiness import Ready, Wait, has_unread_input, readiness_for
+from trioorm.wire.session_texts import refuse_without_session
 from trioorm.wire.statements import Step
 
 __all__ = ["ReadyConnection"]
@@ -125,6 +126,25 @@ class ReadyConnection(AsyncConnection[Row]):
         texts = [b" ".join(step.statement.text.split()) for step in self.sent_steps]
         text = next((text for text in texts if not text.startswith(_OPENINGS)), texts[-1]).decode(errors="replace")
         return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
+
+    def check_steps(self, steps: Sequence[Step], *, in_transaction: bool) -> None:
+        """Refuse steps that need a session of their own where a pooler gives none.
+
+        Args:
+            steps: what is to be sent.
+            in_transaction: whether they run in a transaction; else libpq is asked.
+
+        Raises:
+            SessionNeeded: one of them would be lost, or found by a stranger. Nothing was sent.
+        """
+        if self.behind_pooler:
+            for step in steps:
+                refuse_without_session(step.statement.text, in_transaction=in_transaction or not self.is_idle)
+
+    def check_text(self, text: bytes) -> None:
+        """See `check_steps`; for a text that psycopg is about to send."""
+        if self.behind_pooler:
+            refuse_without_session(text, in_transaction=not self.is_idle)
 
     def has_unread_input(self) -> bool:
         """Whether the server has sent something that nobody has read; on an idle connection, mostly its farewell."""

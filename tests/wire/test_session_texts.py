@@ -1,0 +1,86 @@
+"""Which statements need a session of their own, by the beginning of their text."""
+
+import pytest
+
+from trioorm.errors import UsageError
+from trioorm.wire.session_texts import refuse_without_session
+
+_ANYWHERE = [
+    ("LISTEN news", "listen_address="),
+    ("listen news", "listen_address="),
+    ("  \n-- hear it\n /* all\nof it */ LISTEN news", "listen_address="),
+    ("UNLISTEN *", "listen_address="),
+    ("SET search_path = shop", "SET LOCAL"),
+    ("set  SESSION search_path TO shop", "SET LOCAL"),
+    ("SET ROLE ada", "SET LOCAL"),
+    ("SET SESSION AUTHORIZATION ada", "SET LOCAL"),
+    ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SET LOCAL"),
+    ("SET locals.x = 1", "SET LOCAL"),
+    ("RESET ALL", "SET LOCAL"),
+    ("PREPARE q AS SELECT 1", "under a name"),
+    ("DEALLOCATE ALL", "under a name"),
+    ("LOAD 'auto_explain'", "session_preload_libraries"),
+    ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "leave WITH HOLD out"),
+    ('declare "my cursor" no scroll cursor with hold for select 1', "leave WITH HOLD out"),
+]
+_OUTSIDE = [
+    ("CREATE TEMP TABLE t (n int)", "ON COMMIT DROP"),
+    ("create local temporary table t (n int)", "ON COMMIT DROP"),
+    ("CREATE OR REPLACE TEMPORARY VIEW v AS SELECT 1", "ON COMMIT DROP"),
+    ("SELECT pg_advisory_lock(1)", "tx.advisory_lock"),
+    ("select pg_try_advisory_lock_shared (1)", "tx.advisory_lock"),
+    ("SELECT pg_advisory_unlock_all()", "tx.advisory_lock"),
+]
+_FINE = [
+    "",
+    "SELECT 1",
+    "SELECT 'LISTEN news'",
+    "INSERT INTO listen VALUES (1)",
+    "LISTENERS",
+    "SET LOCAL search_path = shop",
+    "SET   LOCAL ROLE ada",
+    "SET TRANSACTION READ ONLY",
+    "SET CONSTRAINTS ALL DEFERRED",
+    "SET TimeZone TO 'UTC'",
+    "SET SESSION TIME ZONE 'UTC'",
+    "RESET application_name",
+    "SET NAMES 'utf8'",
+    "PREPARE TRANSACTION 'x'",
+    "PREPARE  TRANSACTION 'x'",
+    "DECLARE c NO SCROLL CURSOR FOR SELECT 'WITH HOLD'",
+    "DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1",
+    "CREATE TABLE temp (n int)",
+    "CREATE TABLE temporary_things (n int)",
+    "SELECT pg_advisory_xact_lock(1)",
+    "NOTIFY news",
+    "DISCARD ALL",
+]
+
+
+@pytest.mark.parametrize(("text", "way_out"), _ANYWHERE)
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_what_a_pooler_would_lose_is_refused_with_a_way_out(text: str, way_out: str, in_transaction: bool) -> None:
+    with pytest.raises(UsageError, match="needs a session of its own") as refusal:
+        refuse_without_session(text.encode(), in_transaction=in_transaction)
+    assert way_out in str(refusal.value)
+    assert not refusal.value.safe_to_retry
+
+
+@pytest.mark.parametrize(("text", "way_out"), _OUTSIDE)
+def test_what_a_transaction_can_undo_is_refused_outside_of_one(text: str, way_out: str) -> None:
+    refuse_without_session(text.encode(), in_transaction=True)
+    with pytest.raises(UsageError, match="needs a session of its own") as refusal:
+        refuse_without_session(text.encode(), in_transaction=False)
+    assert way_out in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", _FINE)
+def test_nothing_else_is_refused(text: str) -> None:
+    refuse_without_session(text.encode(), in_transaction=False)
+    refuse_without_session(text.encode(), in_transaction=True)
+
+
+def test_a_long_text_is_shown_by_its_beginning() -> None:
+    with pytest.raises(UsageError) as refusal:
+        refuse_without_session(b"SET search_path = " + b"x" * 1000, in_transaction=False)
+    assert len(str(refusal.value)) < 800
