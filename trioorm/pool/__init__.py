@@ -9,7 +9,17 @@ from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow,
 from trioorm.pool.opening import open_pool
 from trioorm.pool.outcome_hooks import OutcomeHook
 from trioorm.pool.pool import Pool
-from trioorm.pool.settings import Connection, Hook, Loan, Percentiles, PoolOptions, PoolSettings, PoolStatistics, settings_from
+from trioorm.pool.settings import (
+    Connection,
+    Hook,
+    LaneStatistics,
+    Loan,
+    Percentiles,
+    PoolOptions,
+    PoolSettings,
+    PoolStatistics,
+    settings_from,
+)
 
 __all__ = [
     "Connection",
@@ -17,6 +27,7 @@ __all__ = [
     "Gap",
     "Hook",
     "Hub",
+    "LaneStatistics",
     "Lease",
     "ListenEvent",
     "Loan",

@@ -4,7 +4,7 @@ from collections import deque
 
 from attrs import define, field
 
-from trioorm.pool.settings import Percentiles
+from trioorm.pool.settings import LaneStatistics, Loan, Percentiles, PoolSettings, PoolStatistics
 
 _SAMPLES = 1000
 
@@ -50,3 +50,44 @@ class Counts:
         """A loan has ended."""
         self.usage_seconds += seconds
         self.loans.append(seconds)
+
+    def statistics(
+        self,
+        settings: PoolSettings,
+        *,
+        size: int,
+        idle: int,
+        waiting: int,
+        connecting: int,
+        leaving: int,
+        on_loan: int,
+        loans: tuple[Loan, ...],
+        lanes: LaneStatistics,
+    ) -> PoolStatistics:
+        """The counts, with the state of now."""
+        return PoolStatistics(
+            pool_min=settings.min_size,
+            pool_max=settings.max_size,
+            pool_size=size,
+            pool_available=idle,
+            requests_waiting=waiting,
+            requests_num=self.requests,
+            requests_queued=self.queued,
+            requests_wait_ms=round(self.wait_seconds * 1000),
+            requests_errors=self.request_errors,
+            usage_ms=round(self.usage_seconds * 1000),
+            returns_bad=self.returns_bad,
+            connections_num=self.connects,
+            connections_ms=round(self.connect_seconds * 1000),
+            connections_errors=self.connect_errors,
+            connections_lost=self.lost,
+            hooks_num=self.hooks,
+            hooks_errors=self.hook_errors,
+            on_loan=on_loan,
+            connecting=connecting,
+            waiting_time=percentiles(self.waits),
+            usage_time=percentiles(self.loans),
+            leaving=leaving,
+            loans=loans,
+            lanes=lanes,
+        )

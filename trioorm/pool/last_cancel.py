@@ -4,15 +4,15 @@ from collections.abc import Collection
 
 import anyio
 
-from trioorm.pool.lease import Lease
+from trioorm.pool.settings import Connection
 from trioorm.wire.interrupt import Shield
 
 LAST_CANCEL_SECONDS = 0.5
 """How long it may take, with the holders giving their connections back."""
 
 
-async def cancel_statements(leases: Collection[Lease], shield: Shield) -> bool:
-    """Ask the server to cancel the statements of all leases, at the same time.
+async def cancel_statements(connections: Collection[Connection], shield: Shield) -> bool:
+    """Ask the server to cancel the statements of all these connections, at the same time.
 
     Returns:
         True, always.
@@ -20,6 +20,6 @@ async def cancel_statements(leases: Collection[Lease], shield: Shield) -> bool:
     Checkpoint: always.
     """
     async with anyio.create_task_group() as nursery:
-        for lease in leases:
-            nursery.start_soon(lease.connection.request_cancel, shield)
+        for connection in connections:
+            nursery.start_soon(connection.request_cancel, shield)
     return True

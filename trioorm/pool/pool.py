@@ -23,9 +23,10 @@ from trioorm.instruments import Instruments
 from trioorm.pool import hooks
 from trioorm.pool.background import Background
 from trioorm.pool.behalf import principals
-from trioorm.pool.counts import Counts, percentiles
+from trioorm.pool.counts import Counts
 from trioorm.pool.errors import PoolClosed
 from trioorm.pool.hub import Hub
+from trioorm.pool.lanes import Lanes
 from trioorm.pool.last_cancel import LAST_CANCEL_SECONDS, cancel_statements
 from trioorm.pool.lease import Lease, Member, loans_of, log_long_loans
 from trioorm.pool.leaving import Leaving
@@ -55,6 +56,7 @@ class Pool:
         hub: where notifications are heard, on a connection of its own.
         background: the tasks that the database owns.
         outcome_hooks: what runs once a transaction's outcome is certain.
+        lanes: the connections that many reads share.
     """
 
     def __init__(self, connect: Connect, settings: PoolSettings, background: Background, *, listen: Connect) -> None:
@@ -78,6 +80,7 @@ class Pool:
         self._shedding = None if target is None else Shedding(target, settings.queue_interval_seconds)
         self._closed = False
         self._all_returned = anyio.Event()
+        self.lanes = Lanes(self._open_member, self._has_room, settings, background, self._leaving, self._owner)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -86,31 +89,16 @@ class Pool:
 
     def statistics(self) -> PoolStatistics:
         """The pool's state now, and its counts since it was opened."""
-        counts = self._counts
-        return PoolStatistics(
-            pool_min=self.settings.min_size,
-            pool_max=self.settings.max_size,
-            pool_size=self._size,
-            pool_available=len(self._idle),
-            requests_waiting=len(self._line),
-            requests_num=counts.requests,
-            requests_queued=counts.queued,
-            requests_wait_ms=round(counts.wait_seconds * 1000),
-            requests_errors=counts.request_errors,
-            usage_ms=round(counts.usage_seconds * 1000),
-            returns_bad=counts.returns_bad,
-            connections_num=counts.connects,
-            connections_ms=round(counts.connect_seconds * 1000),
-            connections_errors=counts.connect_errors,
-            connections_lost=counts.lost,
-            hooks_num=counts.hooks,
-            hooks_errors=counts.hook_errors,
-            on_loan=len(self._leases),
+        return self._counts.statistics(
+            self.settings,
+            size=self._size,
+            idle=len(self._idle),
+            waiting=len(self._line),
             connecting=self._connecting,
-            waiting_time=percentiles(counts.waits),
-            usage_time=percentiles(counts.loans),
             leaving=len(self._leaving),
             loans=loans_of(self._leases),
+            on_loan=len(self._leases),
+            lanes=self.lanes.statistics(),
         )
 
     @property
@@ -185,7 +173,7 @@ class Pool:
 
     @property
     def _only_reserved_left(self) -> bool:
-        return len(self._leases) >= self.settings.max_size - self.settings.reserved_size
+        return len(self._leases) >= self.settings.max_lent - self.settings.reserved_size
 
     def _lend(self, member: Member) -> Lease:
         lease = Lease(member, self._give_back, self._owner.running_task)
@@ -243,7 +231,7 @@ class Pool:
         """Refuse a waiter if no connection can come free: every one is on loan to a block all of whose tasks wait in this very line."""
         if waiter.reserved or not self._only_reserved_left:
             return
-        waiting = principals(self._line.tasks(reserved=len(self._leases) >= self.settings.max_size))
+        waiting = principals(self._line.tasks(reserved=len(self._leases) >= self.settings.max_lent))
         if all(lease.inside and principals(lease.inside) <= waiting for lease in self._leases):
             self._line.quit(waiter)
             waiter.refuse(deadlocked(self._leases))
@@ -274,7 +262,7 @@ class Pool:
         if not connection.is_idle or (self._line and connection.has_unread_input()):  # an idle one is looked at when it is lent
             self._counts.returns_bad += 1
             self._leaving.close(connection)
-        elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_size:
+        elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_lent:
             self._leaving.close(connection)
         elif (waiter := self._next_in_line()) is not None:
             waiter.serve(self._lend(member))
@@ -304,7 +292,7 @@ class Pool:
         if self._closed:
             return
         settings = self.settings
-        while self._size + len(self._leaving) < settings.max_size and (self._connecting < self._wanted() or self._size < settings.min_size):
+        while self._size + len(self._leaving) < settings.max_lent and (self._connecting < self._wanted() or self._size < settings.min_size):
             self._connecting += 1
             self.background.start_soon(self._open_one, name="trioorm: opening a connection")
 
@@ -313,7 +301,7 @@ class Pool:
         if not self.settings.reserved_size:
             return len(self._line)
         reserved = self._line.reserved_count()
-        for_all = max(0, self.settings.max_size - self.settings.reserved_size - len(self._leases))
+        for_all = max(0, self.settings.max_lent - self.settings.reserved_size - len(self._leases))
         return reserved + min(len(self._line) - reserved, for_all)
 
     async def _open_one(self) -> None:
@@ -324,6 +312,13 @@ class Pool:
             self._connecting -= 1
         if connection is not None:
             self._admit(self._new_member(connection))
+
+    async def _open_member(self) -> Member:
+        return self._new_member(await self.connect_beside())
+
+    def _has_room(self) -> bool:
+        """Whether one more session, of a lane, fits into `max_size`."""
+        return self._size + len(self.lanes) + len(self._leaving) < self.settings.max_size
 
     def _new_member(self, connection: Connection) -> Member:
         self._backoff.succeeded()
@@ -381,10 +376,10 @@ class Pool:
         """
         self._connecting += 1
         try:
-            connection = await self.connect_beside()
+            member = await self._open_member()
         finally:
             self._connecting -= 1
-        self._admit(self._new_member(connection))
+        self._admit(member)
         self._open_what_is_needed()
 
     # Keeping.
@@ -396,7 +391,7 @@ class Pool:
             ValueError: the sizes contradict each other.
         """
         self.settings = self.settings.resized(min_size, max_size if max_size is not None else max(min_size, self.settings.max_size))
-        while self._idle and self._size > self.settings.max_size:
+        while self._idle and self._size > self.settings.max_lent:
             self._leaving.close(self._idle.popleft().connection)
         while self._idle and not self._only_reserved_left and (waiter := self._next_in_line()) is not None:
             waiter.serve(self._lend(self._idle.pop()))
@@ -405,6 +400,7 @@ class Pool:
     def drain(self) -> None:
         """Replace every connection: idle ones now, those on loan when they come back. For a changed password, schema or server."""
         self._generation += 1
+        self.lanes.retire()
         while self._idle:
             self._leaving.close(self._idle.popleft().connection)
         self._open_what_is_needed()
@@ -438,7 +434,7 @@ class Pool:
 
     def _seconds_to_next_duty(self) -> float:
         settings, now = self.settings, monotonic()
-        moments = [member.expires_at for member in self._idle]
+        moments = [*self.lanes.moments(), *[member.expires_at for member in self._idle]]
         if self._idle and self._size > settings.min_size:
             moments.append(self._idle[0].idle_since + settings.max_idle_seconds)
         # What begins after this moment falls due after one such length at the earliest.
@@ -449,6 +445,7 @@ class Pool:
         return max(0.001, min([moment - now for moment in moments] + lengths))
 
     def _close_surplus(self) -> None:
+        self.lanes.retire_outdated()
         now = monotonic()
         for member in [member for member in self._idle if now >= member.expires_at]:
             self._idle.remove(member)
@@ -474,24 +471,28 @@ class Pool:
             return held
         self._closed = True
         self.hub.close()
+        self.lanes.close()
         self._refuse_all(PoolClosed("the pool was closed while this task waited for a connection."))
         while self._idle:
             self._leaving.close(self._idle.pop().connection)
-        if self._leases:
+        if self._leases or self.lanes.open_lanes:
             with Shield(self.settings.cleanup_timeout_seconds) as shield:
                 await shield.wait(self._wait_all_returned)
             held = shield.held
-        if self._leases:
+        if self._leases or self.lanes.open_lanes:
             with Shield(LAST_CANCEL_SECONDS) as shield:
-                await shield.wait(lambda: cancel_statements(self._leases, shield))
+                connections = [*[lease.connection for lease in self._leases], *[lane.connection for lane in self.lanes.open_lanes]]
+                await shield.wait(lambda: cancel_statements(connections, shield))
                 await shield.wait(self._wait_all_returned)
             held = held or shield.held
         for lease in tuple(self._leases):
             self._leaving.close(lease.connection)
+        self.lanes.give_up()
         return held
 
     async def _wait_all_returned(self) -> bool:
         if self._leases:
             self._all_returned = anyio.Event()
             await self._all_returned.wait()
+        await self.lanes.wait_until_ended()
         return True

@@ -63,6 +63,8 @@ class PoolSettings:
         check: called instead of asking for a sign of life. If it fails, or takes longer than a cleanup may, the connection is closed and
             another one lent.
         instruments: observers of what happens, see `trioorm.instruments`.
+        lanes: how many of `max_size` are lanes: connections that many single reads share. 0: none.
+        lane_depth: how many reads may be under way on each lane; more take connections as usual.
 
     Source: for the queue, https://queue.acm.org/detail.cfm?id=2209336 (CoDel) and Elixir's DBConnection.
     """
@@ -86,6 +88,8 @@ class PoolSettings:
     reset: Hook | None = None
     check: Hook | None = None
     instruments: Sequence[Instrument] = ()
+    lanes: int = field(default=0, validator=_at_least(0))
+    lane_depth: int = field(default=256, validator=_at_least(1))
 
     def __attrs_post_init__(self) -> None:
         if self.min_size > self.max_size:
@@ -96,6 +100,16 @@ class PoolSettings:
             raise ValueError(
                 f"reserved_size ({self.reserved_size}) leaves nothing of max_size ({self.max_size}) for all others.\nTo fix it: lower it."
             )
+        if self.lanes and self.lanes + max(self.min_size, self.reserved_size + 1) > self.max_size:
+            raise ValueError(
+                f"lanes ({self.lanes}) takes too much of max_size ({self.max_size}): what is left must hold min_size ({self.min_size}) "
+                f"and one more than reserved_size ({self.reserved_size}).\nTo fix it: raise max_size, or lower one of the others."
+            )
+
+    @property
+    def max_lent(self) -> int:
+        """How many connections are lent at most: those that are no lanes."""
+        return self.max_size - self.lanes
 
     def resized(self, min_size: int, max_size: int) -> "PoolSettings":
         """The same with other sizes."""
@@ -124,6 +138,8 @@ class PoolOptions(TypedDict, total=False):
     reset: Hook | None
     check: Hook | None
     instruments: Sequence[Instrument]
+    lanes: int
+    lane_depth: int
 
 
 def settings_from(opener: str, **options: Unpack[PoolOptions]) -> PoolSettings:
@@ -174,12 +190,33 @@ class Percentiles:
 
 
 @frozen(kw_only=True)
+class LaneStatistics:
+    """The lanes of a pool at one moment, and their counts since it was opened.
+
+    Attributes:
+        open: how many are open.
+        depths: how many statements are under way on each.
+        most: how many were at most on one.
+        reads: answers that came by them.
+        turned_away: reads that might have gone on a lane and took a connection instead, since all lanes were full, held up or not open.
+        sent_elsewhere: reads that were sent on a lane and had to take a connection after all, since it was held up or broke.
+    """
+
+    open: int
+    depths: tuple[int, ...]
+    most: int
+    reads: int
+    turned_away: int
+    sent_elsewhere: int
+
+
+@frozen(kw_only=True)
 class PoolStatistics:
     """A pool's state at one moment, and its counts since it was opened. The keys of psycopg_pool's `get_stats` have their meaning there.
 
     Attributes:
         pool_min, pool_max: as set.
-        pool_size: connections open or being opened; never above `pool_max`.
+        pool_size: connections open or being opened, lanes not counted; never above `pool_max`.
         pool_available: connections free to lend.
         requests_waiting: tasks in line.
         requests_num: how often a connection was asked for.
@@ -201,6 +238,7 @@ class PoolStatistics:
         waiting_time: how long requests waited.
         usage_time: how long loans lasted.
         loans: who has a connection now, the longest loan first.
+        lanes: the connections that many reads share.
     """
 
     pool_min: int
@@ -226,6 +264,7 @@ class PoolStatistics:
     waiting_time: Percentiles
     usage_time: Percentiles
     loans: tuple[Loan, ...]
+    lanes: LaneStatistics
 
     @property
     def idle(self) -> int:

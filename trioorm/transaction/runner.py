@@ -95,6 +95,12 @@ class PoolRunner:
     @trio.lowlevel.enable_ki_protection
     async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """See `Runner.run`. A write whose caller is cancelled either took effect, and this returns, or did not, and this raises."""
+        lanes = self._pool.lanes
+        may_share = bool(lanes.limit) and not is_write and len(steps) == 1
+        if may_share and (reader := lanes.join(steps[0])) is not None and (result := await reader.wait()) is not None:
+            if (failure := failure_among(steps, (result,))) is not None:
+                raise failure
+            return [result]
         lease = await self._pool.acquire()
         try:
             connection = lease.connection
@@ -106,6 +112,8 @@ class PoolRunner:
                 connection.retire_statements(steps)
                 results = await connection.fly(steps, on_cancel=on_cancel)
                 failure = failure_among(steps, results)
+            if may_share:
+                lanes.note(steps[0], lease.lent_at, results[0])
         finally:
             lease.release()
         if failure is not None:

@@ -126,6 +126,11 @@ class AnyIOConnection(BlockConnection[Row]):
         return connection
 
     @property
+    def prepared_names(self) -> PreparedNames:
+        """What flights have prepared on it."""
+        return self._prepared_names
+
+    @property
     def statement_cache_size(self) -> int:
         """How many statements of flights the server keeps prepared for this connection; 0 prepares none under a name."""
         return self._prepared_names.limit

@@ -23,7 +23,7 @@ from psycopg.waiting import Wait
 from trioorm.wire.server_errors import is_farewell
 from trioorm.wire.statements import FORGETTING, PreparedNames, Step
 
-__all__ = ["Answer", "Flight", "PlainAnswer"]
+__all__ = ["Answer", "Flight", "PlainAnswer", "is_end_of_connection"]
 
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 _PIPELINE_ABORTED = pq.ExecStatus.PIPELINE_ABORTED
@@ -152,7 +152,7 @@ class Flight:
                 self.complete = True
             elif result.status in _COPYING:
                 raise NotSupportedError("a COPY cannot run among other statements")
-            elif _is_end_of_connection(result):
+            elif is_end_of_connection(result):
                 raise OperationalError(result.get_error_message())
             elif self._last is None or result.status == _FATAL_ERROR:
                 self._last = result
@@ -190,7 +190,7 @@ class Flight:
         return None
 
 
-def _is_end_of_connection(result: PGresult) -> bool:
+def is_end_of_connection(result: PGresult) -> bool:
     """Whether libpq made up this error because the connection is gone. It is no answer of the server, which always gives a SQLSTATE."""
     return result.status == _FATAL_ERROR and result.error_field(DiagnosticField.SQLSTATE) is None
 
@@ -228,7 +228,7 @@ class PlainAnswer:
             elif result.status == _COPY_OUT:
                 if not self._throw_copied_rows_away():
                     return Wait.R
-            elif _is_end_of_connection(result):
+            elif is_end_of_connection(result):
                 raise OperationalError(result.get_error_message())
             elif result.status != _TUPLES_CHUNK:
                 self.outcomes.append(result)

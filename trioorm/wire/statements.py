@@ -12,6 +12,8 @@ from attrs import field, frozen
 from psycopg.abc import Buffer
 from psycopg.pq import Format
 
+from trioorm.wire.pace import Pace
+
 __all__ = ["PreparedNames", "Statement", "Step", "command"]
 
 FORGETTING = (b"DISCARD ALL", b"DEALLOCATE ALL", b"DEALLOCATE")
@@ -33,12 +35,14 @@ class Statement:
         parameter_types: the oid of each parameter; 0 lets the server infer it.
         result_format: how all result columns come, text or binary.
         name: the prepared statement's name, the same on every connection; b"" is never kept by the server.
+        pace: how fast its runs have been.
     """
 
     text: bytes
     parameter_types: tuple[int, ...] = ()
     result_format: Format = Format.BINARY
     name: bytes = field(factory=_next_name)
+    pace: Pace = field(factory=Pace, init=False, repr=False)
 
 
 @frozen(eq=False)

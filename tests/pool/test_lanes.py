@@ -1,0 +1,513 @@
+"""Lanes: many reads through few connections. Each reader gets its own answer or error, whatever happens to the others beside it."""
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from tests.pool.lanes import open_lanes, proven, proven_echo, proven_step
+from tests.wire.witness import Witness, again, step
+from trioorm.errors import ConnectionLost, DatabaseError, QueryCanceled, WrongDatabaseOwner
+from trioorm.pool import PoolClosed, PoolOptions, open_pool
+from trioorm.testing import count_suspensions, pool_is_whole, server_is_quiet
+from trioorm.transaction import PoolRunner
+from trioorm.wire import lane
+
+_OTHER_SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+_ACTIVE = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'"
+
+
+# Who goes on a lane.
+
+
+async def test_many_readers_share_a_connection_and_each_gets_its_own_answer(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness, max_size=2) as reads:
+        echo, before = proven_echo(), reads.pool.statistics()
+        answers: dict[int, str | None] = {}
+
+        async def read(number: int) -> None:
+            answers[number] = await reads.value(again(echo, str(number)))
+
+        async with anyio.create_task_group() as nursery:
+            for number in range(200):
+                nursery.start_soon(read, number)
+        assert answers == {number: str(number) for number in range(200)}
+        after = reads.pool.statistics()
+        assert after.lanes.reads - before.lanes.reads == 200
+        assert after.lanes.most == 200
+        assert after.requests_num == before.requests_num, "no connection of the pool was asked for"
+        assert witness.value(_OTHER_SESSIONS) == 2
+
+
+async def test_a_read_on_a_lane_suspends_once(dsn: str) -> None:
+    async with open_lanes(dsn, None) as reads:
+        read = again(proven_echo(), "x")
+        await reads.value(read)
+        assert await count_suspensions(reads.value(read)) == 1
+
+
+async def test_a_statement_joins_when_it_has_been_fast_on_its_own(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        read = step("SELECT 'fast'")
+        runs, before = 0, reads.figures.reads
+        with anyio.fail_after(10):
+            while reads.figures.reads == before:
+                assert await reads.value(read) == "fast"
+                runs += 1
+        assert runs > 5, "the first runs are on connections of the pool"
+        slow = step("SELECT 'slow' FROM pg_sleep(0.01)")
+        for _ in range(10):
+            assert await reads.value(slow) == "slow"
+        assert not slow.statement.pace.is_proven
+        assert reads.figures.reads == before + 1
+
+
+async def test_a_write_and_several_statements_together_never_join(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        before = reads.figures
+        read, runner = proven_step("SELECT 'x'"), PoolRunner(reads.pool)
+        await runner.run([read], is_write=True)
+        await runner.run([read, read], is_write=False)
+        assert reads.figures == before
+
+
+async def test_what_is_no_select_for_the_server_is_never_proven(dsn: str, witness: Witness) -> None:
+    """Somebody may mark it a read: on a lane it would change the session of others."""
+    async with open_lanes(dsn, witness) as reads:
+        sets = step("SET application_name TO 'changed'")
+        shows = step("SHOW application_name")
+        for _ in range(20):
+            await PoolRunner(reads.pool).run([sets], is_write=False)
+            await reads.value(shows)
+        assert not sets.statement.pace.is_proven
+        assert not shows.statement.pace.is_proven
+
+
+async def test_a_full_lane_sends_readers_to_the_pool(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness, lane_depth=3, max_size=4) as reads:
+        echo, before = proven_echo(), reads.figures
+        async with anyio.create_task_group() as nursery:
+            for number in range(10):
+                nursery.start_soon(reads.value, again(echo, str(number)))
+        assert reads.figures.reads - before.reads == 3
+        assert reads.figures.turned_away - before.turned_away == 7
+        assert reads.figures.most == 3
+
+
+async def test_readers_spread_over_the_lanes(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness, lanes=2) as reads:
+        echo = proven_echo()
+        async with anyio.create_task_group() as nursery:
+            for number in range(20):
+                nursery.start_soon(reads.value, again(echo, str(number)))
+        assert reads.figures.most == 10
+
+
+async def test_use_from_elsewhere_is_refused(dsn: str, backend: str) -> None:
+    async with open_lanes(dsn, None) as reads:
+        read = again(proven_echo(), "x")
+
+        def elsewhere() -> None:
+            with pytest.raises(WrongDatabaseOwner):
+                anyio.run(reads.value, read, backend=backend)
+
+        await anyio.to_thread.run_sync(elsewhere)
+        assert reads.lane.depth == 0
+
+
+# Errors, and statements prepared.
+
+
+async def test_an_error_is_its_readers_alone(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        divides = proven(step("SELECT (6 / $1::int)::text", "1")).statement
+        answers: dict[int, str | None] = {}
+
+        async def read(number: int) -> None:
+            try:
+                answers[number] = await reads.value(again(divides, str(number)))
+            except DatabaseError as error:
+                answers[number] = error.sqlstate
+
+        before = reads.figures
+        async with anyio.create_task_group() as nursery:
+            for number in (0, 1, 0, 2, 3, 0):
+                nursery.start_soon(read, number)
+        assert answers == {0: "22012", 1: "6", 2: "3", 3: "2"}
+        assert reads.figures.reads - before.reads == 6
+        assert reads.figures.sent_elsewhere == before.sent_elsewhere
+
+
+async def test_more_statements_than_are_kept_prepared(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness, max_size=2) as reads:
+        reads.lane.connection.statement_cache_size = 3
+        each = [proven(step(f"SELECT '{number}'")) for number in range(8)]
+        for _ in range(3):
+            answers: dict[int, str | None] = {}
+
+            async def read(number: int) -> None:
+                answers[number] = await reads.value(each[number])  # noqa: B023 - this round's
+
+            async with anyio.create_task_group() as nursery:
+                for number in range(8):
+                    nursery.start_soon(read, number)
+            assert answers == {number: str(number) for number in range(8)}
+        assert len(reads.lane.connection.prepared_names) == 3
+        assert reads.figures.sent_elsewhere == 0
+
+
+async def test_nothing_is_prepared_when_nothing_may_be_kept(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        reads.lane.connection.statement_cache_size = 0
+        before = reads.figures
+        for number in range(3):
+            assert await reads.value(again(proven_echo(), str(number))) == str(number)
+        assert reads.figures.reads - before.reads == 3
+        assert len(reads.lane.connection.prepared_names) <= 1
+
+
+async def test_a_statement_whose_plan_is_stale_runs_elsewhere_and_is_prepared_anew(dsn: str, witness: Witness) -> None:
+    witness.run("CREATE TABLE changing (value integer)")
+    witness.run("INSERT INTO changing VALUES (7)")
+    async with open_lanes(dsn, witness) as reads:
+        read = proven_step("SELECT * FROM changing")
+        assert await reads.value(read) == "7"
+        witness.run("ALTER TABLE changing ALTER value TYPE text USING 'seven'")
+        before = reads.figures
+        assert await reads.value(read) == "seven"
+        assert reads.figures.sent_elsewhere - before.sent_elsewhere == 1
+        assert await reads.value(read) == "seven"
+        assert reads.figures.sent_elsewhere - before.sent_elsewhere == 1
+    witness.run("DROP TABLE changing")
+
+
+async def test_a_statement_that_cannot_be_prepared_leaves_its_neighbours_alone(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        wrong, echo = proven_step("SELECT no_such_column"), proven_echo()
+        answers: list[str | None] = []
+
+        async def fails() -> None:
+            with pytest.raises(DatabaseError) as caught:
+                await reads.value(wrong)
+            assert caught.value.sqlstate == "42703"
+
+        async def read() -> None:
+            answers.append(await reads.value(again(echo, "x")))
+
+        async with anyio.create_task_group() as nursery:
+            for _ in range(3):
+                nursery.start_soon(fails)
+                nursery.start_soon(read)
+        assert answers == ["x"] * 3
+
+
+async def test_values_and_rows_larger_than_a_socket_takes(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        echo = proven_echo()
+        large = [str(number) * 3_000_000 for number in range(6)]
+        right: list[bool] = []
+
+        async def read(number: int) -> None:
+            right.append(await reads.value(again(echo, large[number])) == large[number])
+
+        before = reads.figures
+        async with anyio.create_task_group() as nursery:
+            for number in range(6):
+                nursery.start_soon(read, number)
+        assert right == [True] * 6
+        assert reads.figures.reads - before.reads >= 1
+
+
+# Readers that leave.
+
+
+async def test_a_cancelled_reader_leaves_at_once_and_its_statement_is_stopped(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        pid, left_at = reads.pid, 0.0
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as nursery:
+                nursery.start_soon(reads.value, proven_step("SELECT 'x' FROM pg_sleep(60)"))
+                await witness.until_waiting(pid)
+                scope.cancel()
+                left_at = anyio.current_time()
+        assert anyio.current_time() - left_at < 0.04, "not even as long as it takes to notice that a head is slow"
+        await server_is_quiet(witness.connection)
+        await reads.until_depth(0)
+        assert reads.pid == pid, "the lane lives on"
+        assert await reads.value(again(proven_echo(), "after")) == "after"
+
+
+async def test_a_reader_who_leaves_before_its_answer_costs_nobody_anything(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        echo = proven_echo()
+        answers: dict[int, str | None] = {}
+
+        async def read(number: int) -> None:
+            with anyio.CancelScope() as scope:
+                scopes[number] = scope
+                answers[number] = await reads.value(again(echo, str(number)))
+
+        scopes: dict[int, anyio.CancelScope] = {}
+        async with anyio.create_task_group() as nursery:
+            for number in range(50):
+                nursery.start_soon(read, number)
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+            for number in range(0, 50, 3):
+                scopes[number].cancel()
+        assert all(answer == str(number) for number, answer in answers.items())
+        assert {number for number in range(50) if number % 3} <= set(answers)
+
+
+async def test_a_neighbour_hit_by_a_late_cancel_is_run_again(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        answers: list[str | None] = []
+
+        async def read() -> None:
+            answers.append(await reads.value(proven_step("SELECT 'answer' FROM pg_sleep(0.2)")))
+
+        pid = reads.pid
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(read)
+            await witness.until_waiting(pid)
+            await reads.lane.cancel_head()  # as if its turn had come while the request was on its way
+        assert answers == ["answer"]
+        assert reads.figures.sent_elsewhere == 1
+
+
+async def test_a_cancel_that_we_did_not_send_is_an_error(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        pid = reads.pid
+        async with anyio.create_task_group() as nursery:
+
+            async def read() -> None:
+                with pytest.raises(QueryCanceled):
+                    await reads.value(proven_step("SELECT 'x' FROM pg_sleep(60)"))
+
+            nursery.start_soon(read)
+            await witness.until_waiting(pid)
+            witness.run("SELECT pg_cancel_backend(%s)", pid)
+        assert reads.figures.sent_elsewhere == 0
+
+
+# Heads that are slow.
+
+
+async def test_readers_behind_a_slow_head_are_served_elsewhere(dsn: str, witness: Witness) -> None:
+    """Without that, the statement that would unlock the head might wait behind it, for ever."""
+    witness.run("CREATE TABLE guarded (value text)")
+    witness.run("INSERT INTO guarded VALUES ('guarded')")
+    async with open_lanes(dsn, witness) as reads:
+        blocked, echo = proven_step("SELECT value FROM guarded"), proven_echo()
+        assert await reads.value(blocked) == "guarded"
+        answers: list[str | None] = []
+
+        async def read_blocked() -> None:
+            answers.append(await reads.value(blocked))
+
+        async with anyio.create_task_group() as nursery:
+            with witness.locked("guarded") as unlock:
+                nursery.start_soon(read_blocked)
+                await witness.until_waiting(reads.pid, "relation")
+                before = reads.figures
+                with anyio.fail_after(5):
+                    assert await reads.value(again(echo, "behind")) == "behind"
+                    assert await reads.value(again(echo, "newcomer")) == "newcomer"
+                assert answers == []
+                assert reads.figures.reads == before.reads
+                assert reads.figures.turned_away > before.turned_away, "the newcomer is not let in"
+                assert not blocked.statement.pace.is_proven
+                unlock()
+        assert answers == ["guarded"]
+        assert await reads.value(again(echo, "afterwards")) == "afterwards"
+        assert not reads.lane.is_slow
+    witness.run("DROP TABLE guarded")
+
+
+async def test_a_statement_that_held_others_up_must_be_fast_more_often(dsn: str) -> None:
+    pace = step("SELECT 1").statement.pace
+    runs: list[int] = []
+    for _ in range(3):
+        runs.append(0)
+        while not pace.is_proven:
+            pace.note(0.0)
+            runs[-1] += 1
+        pace.was_slow()
+    assert runs == [5, 10, 20]
+
+
+# Connections that break.
+
+
+async def test_a_thousand_reads_in_flight_survive_the_loss_of_their_lane(
+    dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "SLOW_HEAD_SECONDS", 60.0)  # or those behind the locked table were sent elsewhere before
+    witness.run("CREATE TABLE guarded (value text)")
+    witness.run("INSERT INTO guarded VALUES ('guarded')")
+    async with open_lanes(dsn, witness, lane_depth=1000) as reads:
+        guarded, echo = proven_step("SELECT value FROM guarded"), proven_echo()
+        await reads.value(guarded)
+        answers: dict[int, str | None] = {}
+
+        async def read(number: int) -> None:
+            answers[number] = await reads.value(guarded if number == 0 else again(echo, str(number)))
+
+        pid = reads.pid
+        async with anyio.create_task_group() as nursery:
+            with witness.locked("guarded") as unlock:
+                nursery.start_soon(read, 0)
+                await witness.until_waiting(pid, "relation")
+                for number in range(1, 1000):
+                    nursery.start_soon(read, number)
+                await reads.until_depth(1000)
+                witness.terminate(pid)
+                unlock()
+        assert answers == {0: "guarded", **{number: str(number) for number in range(1, 1000)}}
+        assert reads.figures.sent_elsewhere == 1000
+        assert reads.pool.statistics().pool_size <= 2
+        await reads.until_open(1)
+        assert reads.pid != pid
+        assert await reads.value(again(echo, "again")) == "again"
+    witness.run("DROP TABLE guarded")
+
+
+async def test_a_read_is_run_again_once_and_no_more(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        kills_itself = proven_step("SELECT pg_terminate_backend(pg_backend_pid())::text")
+        with pytest.raises((ConnectionLost, DatabaseError)):
+            await reads.value(kills_itself)
+        assert reads.figures.sent_elsewhere == 1
+
+
+async def test_an_idle_lane_that_the_server_closes_is_noticed_at_once(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        witness.terminate(reads.pid)
+        with anyio.fail_after(5):
+            while reads.figures.open:  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.001)
+        assert await reads.value(again(proven_echo(), "elsewhere")) == "elsewhere"
+        assert reads.figures.sent_elsewhere == 0
+
+
+# Accounting.
+
+
+async def test_lanes_are_taken_out_of_the_pools_size(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness, lanes=2, max_size=4) as reads:
+        leases = [await reads.pool.acquire() for _ in range(2)]
+        assert witness.value(_OTHER_SESSIONS) == 4
+        with anyio.move_on_after(0.05) as scope:
+            await reads.pool.acquire()
+        assert scope.cancelled_caught, "all that may be lent are on loan"
+        assert witness.value(_OTHER_SESSIONS) == 4
+        for lease in leases:
+            lease.release()
+
+
+async def test_lanes_must_leave_something(dsn: str) -> None:
+    with pytest.raises(ValueError, match=r"lanes \(3\) takes too much of max_size \(3\)"):
+        open_pool(dsn, lanes=3, max_size=3)
+    with pytest.raises(ValueError, match="lanes"):
+        open_pool(dsn, lanes=1, max_size=3, reserved_size=2)
+    async with open_pool(dsn, lanes=2, max_size=4) as pool:
+        with pytest.raises(ValueError, match="lanes"):
+            pool.resize(1, 2)
+
+
+async def test_a_drained_pool_opens_other_lanes(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        pid = reads.pid
+        reads.pool.drain()
+        await witness.until_gone(pid)
+        await reads.until_open(1)
+        assert reads.pid != pid
+
+
+async def test_a_lane_that_is_drained_answers_those_who_read_through_it(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        pid, answers = reads.pid, list[str | None]()
+
+        async def read() -> None:
+            answers.append(await reads.value(proven_step("SELECT 'answer' FROM pg_sleep(0.05)")))
+
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(read)
+            await witness.until_waiting(pid)
+            reads.pool.drain()
+            assert reads.lane.is_retired
+        assert answers == ["answer"]
+        assert reads.figures.sent_elsewhere == 0
+        await witness.until_gone(pid)
+
+
+@pytest.mark.parametrize("options", [PoolOptions(max_idle_seconds=0.05), PoolOptions(max_lifetime_seconds=0.1)], ids=["idle", "old"])
+async def test_lanes_are_closed_as_connections_are(dsn: str, witness: Witness, options: PoolOptions) -> None:
+    async with open_lanes(dsn, witness, **options) as reads:
+        await witness.until_gone(reads.pid)
+
+
+async def test_what_sets_a_connection_up_sets_lanes_up_too(dsn: str, witness: Witness) -> None:
+    seen: list[int] = []
+
+    async def configure(connection: object) -> None:
+        seen.append(1)
+
+    async with open_lanes(dsn, witness, configure=configure) as reads:
+        assert reads.pool.statistics().connections_num == len(seen) >= 2
+
+
+async def test_a_lane_that_cannot_be_opened_is_tried_again_with_delays(dsn: str, witness: Witness) -> None:
+    tries = 0
+
+    async def configure(connection: object) -> None:
+        nonlocal tries
+        tries += 1
+        if 2 <= tries <= 4:
+            raise RuntimeError("not yet")
+
+    async with open_lanes(dsn, witness, configure=configure) as reads:
+        assert tries == 5
+        assert await reads.value(again(proven_echo(), "x")) == "x"
+
+
+# The end.
+
+
+async def test_closing_waits_for_reads_and_then_stops_them(dsn: str, witness: Witness) -> None:
+    refused: list[str] = []
+    finished: list[str | None] = []
+    async with anyio.create_task_group() as nursery:
+        async with open_lanes(dsn, None, cleanup_timeout_seconds=0.3) as reads:
+
+            async def slow() -> None:
+                with pytest.raises((PoolClosed, QueryCanceled)):
+                    await reads.value(proven_step("SELECT 'x' FROM pg_sleep(60)"))
+                refused.append("slow")
+
+            async def quick() -> None:
+                finished.append(await reads.value(again(proven_echo(), "x")))
+
+            nursery.start_soon(quick)
+            await anyio.lowlevel.checkpoint()
+            nursery.start_soon(slow)
+            await witness.until_waiting(reads.pid)
+            started_at = anyio.current_time()
+            # The block of `open_lanes` would look whether all is quiet; the pool's alone is left here.
+            await reads.pool.close()
+            assert anyio.current_time() - started_at < 0.3 + 1.0
+    assert (finished, refused) == (["x"], ["slow"])
+    await server_is_quiet(witness.connection)
+
+
+async def test_closing_is_quick_when_nobody_reads(dsn: str, witness: Witness) -> None:
+    async with open_lanes(dsn, witness) as reads:
+        pid = reads.pid
+        started_at = anyio.current_time()
+        await reads.pool.close()
+        assert anyio.current_time() - started_at < 0.5
+        with pytest.raises(PoolClosed):
+            await reads.value(again(proven_echo(), "x"))
+    await witness.until_gone(pid)
+    await pool_is_whole(reads.pool.statistics)
+    assert witness.value(_ACTIVE) == 0

@@ -1,0 +1,40 @@
+"""How fast the runs of one statement have been: what decides whether it may share a connection with others.
+
+The contract: a statement is proven fast by several fast runs in a row, each alone on a connection. One run that was slow where it held up
+others takes the proof back, and each time twice as many are asked for, so that a statement that is slow now and then stays away.
+"""
+
+__all__ = ["Pace"]
+
+FAST_SECONDS = 0.005
+"""A run that took no longer was fast; waiting for the event loop is counted too."""
+
+_FAST_RUNS = 5
+_MOST_FAST_RUNS = 1000
+
+
+class Pace:
+    """The pace of one statement.
+
+    Attributes:
+        is_proven: whether it has been fast often enough.
+    """
+
+    __slots__ = ("_fast_runs", "_wanted", "is_proven")
+
+    def __init__(self) -> None:
+        self.is_proven = False
+        self._fast_runs = 0
+        self._wanted = _FAST_RUNS
+
+    def note(self, seconds: float) -> None:
+        """It has run alone."""
+        self._fast_runs = self._fast_runs + 1 if seconds <= FAST_SECONDS else 0
+        self.is_proven = self._fast_runs >= self._wanted
+
+    def was_slow(self) -> None:
+        """It has held up others."""
+        if self.is_proven:
+            self._wanted = min(2 * self._wanted, _MOST_FAST_RUNS)
+        self.is_proven = False
+        self._fast_runs = 0
