@@ -128,10 +128,11 @@ class PlanCache:
 
 def _make_plan(compiled: Compiled) -> Plan:
     packers = tuple(parameter_packer_for(sql_type) for sql_type in compiled.bind_types)
+    reader = RowReader(compiled)
     return Plan(
         compiled=compiled,
-        statement=WireStatement(compiled.text.encode(), tuple(packer.oid for packer in packers)),
+        statement=WireStatement(compiled.text.encode(), tuple(packer.oid for packer in packers), reader.format),
         packers=packers,
         formats=tuple(packer.format for packer in packers),
-        reader=RowReader(compiled),
+        reader=reader,
     )

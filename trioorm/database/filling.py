@@ -1,0 +1,156 @@
+"""Filling objects: functions, made once per layout, that turn rows of loaded values into what a statement's rows are.
+
+The contract: `filler_for` gives a function from a list of tuples, and one list more for each column that was converted as a whole, to the
+list of rows. Objects are made without `__init__`, since their values come from the server and need no check.
+
+The function is made as code, because nothing else is as fast: an object of ten slots takes 0.16 µs (Python 3.11) by assignments, 0.42 by
+`map` over its descriptors column by column, 0.78 by a loop over them. It is safe, since no name of the user's is ever read as source: the
+text that is parsed has names of our own only, and the attributes' names are put into the syntax tree afterwards, where a name is a name,
+whatever its letters.
+"""
+
+import ast
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any, TypeAlias, cast
+
+import attrs
+
+__all__ = ["Fill", "Layout", "Made", "filler_for"]
+
+Fill: TypeAlias = Callable[..., list[Any]]
+"""From the loaded rows, and the converted columns in their order, to the rows of the statement."""
+
+
+@attrs.frozen
+class Made:
+    """The next `len(attributes)` columns become an object.
+
+    Attributes:
+        model: its class, with slots.
+        attributes: one for each column.
+        optional: the object is None where all of its columns are NULL, as an outer join leaves them; a row that exists has a key.
+    """
+
+    model: type
+    attributes: tuple[str, ...]
+    optional: bool
+
+
+@attrs.frozen
+class Layout:
+    """What becomes of the columns of a row.
+
+    Attributes:
+        items: objects; None is the next column as it is.
+        converted: the numbers of the columns that are converted before.
+        make: called with the items; None gives a tuple of them.
+        keywords: the names by which it takes them; None gives them in order.
+        scalar: there is one item, which is the row.
+    """
+
+    items: tuple[Made | None, ...]
+    converted: tuple[int, ...] = ()
+    make: Callable[..., object] | None = None
+    keywords: tuple[str, ...] | None = None
+    scalar: bool = False
+
+
+@lru_cache(maxsize=2000)
+def filler_for(layout: Layout) -> Fill:
+    """The function that makes rows of this layout."""
+    if layout.make is None and not any(layout.items):
+        if not layout.converted:
+            return _first_of_each if layout.scalar else _as_they_are
+        if layout.scalar:
+            return _converted
+    return _Source(layout).function()
+
+
+def _as_they_are(rows: list[Any]) -> list[Any]:
+    return rows
+
+
+def _first_of_each(rows: list[tuple[Any]]) -> list[Any]:
+    return [value for (value,) in rows]
+
+
+def _converted(rows: list[Any], values: list[Any]) -> list[Any]:
+    return values
+
+
+class _Source:
+    """The text of one such function, and what its names stand for.
+
+    In the text `v3` is the value of column 3 and `r3` what was loaded before it was converted, `o0` an object and `m0` its class, `s3` what
+    sets a slot where assigning does not, `a3` an attribute and `k0` a keyword; the last two stand for names.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._lines: list[str] = []
+        self._globals: dict[str, object] = {"new": object.__new__, "make": layout.make}
+        self._names: dict[str, str] = {}
+        self._converted = frozenset(layout.converted)
+        items: list[str] = []
+        column = 0
+        for number, item in enumerate(layout.items):
+            if item is None:
+                items.append(f"v{column}")
+                column += 1
+            else:
+                self._add_object(number, item, column)
+                items.append(f"o{number}")
+                column += len(item.attributes)
+        if layout.keywords is not None:
+            self._names |= {f"k{number}": keyword for number, keyword in enumerate(layout.keywords)}
+            items = [f"k{number}={item}" for number, item in enumerate(items)]
+        row = f"make({', '.join(items)})" if layout.make is not None else items[0] if layout.scalar else f"({', '.join(items)},)"
+        loaded = f"({''.join([f'{self._loaded(number)}, ' for number in range(column)])})"
+        lists = [f"c{number}" for number in layout.converted]
+        values = [f"v{number}" for number in layout.converted]
+        source = f"zip(rows, {', '.join(lists)}, strict=True)" if lists else "rows"
+        loop = f"for {', '.join([loaded, *values])} in {source}:"
+        self._text = "\n    ".join(
+            [f"def fill({', '.join(['rows', *lists])}):", "made = []", "add = made.append", loop]
+            + [f"    {line}" for line in (*self._lines, f"add({row})")]
+            + ["return made"]
+        )
+
+    def _loaded(self, number: int) -> str:
+        return f"r{number}" if number in self._converted else f"v{number}"
+
+    def _add_object(self, number: int, item: Made, column: int) -> None:
+        columns = range(column, column + len(item.attributes))
+        self._globals[f"m{number}"] = item.model
+        # Frozen models refuse assignment, and a class may have a `__setattr__` of its own.
+        assignable = cast("object", item.model.__setattr__) is object.__setattr__
+        lines = [f"o{number} = new(m{number})"]
+        for at, attribute in zip(columns, item.attributes, strict=True):
+            if assignable:
+                self._names[f"a{at}"] = attribute
+                lines.append(f"o{number}.a{at} = v{at}")
+            else:
+                self._globals[f"s{at}"] = _slot(item.model, attribute)
+                lines.append(f"s{at}(o{number}, v{at})")
+        if item.optional:
+            absent = " is ".join([self._loaded(at) for at in columns])
+            lines = [f"if {absent} is None:", f"    o{number} = None", "else:", *[f"    {line}" for line in lines]]
+        self._lines += lines
+
+    def function(self) -> Fill:
+        tree = ast.parse(self._text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                node.attr = self._names.get(node.attr, node.attr)
+            elif isinstance(node, ast.keyword):
+                node.arg = self._names.get(node.arg or "", node.arg)
+        module = compile(tree, "<trioorm: filling objects>", "exec")
+        code = next(constant for constant in cast("Sequence[object]", module.co_consts) if isinstance(constant, CodeType))
+        return FunctionType(code, self._globals)
+
+
+def _slot(model: type, attribute: str) -> Callable[[object, object], None]:
+    """What sets a slot, whatever the class says of assignment."""
+    owner = next(owner for owner in model.__mro__ if attribute in vars(owner))
+    return cast("Callable[[object, object], None]", vars(owner)[attribute].__set__)
