@@ -26,6 +26,7 @@ from attrs import frozen
 from psycopg.adapt import PyFormat
 from psycopg.pq import Format
 
+from trioorm.database.arrays import MISFITS, ArrayForm, array_form_for, array_header
 from trioorm.errors import BindError
 from trioorm.expression import CompositeType, Interval, JsonType, Multirange, Range, SqlType, text_form
 
@@ -36,6 +37,7 @@ _DECIMAL = psycopg.adapters.get_dumper(decimal.Decimal, PyFormat.BINARY)(decimal
 _NAIVE_EPOCH = datetime.datetime(2000, 1, 1)
 _EPOCH_DAY = datetime.date(2000, 1, 1).toordinal()
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_NULL = struct.pack("!i", -1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
@@ -148,9 +150,12 @@ def _pack_uuid(value: uuid.UUID) -> bytes:
     return value.bytes
 
 
+_write_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode  # json.dumps makes one for each value
+
+
 def _pack_jsonb(value: object) -> bytes:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    if _NUL_ESCAPE.search(text):
+    text = _write_json(value)
+    if "\\u0000" in text and _NUL_ESCAPE.search(text):
         raise ValueError("jsonb cannot hold the character NUL in a string")
     return b"\x01" + text.encode()
 
@@ -279,7 +284,9 @@ def packer_for(sql_type: SqlType | None) -> Packer:
     kind = sql_type.bound
     if kind.element is not None:
         element = packer_for(kind.element)
-        return _array_packer(element, kind, element.oid if kind.element.has_fixed_oid else 0)
+        oid = element.oid if kind.element.has_fixed_oid else 0
+        whole = array_form_for(kind.element.bound, oid)
+        return _array_packer(element, kind, oid) if whole is None else _whole_array_packer(whole, element, kind)
     if kind.enum is not None:
         return Packer(0, 0, Format.TEXT, _label_packer(kind))
     if isinstance(kind, JsonType):
@@ -336,9 +343,10 @@ def _range_packer(kind: SqlType, subtype: Packer) -> Packer:
 
 def _composite_packer(kind: CompositeType) -> Packer:
     """In binary where each field has an oid that is known; else as text, in PostgreSQL's writing."""
-    packers = [packer_for(field) for _, field in kind.fields]
+    found = [binary_packer_for(field) for _, field in kind.fields]
+    packers = [packer for packer in found if packer is not None and packer.oid]
     split = kind.split
-    if not all(packer.oid and packer.format is Format.BINARY for packer in packers):
+    if len(packers) < len(found):
         return Packer(0, 0, Format.TEXT, lambda value: _pack_text(text_form(_of_class(value, kind.python), kind)))
     heads = [struct.pack("!I", packer.oid) for packer in packers]
     packs = [framed(packer) for packer in packers]
@@ -356,6 +364,22 @@ def _composite_packer(kind: CompositeType) -> Packer:
 def _of_class(value: object, python: type) -> object:
     _expect(value, python)
     return value
+
+
+def _whole_array_packer(whole: ArrayForm, element: Packer, kind: SqlType) -> Packer:
+    """All values at a time; one by one where that fails, for what is wrong with which."""
+    array_oid = element.array_oid if kind.has_fixed_oid else 0
+
+    def pack(values: Sequence[object]) -> bytes:
+        _expect(values, list | tuple)
+        try:
+            return whole.pack(values)
+        except MISFITS:
+            if whole.format is Format.TEXT:
+                return _array_text(element, kind, values)
+            return _pack_array(element.pack, element.oid, values)
+
+    return Packer(array_oid, 0, whole.format, pack)
 
 
 def _array_packer(element: Packer, kind: SqlType, oid: int) -> Packer:
@@ -379,19 +403,10 @@ def _array_text(element: Packer, kind: SqlType, values: Sequence[object]) -> byt
 
 def _pack_array(pack: Callable[[Any], bytes], oid: int, values: Sequence[object]) -> bytes:
     _expect(values, list | tuple)
-    if not values:
-        return struct.pack("!iii", 0, 0, oid)
-    has_null = False
-    parts: list[bytes] = []
-    for value in values:
-        if value is None:
-            has_null = True
-            parts.append(b"\xff\xff\xff\xff")
-        else:
-            packed = pack(value)
-            parts.append(struct.pack("!i", len(packed)))
-            parts.append(packed)
-    return struct.pack("!iiiii", 1, has_null, oid, len(values), 1) + b"".join(parts)
+    length = struct.Struct("!i").pack
+    packed = [None if value is None else pack(value) for value in values]
+    cells = [_NULL if each is None else length(len(each)) + each for each in packed]
+    return array_header(oid, len(values), has_null=None in packed) + b"".join(cells)
 
 
 def _pack_inferred(value: object) -> bytes:
@@ -402,10 +417,6 @@ def _pack_inferred(value: object) -> bytes:
 
 
 _INFERRED = Packer(0, 0, Format.TEXT, _pack_inferred)
-
-
-MISFITS = (struct.error, TypeError, ValueError, AttributeError, KeyError, OverflowError)
-"""What packers raise for a value that does not fit."""
 
 
 def framed(packer: Packer) -> Callable[[Any], bytes]:
