@@ -8,6 +8,7 @@ from examples.films.console import Report
 from examples.films.load import load
 from examples.films.models import MODELS, Credit
 from examples.films.own_schema import open_in_own_schema
+from examples.films.page import lines_of_page
 from examples.films.questions import co_actors, films_by_year, films_of, top_directors
 from examples.films.rates import TASKS, read_by_key
 from examples.films.source import Catalogue
@@ -92,6 +93,8 @@ async def _ask(db: Database, report: Report) -> None:
     report.table(f"The latest films of {ACTOR}", ["Year", "Title", "Genres"], rows)
     report.table(f"Who played with {ACTOR} most often", ["Actor", "Films together"], [[name, str(number)] for name, number in others])
     report.histogram("Films by year", years)
+    for line in await lines_of_page(db, films[0][0].id):
+        report.line(line)
     report.check(f"four questions answered in {seconds * 1000:.0f} ms", sum(years.values()) > 0)
 
 

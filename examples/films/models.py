@@ -1,6 +1,7 @@
 """The models: what a film, a person and a credit are, and how they hang together.
 
 Each class is a table, each `Column[T]` a column of it. `Film.year` is an expression to ask questions with; `film.year` is an `int`.
+Relations follow from the foreign keys, and are loaded by questions that ask for them; see `page.py`.
 """
 
 import datetime
@@ -8,7 +9,7 @@ import enum
 from collections.abc import Iterable
 from decimal import Decimal
 
-from trioorm import SMALLINT, Column, Model, TableConstraint, column, unique
+from trioorm import SMALLINT, Column, Many, Model, One, TableConstraint, belongs_to, column, has_many, many_to_many, unique
 
 
 class Role(enum.Enum):
@@ -33,10 +34,21 @@ class Film(Model, table="films"):
     review_count: Column[int] = column(default=0)
     box_office_usd: Column[Decimal | None]
 
+    directors: Many["Person"] = many_to_many(
+        through=lambda: Credit, where=lambda: Credit.role == Role.DIRECTOR, order_by=lambda: Credit.position
+    )
+    cast: Many["Credit"] = has_many(where=lambda: Credit.role == Role.CAST, order_by=lambda: Credit.position)
+    genres: Many["Genre"] = many_to_many(through=lambda: FilmGenre, order_by=lambda: Genre.name)
+    countries: Many["Country"] = many_to_many(through=lambda: FilmCountry, order_by=lambda: Country.name)
+
 
 class Person(Model, table="people"):
     id: Column[int] = column(primary_key=True)
     name: Column[str] = column(unique=True)
+
+    acted_in: Many[Film] = many_to_many(
+        through=lambda: Credit, where=lambda: Credit.role == Role.CAST, order_by=lambda: (Film.released.desc(), Film.id)
+    )
 
 
 class Genre(Model, table="genres"):
@@ -56,6 +68,8 @@ class Credit(Model, table="credits"):
     role: Column[Role] = column(primary_key=True)
     position: Column[int] = column(primary_key=True, type=SMALLINT)
     person_id: Column[int] = column(references=Person.id, index=True)
+
+    person: One[Person] = belongs_to()
 
 
 class FilmGenre(Model, table="film_genre"):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.database.cinema import MODELS, Credit, Film, fill
 from tests.database.zoo import Animal, Visit
 from tests.wire.witness import Witness
 from trioorm import DatabaseError, PlanNode, QueryPlan, count, delete, open_database, select, sql, update
@@ -161,3 +162,29 @@ def test_the_tree_is_drawn_for_the_terminal(monkeypatch: pytest.MonkeyPatch) -> 
         shown = str(plan)
         monkeypatch.undo()
         assert shown == expected
+
+
+@pytest.mark.parametrize("inside", [False, True])
+async def test_a_load_is_explained_with_all_its_statements(dsn: str, inside: bool) -> None:
+    statement = select(Film).where(Film.id < 3).load(Film.credits.limit(2).load(Credit.person), Film.genres)
+    async with open_database(dsn) as db:
+        await db.create_schema(*MODELS)
+        await fill(db)
+        plan = await db.explain(statement)
+        assert plan.execution_seconds is None
+        if inside:
+            async with db.transaction() as tx:
+                plan = await tx.explain(statement, analyze=True)
+                await tx.fetch_all(statement)
+        else:
+            plan = await db.explain(statement, analyze=True)
+    credits, genres = plan.loads
+    (people,) = credits.plan.loads
+    assert [load.relation for load in (credits, people, genres)] == ["Film.credits", "Credit.person", "Film.genres"]
+    assert [found.root.rows for found in (plan, credits.plan, people.plan, genres.plan)] == [2, 3, 3 - 1, 3], "they hand their keys on"
+    assert {load.plan.flight for load in (credits, people, genres)} == {1}
+    assert all(load.plan.execution_seconds for load in (credits, people, genres))
+    drawn = plan.drawn(ascii_only=True).splitlines()
+    assert "Film.credits: flight 1, finds by the keys that the statement above hands on" in drawn
+    assert "  Credit.person: flight 1, finds by the keys that the statement above hands on" in drawn
+    assert "LATERAL" in credits.plan.sql

@@ -25,6 +25,7 @@ from trioorm import (
     delete,
     func,
     literal,
+    max_,
     open_database,
     select,
     sql,
@@ -108,6 +109,19 @@ async def test_counts_are_expressions(dsn: str) -> None:
         assert await db.fetch_all(select(Person.id, friends).order_by(friends.desc(), Person.id)) == [(1, 1), (2, 0), (3, 0), (4, 0)]
         with pytest.raises(QueryError, match="at most the limit"):
             Film.credits.limit(3).count()
+
+
+async def test_other_aggregates_are_expressions_too(dsn: str) -> None:
+    async with open_database(dsn) as db:
+        await opened(db)
+        latest = Film.credits.aggregate(max_(Credit.position))
+        names = Film.cast.where(Person.id < 3).aggregate(func.string_agg(Person.name, ", ", order_by=Person.name.desc(), returns=str))
+        followed = Film.sequels.aggregate(max_(Film.id))
+        rows = await db.fetch_all(select(Film, latest, names, followed).order_by(Film.id).load(Film.poster))
+        assert [(film.id, *rest) for film, *rest in rows] == [(1, 2, "Weaver", 2), (2, 1, "Weaver", 3), (3, None, None, None)]
+        assert [film.poster is None for film, *_ in rows] == [False, True, True]
+        with pytest.raises(QueryError, match="at most the limit"):
+            Film.credits.limit(3).aggregate(max_(Credit.id))
 
 
 async def test_all_levels_are_one_flight_whatever_the_number_of_rows(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from examples.films.console import Report
 from examples.films.load import load
 from examples.films.models import MODELS, Credit, Film, Genre, Person, Role, Screening
 from examples.films.own_schema import open_in_own_schema
+from examples.films.page import film_page, lines_of_page
 from examples.films.questions import co_actors, films_by_year, films_of, top_directors
 from examples.films.rates import read_by_key
 from examples.films.source import Catalogue, normalise
@@ -21,6 +22,7 @@ from examples.films.transactions import (
     queries_still_running,
 )
 from tests.examples.test_source import record
+from tests.transaction.conftest import Flights
 from trioorm import Database, ForeignKeyViolation, count, open_database, select, sql
 
 
@@ -69,6 +71,35 @@ async def test_questions_have_the_answers_worked_out_by_hand(dsn: str) -> None:
         assert await films_by_year(db) == {1991: 2, 2003: 1}
         async with db.transaction(read_only=True) as tx:
             assert await top_directors(tx, limit=1) == (await top_directors(db))[:1]
+
+
+async def test_a_page_is_one_statement_and_one_trip(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_in_own_schema(dsn) as db:
+        await loaded(db, small_catalogue())
+        noted = Flights(monkeypatch)
+        film, cast, genres = await db.fetch_one(film_page(1, most_cast=2, most_films=1))
+        assert [len(flight) for flight in noted.sent] == [10], "eight statements between BEGIN and COMMIT"
+        assert (film.title, cast, genres) == ("One", 3, 2)
+        assert [credit.person.name for credit in film.cast] == ["Bo", "Cy"]
+        assert [[(other.title, other.directors) for other in credit.person.acted_in] for credit in film.cast] == [
+            [("Three", [film.cast[0].person])],
+            [("Three", [film.cast[0].person])],
+        ]
+        assert film.cast[0].person.acted_in[0] is film.cast[1].person.acted_in[0]
+        del noted.sent[:]
+        async with db.transaction(read_only=True) as tx:
+            assert await lines_of_page(tx, 2) == [
+                "Two (1991), by Ann, Ed",
+                "Drama",
+                "2 in the cast, among them",
+                "  Cy, also in Three (2003); One (1991)",
+                "  Bo, also in Three (2003); One (1991)",
+            ]
+        assert len(noted.sent[0]) == 9, "eight statements behind BEGIN"
+        plan = await db.explain(film_page(1), analyze=True)
+        below = [load.relation for load in plan.loads]
+        assert below == ["Film.directors", "Film.genres", "Film.countries", "Film.cast"]
+        assert plan.loads[3].plan.loads[0].plan.loads[0].relation == "Person.acted_in"
 
 
 async def test_every_object_comes_back_as_it_was_loaded(dsn: str) -> None:

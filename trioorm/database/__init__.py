@@ -2,7 +2,7 @@
 
 from trioorm.database.copying_out import CopyBlock, CopyStream
 from trioorm.database.database import Database, open_database
-from trioorm.database.explaining import QueryPlan
+from trioorm.database.explaining import LoadedRelation, QueryPlan
 from trioorm.database.flight import Flight, FlightResult
 from trioorm.database.graph_writing import LinkChanges
 from trioorm.database.plan_nodes import Buffers, PlanNode
@@ -19,6 +19,7 @@ __all__ = [
     "Flight",
     "FlightResult",
     "LinkChanges",
+    "LoadedRelation",
     "PlanNode",
     "QueryPlan",
     "Savepoint",

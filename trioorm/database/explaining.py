@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve, frozen
 
-from trioorm.database.plan import Plan
 from trioorm.database.plan_drawing import draw_steps, shown_time
 from trioorm.database.plan_nodes import Buffers, PlanNode
 from trioorm.wire import Statement, Step
 
-__all__ = ["QueryPlan", "explain_step", "read_plan"]
+__all__ = ["LoadedRelation", "QueryPlan", "explain_step", "read_plan"]
 
 _Fields = Mapping[str, object]
 _CONDITIONS = (
@@ -36,6 +35,8 @@ class QueryPlan:
         execution_seconds: that running it took, with triggers; None without `analyze`.
         triggers: the seconds that each trigger took, foreign keys among them, by name.
         sql: the statement's text.
+        flight: the trip in which it travels, from 1.
+        loads: the statements for the relations that are loaded onto its objects.
     """
 
     root: PlanNode
@@ -43,6 +44,8 @@ class QueryPlan:
     execution_seconds: float | None
     triggers: Mapping[str, float]
     sql: str
+    flight: int = 1
+    loads: tuple["LoadedRelation", ...] = ()
 
     def nodes(self) -> Iterator[PlanNode]:
         """All steps, from the top."""
@@ -57,11 +60,29 @@ class QueryPlan:
                 for name, seconds in self.triggers.items()
             )
             lines.append(f"planned in {shown_time(self.planning_seconds or 0.0)}, ran for {shown_time(self.execution_seconds)}")
+        for load in self.loads:
+            below = load.plan.drawn(ascii_only=ascii_only).splitlines()
+            lines += ["", f"{load.relation}: flight {load.plan.flight}, {load.why}", *[f"  {line}".rstrip() for line in below]]
         return "\n".join(lines)
 
     def __str__(self) -> str:
         """Drawn as the standard output can show it."""
         return self.drawn(ascii_only=not _can_draw(getattr(sys.stdout, "encoding", None)))
+
+
+@frozen
+class LoadedRelation:
+    """The statement that finds the objects of one relation, for all owners at once.
+
+    Attributes:
+        relation: which: `Film.credits`.
+        why: how it knows its owners, and so why it travels in this flight.
+        plan: of the statement, and of those for the relations below.
+    """
+
+    relation: str
+    why: str
+    plan: QueryPlan
 
 
 def _can_draw(encoding: str | None) -> bool:
@@ -72,16 +93,21 @@ def _can_draw(encoding: str | None) -> bool:
     return True
 
 
-def explain_step(plan: Plan, values: list[object], *, analyze: bool, verbose: bool) -> Step:
-    """The step that explains a compiled statement."""
+def explain_step(packed: Step, *, analyze: bool, verbose: bool) -> Step:
+    """The step that explains another."""
     options = "FORMAT JSON" + ", ANALYZE, BUFFERS" * analyze + ", VERBOSE" * verbose
-    packed = plan.step(values)
     text = f"EXPLAIN ({options})\n".encode() + packed.statement.text
     return Step(Statement(text, packed.statement.parameter_types, name=b""), packed.values, packed.formats)
 
 
-def read_plan(answer: bytes, sql: str) -> QueryPlan:
-    """The plan in PostgreSQL's JSON."""
+def read_plan(answer: bytes, sql: str, *, flight: int = 1, loads: tuple[LoadedRelation, ...] = ()) -> QueryPlan:
+    """The plan in PostgreSQL's JSON.
+
+    Args:
+        answer: of the server.
+        sql: the statement's text.
+        flight, loads: see `QueryPlan`.
+    """
     (whole,) = typing.cast("list[dict[str, object]]", json.loads(answer))
     fields = typing.cast("_Fields", whole["Plan"])
     root = _node(fields, workers=0)
@@ -95,6 +121,8 @@ def read_plan(answer: bytes, sql: str) -> QueryPlan:
         execution,
         {str(found.get("Constraint Name") or found.get("Trigger Name")): _seconds(found.get("Time")) or 0.0 for found in triggers},
         sql,
+        flight,
+        loads,
     )
 
 

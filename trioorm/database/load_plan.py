@@ -18,7 +18,9 @@ from trioorm.model import FieldInfo, Load, ModelInfo, model_of
 from trioorm.query import Handing, ModelItem, Select, SelectShape, can_be_handed, find_related, handed_keys, sent_keys, values_of
 from trioorm.wire import Step
 
-__all__ = ["LoadPlan", "Part", "plan_of_load"]
+__all__ = ["LoadPlan", "Part", "known_plan"]
+
+_MOST_PLANS = 2000
 
 
 @frozen(eq=False)
@@ -53,6 +55,21 @@ class Part:
     has_parts: bool
     is_shared: bool
 
+    def step_for(self, loads: Sequence[Load[Never]], keys: Sequence[tuple[object, ...]] = ()) -> Step:
+        """The step with the values of these loads, and the keys, where it sends them."""
+        if self.step is not None:
+            return self.step
+        values = self.values
+        if values is None:
+            load = loads[self.place[0]]
+            for at in self.place[1:]:
+                load = load.nested[at]
+            values = values_of(load)
+        if self.sends_keys:
+            columns: list[object] = [list(column) for column in zip(*keys, strict=True)]
+            values = (*(columns or [[] for _ in self.load.relation.keys.own]), *values)
+        return self.plan.step(self.plan.compiled.arranged(list(values)))
+
 
 @frozen(eq=False)
 class LoadPlan:
@@ -70,8 +87,13 @@ class LoadPlan:
     flights: tuple[tuple[Part, ...], ...]
     is_write: bool
 
+    def first_step(self, statement: Select[Any]) -> Step:
+        """The step of the select itself."""
+        assert self.rows is not None, "the plan of a select"
+        return self.rows.step(self.rows.compiled.arranged(list(statement.bind_values)))
 
-def plan_of_load(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[Load[Never]], *, by_level: bool = False) -> LoadPlan:
+
+def _plan_of_load(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[Load[Never]], *, by_level: bool = False) -> LoadPlan:
     """The plan of a select with loads, or of loads onto objects in hand where there is no select.
 
     Raises:
@@ -90,6 +112,20 @@ def plan_of_load(plans: PlanCache, statement: Select[Any] | None, loads: Sequenc
         is_write = is_write or part.plan.compiled.is_write
     identify = {model: identifier_of(model_of(model)) for model in shared}
     return LoadPlan(rows, identify, tuple(map(tuple, flights)), is_write)
+
+
+def known_plan(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[Load[Never]], *, by_level: bool = False) -> LoadPlan:
+    """The plan of a load, kept or made now; arguments as `_plan_of_load`."""
+    forms = (plans.namespace, by_level, *[load.form for load in loads])
+    key = (None if statement is None else statement.form, *forms)
+    plan = plans.loads.get(key)
+    if plan is None:
+        by_shape = (None if statement is None else statement.shape, *forms)  # several forms may stand for one
+        plan = plans.loads.get(by_shape) or _plan_of_load(plans, statement, loads, by_level=by_level)
+        if len(plans.loads) >= _MOST_PLANS:
+            plans.loads.clear()
+        plans.loads[key] = plans.loads[by_shape] = plan
+    return cast("LoadPlan", plan)
 
 
 @frozen(eq=False)

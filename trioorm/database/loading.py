@@ -11,16 +11,14 @@ from typing import Any, Never, cast
 from psycopg.pq.abc import PGresult  # noqa: TC002 - for those who ask for the types
 
 from trioorm.database.attaching import Graph, keys_of, unique_objects
-from trioorm.database.load_plan import LoadPlan, Part, plan_of_load
+from trioorm.database.load_plan import LoadPlan, Part, known_plan
 from trioorm.database.plan import PlanCache
 from trioorm.model import Load, Model
-from trioorm.query import Select, values_of
+from trioorm.query import Select
 from trioorm.transaction import Runner
 from trioorm.wire import Step
 
 __all__ = ["fetch_with_loads", "load_onto_rows", "load_relations"]
-
-_MOST_PLANS = 2000
 
 
 async def fetch_with_loads(runner: Runner, plans: PlanCache, statement: Select[Any], *, by_level: bool = False) -> list[Any]:
@@ -32,10 +30,8 @@ async def fetch_with_loads(runner: Runner, plans: PlanCache, statement: Select[A
 
     Checkpoint: always.
     """
-    plan = _plan(plans, statement, statement.loads, by_level=by_level)
-    assert plan.rows is not None, "the plan of a select"
-    first = plan.rows.step(plan.rows.compiled.arranged(list(statement.bind_values)))
-    return await _Loading(runner, plan, statement.loads).run(first)
+    plan = known_plan(plans, statement, statement.loads, by_level=by_level)
+    return await _Loading(runner, plan, statement.loads).run(plan.first_step(statement))
 
 
 async def load_onto_rows(runner: Runner, plans: PlanCache, rows: list[Any], loads: Sequence[Load[Never]]) -> None:
@@ -46,7 +42,7 @@ async def load_onto_rows(runner: Runner, plans: PlanCache, rows: list[Any], load
 
     Checkpoint: only if there are objects with something to load.
     """
-    loading = _Loading(runner, _plan(plans, None, loads), loads)
+    loading = _Loading(runner, known_plan(plans, None, loads), loads)
     loading.take(rows, in_place=True)
     await loading.run(None)
 
@@ -60,22 +56,9 @@ async def load_relations(runner: Runner, plans: PlanCache, objects: Iterable[Mod
 
     Checkpoint: only if there are objects with something to load.
     """
-    loading = _Loading(runner, _plan(plans, None, loads), loads)
+    loading = _Loading(runner, known_plan(plans, None, loads), loads)
     loading.take(unique_objects(list(objects)), in_place=False)
     await loading.run(None)
-
-
-def _plan(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[Load[Never]], *, by_level: bool = False) -> LoadPlan:
-    forms = (plans.namespace, by_level, *[load.form for load in loads])
-    key = (None if statement is None else statement.form, *forms)
-    plan = plans.loads.get(key)
-    if plan is None:
-        by_shape = (None if statement is None else statement.shape, *forms)  # several forms may stand for one
-        plan = plans.loads.get(by_shape) or plan_of_load(plans, statement, loads, by_level=by_level)
-        if len(plans.loads) >= _MOST_PLANS:
-            plans.loads.clear()
-        plans.loads[key] = plans.loads[by_shape] = plan
-    return cast("LoadPlan", plan)
 
 
 def _model_of(items: Iterable[object]) -> type:
@@ -134,12 +117,9 @@ class _Loading:
             steps = [] if first is None else [first]
             asked = first is not None
             for part in flight:
-                if part.step is not None:
-                    steps.append(part.step)
-                    continue
-                keys = keys_of(part.load, self._owners_of(part, found)) if part.sends_keys else []
+                keys = keys_of(part.load, self._owners_of(part, found)) if part.sends_keys else ()
                 asked = asked or bool(keys)
-                steps.append(self._step(part, keys))
+                steps.append(part.step or part.step_for(self._loads, keys))
             results: Sequence[PGresult | None] = [None] * len(flight)
             if asked:
                 results = await (self._runner.run(steps, is_write=True) if plan.is_write else self._runner.read(steps))
@@ -156,14 +136,3 @@ class _Loading:
 
     def _owners_of(self, part: Part, found: Mapping[int, list[Any]]) -> list[Any]:
         return self._owners.get(part.model, []) if part.owner is None else found[part.owner]
-
-    def _step(self, part: Part, keys: Sequence[tuple[object, ...]]) -> Step:
-        """The step of a part that has values."""
-        values = part.values
-        if values is None:
-            load = self._loads[part.place[0]]
-            for at in part.place[1:]:
-                load = load.nested[at]
-            values = values_of(load)
-        arrays: list[object] = [list(column) for column in zip(*keys, strict=True)] or [[] for _ in part.load.relation.keys.own]
-        return part.plan.step(part.plan.compiled.arranged([*arrays, *values] if part.sends_keys else list(values)))

@@ -14,8 +14,10 @@ from psycopg.pq.abc import PGresult
 from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, only_row
 from trioorm.database.copy_verbs import CopyVerbs
 from trioorm.database.explaining import QueryPlan, explain_step, read_plan
+from trioorm.database.explaining_loads import explain_load_steps, read_load_plan
 from trioorm.database.flight import Flight
 from trioorm.database.listening import notify_statement
+from trioorm.database.load_plan import known_plan
 from trioorm.database.loading import fetch_with_loads, load_onto_rows, load_relations
 from trioorm.database.object_verbs import ObjectVerbs
 from trioorm.database.objects import must_be_object
@@ -209,7 +211,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         """Ask PostgreSQL how it would run a statement; `print` the answer.
 
         Args:
-            statement: any that gives or changes rows.
+            statement: any that gives or changes rows. Of a select with loads all statements are explained, in `loads`.
             analyze: run it, and measure. Whatever it writes is rolled back: inside a transaction by a savepoint. What no rollback undoes
                 stays: numbers taken from sequences, and what functions do outside of the database.
             verbose: with the columns of each step, among its details.
@@ -222,9 +224,14 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
-        plan, values = self._plans.plan(statement)
-        step = explain_step(plan, values, analyze=analyze, verbose=verbose)
         around = ((), ()) if not analyze else _UNDONE_INSIDE if self._runner.in_transaction else _UNDONE
+        if isinstance(statement, Select) and statement.loads:
+            loading = known_plan(self._plans, statement, statement.loads)
+            steps = explain_load_steps(loading, statement, analyze=analyze, verbose=verbose)
+            results = await self._runner.run([*around[0], *steps, *around[1]], is_write=False)
+            return read_load_plan(loading, results[len(around[0]) :][: len(steps)])
+        plan, values = self._plans.plan(statement)
+        step = explain_step(plan.step(values), analyze=analyze, verbose=verbose)
         results = await self._runner.run([*around[0], step, *around[1]], is_write=False)
         answer = results[len(around[0])].get_value(0, 0)
         assert answer is not None
