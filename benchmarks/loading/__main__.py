@@ -101,7 +101,7 @@ async def _measure(dsn: str, rounds: int, console: Console) -> None:
     async with open_database(dsn, max_size=1) as db:
         await db.create_schema(*MODELS)
         for text in FILL.split(";"):
-            await db.execute(sql(text))  # pyright: ignore[reportArgumentType] - written in this project
+            await db.execute(sql(text))
         console.print(await _beside_asyncpg(db, dsn, rounds))
         console.print(await _memory(db))
         console.print(await _page(db, console))
