@@ -21,7 +21,7 @@ import enum
 import ipaddress
 from typing import NamedTuple, assert_type
 from trioorm.expression import *
-from trioorm.model import UNSET, Many, Model, One, ToMany, ToOne, belongs_to, column, has_many, many_to_many
+from trioorm.model import UNSET, as_dict, Many, Model, One, ToMany, ToOne, belongs_to, column, has_many, many_to_many
 from trioorm.query import *
 from collections.abc import Coroutine
 from typing import Any
@@ -291,6 +291,7 @@ async def patched() -> None: assert_type(await tx.patch(Page, 1, house_id=3, ver
 async def graph() -> None: assert_type(await tx.insert(house, with_=[House.tenants.load(Tenant.house), House.owner]), House)
 async def graphs() -> None: assert_type(await db.insert_many([house], with_=[House.tenants]), list[House])
 async def links() -> None: assert_type((await tx.replace_links(house, House.friends, [tenant])).added, int)
+assert_type(as_dict(house, House.tenants.load(Tenant.house), House.owner), dict[str, object])
 if user.id is UNSET: print("not stored yet")
 assert_type(Order.total > 5, Expression[bool])
 assert_type(Order.total == 5, Expression[bool])
@@ -383,6 +384,7 @@ _ = tx.insert_many([tenant], with_=[House.tenants])
 _ = tx.replace_links(house, House.friends, [house])
 _ = tx.replace_links(tenant, House.friends, [tenant])
 _ = tx.replace_links(house, House.owner, [tenant])
+as_dict(house, Tenant.house)
 async def mixed_up() -> House: return await tx.update(house, since=tenant)
 House.tenants.where(True)
 House.owner.limit(1)

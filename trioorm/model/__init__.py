@@ -6,6 +6,7 @@ The contract: `Model` makes attrs classes with slots; `model_of` gives the recor
 from trioorm.model.declaration import ColumnDeclaration, column
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
+from trioorm.model.interchange import as_dict, configure_converter
 from trioorm.model.load import Load, ToMany, ToOne, check_load
 from trioorm.model.metaclass import ModelMeta, unknown_column
 from trioorm.model.model import Model, evolve, model_of, relation_value
@@ -28,9 +29,11 @@ __all__ = [
     "ToOne",
     "Unset",
     "UnsetType",
+    "as_dict",
     "belongs_to",
     "check_load",
     "column",
+    "configure_converter",
     "evolve",
     "has_many",
     "has_one",

@@ -8,10 +8,15 @@ import attrs
 from trioorm.errors import ModelError, RelationNotLoaded
 from trioorm.expression.expression import Expression
 from trioorm.model.info import ModelInfo
+from trioorm.model.interchange import pydantic_schema
 from trioorm.model.metaclass import ModelMeta
 from trioorm.model.relation import Relation
 from trioorm.model.unset import UNSET
 from trioorm.schema.constraint import TableConstraint, TableIndex
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 M = TypeVar("M", bound="Model")
 
@@ -39,6 +44,11 @@ class Model(metaclass=ModelMeta):
             if relation is None:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             raise not_loaded(relation)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        """What pydantic, and with it FastAPI, needs to know of a model; see `interchange.py`."""
+        return pydantic_schema(cls, handler)
 
     @classmethod
     def table_constraints(cls) -> Iterable[TableConstraint]:
