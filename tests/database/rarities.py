@@ -13,6 +13,7 @@ from trioorm import (
     BIT,
     CHAR,
     CITEXT,
+    DOUBLE,
     HSTORE,
     INT4MULTIRANGE,
     INT4RANGE,
@@ -21,6 +22,7 @@ from trioorm import (
     NUMERIC,
     REAL,
     TEXT,
+    TIME,
     TIMESTAMP,
     TIMETZ,
     TSRANGE,
@@ -41,7 +43,10 @@ from trioorm import (
     column,
     composite_type,
     domain_type,
+    enum_type,
     extension,
+    multirange_type,
+    range_type,
 )
 
 EXTENSIONS = (extension("citext"), extension("hstore"), extension("vector"), extension("pg_trgm"))
@@ -87,6 +92,11 @@ ADDRESS = composite_type(Address, name="an address")
 CORNER = composite_type(Corner)
 POSITIVE = domain_type("positive", NUMERIC(10, 2), check=lambda value: value > decimal.Decimal(0))
 SHORT = domain_type("short", TEXT, not_null=False)
+FLOATS = range_type("float range", DOUBLE, difference="float8mi")
+HOURS = range_type("hours", TIME)
+NAMES = range_type("names", TEXT, collation="C")
+COLOURS = range_type("colour_range", enum_type(Colour))
+PRICES = range_type("prices", POSITIVE)
 
 
 class Rarity(Model, table="rarities"):
@@ -119,6 +129,12 @@ class Rarity(Model, table="rarities"):
     wholes: Column[Multirange[int]]
     holidays: Column[Multirange[datetime.date]]
     shifts: Column[Multirange[datetime.datetime]]
+    floats: Column[Range[float]] = column(type=FLOATS)
+    hours: Column[Range[datetime.time]] = column(type=HOURS)
+    names: Column[Range[str]] = column(type=NAMES)
+    colours: Column[Range[Colour]] = column(type=COLOURS)
+    prices: Column[Range[decimal.Decimal]] = column(type=PRICES)
+    shifts_of_day: Column[Multirange[datetime.time]] = column(type=multirange_type(HOURS))
     home: Column[Address] = column(type=ADDRESS)
     corner: Column[Corner] = column(type=CORNER)
     price: Column[decimal.Decimal] = column(type=POSITIVE)
@@ -149,6 +165,8 @@ class ManyRarities(Model, table="many_rarities"):
     whole: Column[list[Range[int]]]
     moments: Column[list[Range[datetime.datetime]]]
     wholes: Column[list[Multirange[int]]]
+    floats: Column[list[Range[float]]] = column(type=array_of(FLOATS))
+    colours: Column[list[Range[Colour]]] = column(type=array_of(COLOURS))
     home: Column[list[Address]] = column(type=array_of(ADDRESS))
     corner: Column[list[Corner]] = column(type=array_of(CORNER))
     note: Column[list[str]] = column(type=array_of(SHORT))
@@ -164,6 +182,7 @@ class NoRarity(Model, table="no_rarities"):
     vector: Column[list[float] | None] = column(type=VECTOR(3), default=None)
     whole: Column[Range[int] | None] = column(default=None)
     wholes: Column[Multirange[int] | None] = column(default=None)
+    floats: Column[Range[float] | None] = column(type=FLOATS, default=None)
     home: Column[Address | None] = column(type=ADDRESS, default=None)
     visit: Column[Visit | None] = column(json=True, default=None)
     words: Column[TsVector | None] = column(default=None)
@@ -178,4 +197,6 @@ class Copied(Model, table="copied"):
     address: Column[IpAddress]
     pairs: Column[list[dict[str, str | None]]] = column(type=array_of(HSTORE))
     vectors: Column[list[list[float]]] = column(type=array_of(VECTOR(3)))
+    floats: Column[Range[float]] = column(type=FLOATS)
+    colours: Column[Range[Colour]] = column(type=COLOURS)
     home: Column[Address] = column(type=ADDRESS)

@@ -12,23 +12,31 @@ from hypothesis import strategies as st
 
 from tests.database.rarities import EXTENSIONS, Address, Colour, Copied, Corner, ManyRarities, NoRarity, Rarity, Visit
 from trioorm import (
+    INT4RANGE,
+    JSONB,
     BindError,
     Database,
     Interval,
     Model,
+    ModelError,
     Multirange,
     QueryError,
     Range,
     TsQuery,
     TsVector,
+    coalesce,
+    composite_type,
     delete,
     literal,
     open_database,
+    range_type,
+    ranges,
     search,
     select,
     sql,
 )
 from trioorm.errors import CheckViolation, DataError
+from trioorm.expression import SqlType
 from trioorm.expression.values import Bounds
 from trioorm.model import model_of
 
@@ -73,6 +81,7 @@ def _multiranges(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Multirange
     return st.builds(make, st.lists(values, max_size=6, unique=True))
 
 
+_colour_ranges = st.just(Range(Colour.RED, Colour.SEA_GREEN, "[]")) | st.builds(Range, st.just(Colour.RED)) | st.just(Range[Colour].empty())
 _pairs = st.dictionaries(_text, st.none() | _text, max_size=3)
 _vector = st.lists(_float4.filter(lambda number: abs(number) < 1e30), min_size=3, max_size=3)
 _address = st.builds(Address, _text, st.none() | _int8, _cents)
@@ -118,6 +127,12 @@ _rarity = st.builds(
     wholes=_multiranges(_int8),
     holidays=_multiranges(st.dates(max_value=datetime.date(9000, 1, 1))),
     shifts=_multiranges(_moment),
+    floats=_ranges(st.floats(allow_nan=False)),
+    hours=_ranges(st.times()),
+    names=_ranges(_text.filter(bool)),
+    colours=_colour_ranges,
+    prices=_ranges(_cents),
+    shifts_of_day=_multiranges(st.times()),
     home=_address,
     corner=_corner,
     price=_cents,
@@ -152,6 +167,8 @@ _many = st.builds(
     whole=_several(_ranges(_int8, only="[)")),
     moments=_several(_ranges(_moment)),
     wholes=_several(_multiranges(_int8)),
+    floats=_several(_ranges(st.floats(allow_nan=False))),
+    colours=_several(_colour_ranges),
     home=_several(_address),
     corner=_several(_corner),
     note=_several(_text),
@@ -218,13 +235,48 @@ async def test_none_of_the_rarer_types(dsn: str) -> None:
 
 async def test_copies_of_what_has_a_binary_form(dsn: str) -> None:
     rows = [
-        Copied(key=1, address=ipaddress.ip_address("10.0.0.1"), pairs=[{"a": None}, {}], vectors=[[1, 2, 3]], home=Address("x", None)),
-        Copied(key=2, address=ipaddress.ip_network("::/64")[1], pairs=[], vectors=[[0.5, -1, 2], [0, 0, 0]], home=Address("y", 5)),
-    ]
+        Copied(
+            key=1, address=ipaddress.ip_address("10.0.0.1"), pairs=[{"a": None}, {}], vectors=[[1, 2, 3]], floats=Range(0.5, None),
+            colours=Range(Colour.RED, Colour.SEA_GREEN), home=Address("x", None),
+        ),
+        Copied(
+            key=2, address=ipaddress.ip_network("::/64")[1], pairs=[], vectors=[[0.5, -1, 2], [0, 0, 0]], floats=Range.empty(),
+            colours=Range(None, Colour.RED, "(]"), home=Address("y", 5),
+        ),
+    ]  # fmt: skip
     async with open_database(dsn, max_size=1) as db:
         await _prepare(db, Copied)
         assert await db.copy_in(Copied, rows) == 2
         assert await db.fetch_all(select(Copied).order_by(Copied.key)) == rows
+
+
+async def test_operators_of_ranges_over_types_of_ones_own(dsn: str) -> None:
+    own = NoRarity(key=1, floats=Range(1.5, 4.0))
+    async with open_database(dsn, max_size=1) as db:
+        await _prepare(db, NoRarity)
+        await db.insert(own)
+        asked = select(
+            NoRarity.floats.contains(2.5),
+            NoRarity.floats.contains(Range(2.0, 3.0)),
+            NoRarity.floats.overlaps(Range(None, 1.0)),
+            NoRarity.floats.contained_by(Multirange([Range(0.0, 2.0), Range(2.0, 9.0)])),
+            ranges.adjacent(NoRarity.floats, Range(4.0, 5.0)),
+            ranges.lower(NoRarity.floats),
+        )
+        assert await db.fetch_all(asked) == [(True, True, False, True, True, 1.5)]
+        floats = coalesce(NoRarity.floats, Range(0.0, 0.0))
+        several = ranges.multirange(floats)
+        merged = select(ranges.aggregate(NoRarity.floats), ranges.span(several), several, several - several).group_by(floats)
+        whole = Multirange([Range(1.5, 4.0)])
+        assert await db.fetch_all(merged) == [(whole, own.floats, whole, Multirange([]))]
+    with pytest.raises(QueryError, match="cannot meet"):
+        Rarity.floats.overlaps(Rarity.hours)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - the wrong type is meant
+
+
+@pytest.mark.parametrize("subtype", [INT4RANGE, JSONB, composite_type(Address)], ids=lambda kind: kind.name)
+def test_no_range_over_what_has_none(subtype: SqlType) -> None:
+    with pytest.raises(ModelError, match=f"A range over {subtype.name} is none"):
+        range_type("x", subtype)
 
 
 @pytest.mark.parametrize(
@@ -274,6 +326,8 @@ _REFUSED: list[tuple[str, object]] = [
     ("vector", [1.0, "x"]),
     ("pairs", {"a": 1}),
     ("whole", Range(1.5, 2)),
+    ("floats", Range("a", "b")),
+    ("hours", Range(datetime.time(1, tzinfo=datetime.UTC))),
     ("whole", Multirange([Range(1, 2)])),
     ("address", "10.0.0.1"),
     ("home", ("x", 1)),

@@ -16,8 +16,8 @@ from trioorm.errors import ModelError
 from trioorm.expression.expression import Expression, Operation, is_expression
 from trioorm.expression.identifiers import quote_identifier, quote_literal, quote_qualified, type_text
 from trioorm.expression.shape import Bind, ColumnReference, Keyword, Ordered, Source
-from trioorm.expression.types import SqlType
-from trioorm.expression.user_types import CompositeType, DomainType
+from trioorm.expression.types import SqlType, sibling_of
+from trioorm.expression.user_types import CompositeType, DomainType, RangeType
 from trioorm.model.model import model_of
 from trioorm.schema.extension import Extension
 from trioorm.schema.sequence import Counting, NumberSequence
@@ -119,13 +119,15 @@ def create_extension(extension: Extension) -> str:
 
 
 def create_type(kind: SqlType) -> str:
-    """`CREATE TYPE` of an enum or composite type, or `CREATE DOMAIN`."""
+    """`CREATE TYPE` of an enum, composite type or range, or `CREATE DOMAIN`."""
     name = type_text(kind)
     if isinstance(kind, CompositeType):
         fields = ", ".join([f"{quote_identifier(field)} {type_text(field_type)}" for field, field_type in kind.fields])
         return f"CREATE TYPE {name} AS ({fields})"
     if isinstance(kind, DomainType):
         return _create_domain(kind)
+    if isinstance(kind, RangeType):
+        return _create_range(kind)
     labels = ", ".join([quote_literal(label, None) for label in kind.labels])
     return f"CREATE TYPE {name} AS ENUM ({labels})"
 
@@ -144,6 +146,17 @@ def _create_domain(kind: DomainType) -> str:
     if not is_expression(condition):
         raise ModelError(f"The check of the domain {kind.name} gave {condition!r}.\nTo fix it: check=lambda value: value > 0.")
     return f"{text} CHECK ({_ConstantRenderer(condition.bind_values)(condition.shape)})"
+
+
+def _create_range(kind: RangeType) -> str:
+    assert kind.subtype is not None
+    options = [f"SUBTYPE = {type_text(kind.subtype)}"]
+    if kind.collation is not None:
+        options.append(f"COLLATION = {quote_identifier(kind.collation)}")
+    if kind.difference is not None:
+        options.append(f"SUBTYPE_DIFF = {quote_identifier(kind.difference)}")
+    options.append(f"MULTIRANGE_TYPE_NAME = {type_text(sibling_of(kind))}")
+    return f"CREATE TYPE {type_text(kind)} AS RANGE ({', '.join(options)})"
 
 
 def comments(relation: Table | View) -> Iterator[str]:

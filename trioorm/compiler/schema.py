@@ -22,8 +22,8 @@ from trioorm.compiler.definitions import (
 from trioorm.errors import ModelError
 from trioorm.expression.identifiers import quote_identifier, quote_literal, quote_qualified
 from trioorm.expression.shape import Source
-from trioorm.expression.types import SqlType
-from trioorm.expression.user_types import CompositeType, DomainType
+from trioorm.expression.types import SqlType, sibling_of
+from trioorm.expression.user_types import CompositeType, DomainType, MultirangeType, RangeType
 from trioorm.model.model import Model, model_of
 from trioorm.schema.extension import Extension
 from trioorm.schema.order import creation_order, view_order
@@ -187,6 +187,8 @@ def _add_types(kind: SqlType, found: dict[str, SqlType]) -> None:
         return
     for inner in _made_of(kind):
         _add_types(inner, found)
+    if isinstance(kind, MultirangeType):  # comes and goes with its range
+        return
     other = found.setdefault(kind.name, kind)
     if other is kind or (kind.enum is not None and other.enum is not None and tuple(other.labels) == tuple(kind.labels)):
         return
@@ -201,4 +203,8 @@ def _add_types(kind: SqlType, found: dict[str, SqlType]) -> None:
 def _made_of(kind: SqlType) -> tuple[SqlType, ...]:
     if isinstance(kind, CompositeType):
         return tuple(field for _, field in kind.fields)
+    if isinstance(kind, MultirangeType):
+        return (sibling_of(kind),)
+    if isinstance(kind, RangeType):
+        return (kind.subtype,) if kind.subtype is not None else ()
     return (kind.beneath,) if isinstance(kind, DomainType) else ()

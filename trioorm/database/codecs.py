@@ -294,7 +294,7 @@ def packer_for(sql_type: SqlType | None) -> Packer:
     if isinstance(kind, CompositeType):
         return _composite_packer(kind)
     if kind.subtype is not None:
-        return _range_packer(kind, packer_for(kind.subtype))
+        return _range_packer(kind, kind.subtype)
     return _BY_NAME[kind.name]
 
 
@@ -322,8 +322,12 @@ def _json_packer(kind: JsonType) -> Packer:
     return Packer(3802, 3807, Format.BINARY, lambda value: _pack_jsonb(dump(value)))
 
 
-def _range_packer(kind: SqlType, subtype: Packer) -> Packer:
-    bound = framed(subtype)
+def _range_packer(kind: SqlType, subtype: SqlType) -> Packer:
+    """In binary where the bounds are; else as text, in PostgreSQL's writing."""
+    inner = binary_packer_for(subtype)
+    if inner is None:
+        return Packer(0, 0, Format.TEXT, lambda value: _pack_text(text_form(_of_class(value, kind.python), kind)))
+    bound = framed(inner)
 
     def pack_range(value: Range[Any]) -> bytes:
         _expect(value, Range)
@@ -337,7 +341,7 @@ def _range_packer(kind: SqlType, subtype: Packer) -> Packer:
         parts = [pack_range(each) for each in value]
         return struct.pack("!i", len(parts)) + b"".join([struct.pack("!i", len(part)) + part for part in parts])
 
-    oid, array_oid = _RANGE_OIDS[kind.name]
+    oid, array_oid = (0, 0) if kind.user_defined else _RANGE_OIDS[kind.name]
     return Packer(oid, array_oid, Format.BINARY, pack_multirange if kind.python is Multirange else pack_range)
 
 

@@ -96,6 +96,8 @@ from trioorm.expression.user_types import (
     enum_label,
     enum_type,
     json_type,
+    multirange_type,
+    range_type,
 )
 from trioorm.expression.values import Interval, Multirange, Range, TsQuery, TsVector
 from trioorm.expression.windows import WindowSpec, window
@@ -106,11 +108,10 @@ __all__ = [
     "MACADDR8", "NUMERIC", "NUMMULTIRANGE", "NUMRANGE", "REAL", "SMALLINT", "TEXT", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "TIMETZ",
     "TSMULTIRANGE", "TSQUERY", "TSRANGE", "TSTZMULTIRANGE", "TSTZRANGE", "TSVECTOR", "UUID", "VARBIT", "VARCHAR", "VECTOR", "Column",
     "ColumnExpression", "CompositeType", "DomainType", "Expression", "FunctionCall", "FunctionNamespace", "Interval", "IpAddress",
-    "IpNetwork",
-    "Json", "JsonCodec", "JsonType", "Multirange", "Operation", "Ordering", "Range", "Selectable", "SqlType", "TsQuery", "TsVector",
-    "WindowSpec", "all_", "and_", "any_", "array", "array_of", "arrays", "avg", "case", "cast", "coalesce", "composite_type", "count",
-    "default", "domain_type", "enum_label", "enum_type", "exists", "extract", "func", "greatest", "hstore", "json_codec_for", "json_type",
-    "jsonb", "least", "literal", "lower", "max_", "min_", "networks", "not_", "now", "nullif", "or_", "quote_identifier", "quote_literal",
-    "quote_qualified",
-    "ranges", "row", "search", "sum_", "text_form", "trigram", "type_of_annotation", "type_of_value", "type_text", "upper", "window",
+    "IpNetwork", "Json", "JsonCodec", "JsonType", "Multirange", "Operation", "Ordering", "Range", "Selectable", "SqlType", "TsQuery",
+    "TsVector", "WindowSpec", "all_", "and_", "any_", "array", "array_of", "arrays", "avg", "case", "cast", "coalesce", "composite_type",
+    "count", "default", "domain_type", "enum_label", "enum_type", "exists", "extract", "func", "greatest", "hstore", "json_codec_for",
+    "json_type", "jsonb", "least", "literal", "lower", "max_", "min_", "multirange_type", "networks", "not_", "now", "nullif", "or_",
+    "quote_identifier", "quote_literal", "quote_qualified", "range_type", "ranges", "row", "search", "sum_", "text_form", "trigram",
+    "type_of_annotation", "type_of_value", "type_text", "upper", "window",
 ]  # fmt: skip

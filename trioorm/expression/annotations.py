@@ -36,8 +36,8 @@ from trioorm.expression.types import (
     UUID,
     SqlType,
     array_of,
-    multirange_of,
     range_of,
+    sibling_of,
 )
 from trioorm.expression.user_types import CompositeType, enum_type, made_composite
 from trioorm.expression.values import Interval, Multirange, Range, TsQuery, TsVector
@@ -91,7 +91,7 @@ def type_of_annotation(annotation: object) -> tuple[SqlType, bool] | None:
         ranged = range_of(subtype[0]) if subtype is not None else None
         if ranged is None:
             return None
-        return (ranged if origin is Range else multirange_of(ranged)), False
+        return (ranged if origin is Range else sibling_of(ranged)), False
     if origin is dict:
         return JSONB, False
     if isinstance(annotation, type) and issubclass(annotation, Enum):
@@ -152,7 +152,7 @@ def _type_of_container(value: object) -> SqlType | None:
     if isinstance(value, Multirange):
         ranges = {_type_of_container(each) for each in typing.cast("Multirange[object]", value)}
         only = ranges.pop() if len(ranges) == 1 else None
-        return multirange_of(only) if only is not None else None
+        return sibling_of(only) if only is not None else None
     if isinstance(value, (list, tuple)):
         kinds = {type_of_value(item) for item in typing.cast("list[object]", value) if item is not None}
         return array_of(kinds.pop()) if len(kinds) == 1 else None

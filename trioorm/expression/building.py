@@ -137,19 +137,19 @@ def has_element(array: Node[object], element: object) -> Part:
 def part_of(left: Node[object], operator: str, part: object) -> Part:
     """`left @> part` and its kin: containers of one kind with each other, and a range with a value."""
     kind = left.sql_type
-    subtype = kind.subtype if kind is not None else None
-    if subtype is not None:
+    if kind is not None and kind.subtype is not None:
+        subtype = kind.subtype
         if isinstance(part, Node):
             right = typing.cast("Node[object]", part)
             found = right.sql_type
-            if found is not None and found.family != subtype.family and found.subtype is not subtype:
+            if found is not None and found.family != subtype.family and found.bound not in (kind.bound, types.sibling_of(kind)):
                 raise _incomparable(left, operator, right)
             shape = right.operand()
             if found is not None and found.subtype is None and found.bound is not subtype:
                 shape = Cast(shape, subtype)  # PostgreSQL wants exactly the type that the range is made of
             return Binary(operator, left.operand(), shape), left.bind_values + right.bind_values
         if types.is_range_value(part):
-            wanted = kind if kind is not None and isinstance(part, kind.python) else types.sibling_of(kind)
+            wanted = kind if isinstance(part, kind.python) else types.sibling_of(kind)
             shape, values = place_of(part, wanted, of=left)
         else:
             shape, values = place_of(part, subtype, of=left)

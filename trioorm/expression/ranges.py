@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from trioorm.expression import building
 from trioorm.expression.expression import Expression, Operation
 from trioorm.expression.shape import Binary, Function
-from trioorm.expression.types import BOOLEAN, SqlType, multirange_of, range_of
+from trioorm.expression.types import BOOLEAN, SqlType, sibling_of
 from trioorm.expression.values import Multirange, Range
 
 S = TypeVar("S")
@@ -62,22 +62,18 @@ def merge(a: Expression[Range[S]], b: Range[S] | Expression[Range[S]]) -> Expres
 
 def span(of: Expression[Multirange[S]]) -> Expression[Range[S]]:
     """The smallest range that holds all of a multirange."""
-    subtype = _subtype(of)
-    return _function("range_merge", of, None if subtype is None else range_of(subtype))
+    return _function("range_merge", of, _sibling(of))
 
 
 def multirange(of: Expression[Range[S]]) -> Expression[Multirange[S]]:
     """A range as a multirange, whose `+` and `-` may leave gaps."""
-    kind = of.sql_type
-    assert kind is not None, "a range has a type"
-    return _function(multirange_of(kind).name, of, multirange_of(kind))
+    return _function("multirange", of, _sibling(of))
 
 
 def aggregate(of: "Ranged[S]") -> Expression[Multirange[S] | None]:
     """The union of the ranges of all rows (`range_agg`); NULL when there are no rows."""
-    subtype = _subtype(of)
-    ranged = None if subtype is None else range_of(subtype)
-    return _function("range_agg", of, None if ranged is None else multirange_of(ranged))
+    is_range = of.sql_type is not None and of.sql_type.python is Range
+    return _function("range_agg", of, _sibling(of) if is_range else of.sql_type)
 
 
 def adjacent(a: "Ranged[S]", b: "Other[S]") -> Expression[bool]:
@@ -117,3 +113,7 @@ def _function(name: str, of: Expression[Any], result: SqlType | None) -> Express
 
 def _subtype(of: Expression[Any]) -> SqlType | None:
     return None if of.sql_type is None else of.sql_type.subtype
+
+
+def _sibling(of: Expression[Any]) -> SqlType | None:
+    return sibling_of(of.sql_type) if of.sql_type is not None and of.sql_type.subtype is not None else None

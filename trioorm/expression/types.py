@@ -201,13 +201,22 @@ def array_of(element: SqlType) -> SqlType:
     return _ARRAYS.setdefault(element, SqlType(f"{element.name}[]", list, element=element, family=f"{element.family}[]", plain=False))
 
 
-def multirange_of(range_type: SqlType) -> SqlType:
-    """The multirange type of a range type."""
-    return next(kind for kind in BUILT_IN if kind.python is Multirange and kind.subtype is range_type.subtype)
+_SIBLINGS: dict[SqlType, SqlType] = {}
+
+
+def pair(range_type: SqlType, multirange_type: SqlType) -> None:
+    """Note that the second is made of ranges of the first."""
+    _SIBLINGS[range_type] = multirange_type
+    _SIBLINGS[multirange_type] = range_type
+
+
+for _one in BUILT_IN:
+    if _one.python is Range:
+        pair(_one, next(other for other in BUILT_IN if other.python is Multirange and other.subtype is _one.subtype))
 
 
 def range_of(subtype: SqlType) -> SqlType | None:
-    """The range type over a type; None when PostgreSQL has none."""
+    """PostgreSQL's own range type over a type; None when it has none."""
     return next((kind for kind in BUILT_IN if kind.python is Range and kind.subtype is subtype), None)
 
 
@@ -216,7 +225,6 @@ def is_range_value(value: object) -> bool:
     return isinstance(value, (Range, Multirange))
 
 
-def sibling_of(kind: SqlType | None) -> SqlType:
+def sibling_of(kind: SqlType) -> SqlType:
     """The multirange type of a range type, and the other way round."""
-    wanted = Multirange if kind is None or kind.python is Range else Range
-    return next(other for other in BUILT_IN if other.python is wanted and kind is not None and other.subtype is kind.subtype)
+    return _SIBLINGS[kind.bound]

@@ -1,8 +1,8 @@
-"""Types made from classes of the user's: enums, composite types, domains, and typed JSON.
+"""Types of the user's own: enums, composite types, domains, ranges, and typed JSON.
 
 The contract: as in `types.py`, one object for each type, so asking twice for the type of one class gives the same.
 
-Source: PostgreSQL manual, sections 8.7 (enums), 8.16 (composite types), 8.18 (domains).
+Source: PostgreSQL manual, sections 8.7 (enums), 8.16 (composite types), 8.17.8 (ranges), 8.18 (domains).
 """
 
 import re
@@ -14,7 +14,8 @@ from enum import Enum, Flag
 import attrs
 
 from trioorm.errors import ModelError
-from trioorm.expression.types import SqlType
+from trioorm.expression.types import SqlType, pair, sibling_of
+from trioorm.expression.values import Multirange, Range
 
 _ENUMS: dict[tuple[type[Enum], str], SqlType] = {}
 _COMPOSITES: dict[tuple[type, str], "CompositeType"] = {}
@@ -49,6 +50,24 @@ class DomainType(SqlType):
     beneath: SqlType = attrs.field(kw_only=True)
     condition: Callable[[typing.Any], object] | None = attrs.field(default=None, kw_only=True)
     not_null: bool = attrs.field(default=False, kw_only=True)
+
+
+@attrs.frozen(eq=False, repr=False)
+class RangeType(SqlType):
+    """A range type over a type for which PostgreSQL has none. Made by `range_type`.
+
+    Attributes:
+        difference: the function that tells how far two values lie apart, for better GiST indexes; None where there is none.
+        collation: of the values, by which they are compared; None for their type's own.
+    """
+
+    difference: str | None = attrs.field(default=None, kw_only=True)
+    collation: str | None = attrs.field(default=None, kw_only=True)
+
+
+@attrs.frozen(eq=False, repr=False)
+class MultirangeType(SqlType):
+    """What PostgreSQL makes together with a `RangeType`. Made by `multirange_type`."""
 
 
 @attrs.frozen
@@ -139,6 +158,35 @@ def domain_type(name: str, beneath: SqlType, *, check: Callable[[typing.Any], ob
         classes=beneath.classes, bound_as=beneath.bound, user_defined=True, subtype=beneath.subtype,
         beneath=beneath, condition=check, not_null=not_null,
     )  # fmt: skip
+
+
+def range_type(name: str, subtype: SqlType, *, difference: str | None = None, collation: str | None = None) -> RangeType:
+    """A range type of one's own: `FLOATRANGE = range_type("floatrange", DOUBLE, difference="float8mi")`.
+
+    A column of it is `Column[Range[float]] = column(type=FLOATRANGE)`. Call it once and keep the result: two types of one name are two.
+
+    Args:
+        name: of the type in PostgreSQL. That of its multiranges is made from it as PostgreSQL does.
+        subtype: of the bounds; it must have an order.
+        difference: the function from two values to the distance between them, by which GiST indexes get better.
+        collation: of texts, by which they are compared.
+
+    Raises:
+        ModelError: there are no ranges of this type.
+    """
+    if subtype.subtype is not None or subtype.family == "jsonb" or isinstance(subtype, CompositeType):
+        raise ModelError(f"A range over {subtype.name} is none of this library's.\nTo fix it: give a type such as DOUBLE, TEXT or TIME.")
+    made = RangeType(
+        name, Range, family=f"range {name}", plain=False, user_defined=True, subtype=subtype, difference=difference, collation=collation
+    )
+    several = name.replace("range", "multirange", 1) if "range" in name else f"{name}_multirange"
+    pair(made, MultirangeType(several, Multirange, family=f"multirange {name}", plain=False, user_defined=True, subtype=subtype))
+    return made
+
+
+def multirange_type(of: RangeType) -> SqlType:
+    """The type of several ranges of a type of one's own: `Column[Multirange[float]] = column(type=multirange_type(FLOATRANGE))`."""
+    return sibling_of(of)
 
 
 def row_type(fields: tuple[SqlType | None, ...]) -> CompositeType:
