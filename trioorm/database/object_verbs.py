@@ -6,11 +6,13 @@ from typing import Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
 
-from trioorm.database.answers import not_patched, not_written, only_row
+from trioorm.database.answers import not_one, not_patched, not_written, only_row
 from trioorm.database.graph_order import graph_of
 from trioorm.database.graph_writing import LinkChanges, insert_graph, links_of, replace_links
+from trioorm.database.known_plans import ObjectVerb
 from trioorm.database.objects import (
     delete_object,
+    insert_object,
     insert_objects,
     must_be_object,
     patch_by_key,
@@ -52,7 +54,16 @@ class ObjectVerbs:
 
         Checkpoint: always.
         """
-        return await self._row_of(select_by_key(model, key))
+        plan, parameters = self._plans.known.find_by_key(model, key)
+        if plan is None or parameters is None:
+            statement = select_by_key(model, key)
+            plan, values = self._plans.plan(statement)
+            self._plans.known.learn_key(model, key, plan, values)
+            parameters = plan.pack(values)
+        result = await self._runner.run_one(plan.statement, parameters, plan.formats, is_write=False)
+        if result.ntuples != 1:
+            raise not_one(result.ntuples, select_by_key(model, key))
+        return cast("M", plan.rows(result)[0])
 
     async def insert(self, made: M, *, with_: Sequence[Load[M]] = ()) -> M:
         """Insert one object, and those that its relations hold.
@@ -79,11 +90,12 @@ class ObjectVerbs:
 
         Checkpoint: always.
         """
-        must_be_object(made, "insert")
         if with_:
             return (await self._insert_graph([made], with_, "insert"))[0]
-        (statement,) = insert_objects([made])
-        return await self._row_of(statement, made)
+        plan, result = await self._run_known("insert", made, insert_object)
+        if result.ntuples != 1:
+            raise not_one(result.ntuples, insert_object(made))  # a trigger has kept it out
+        return cast("M", plan.rows(result)[0])
 
     async def insert_many(self, objects: Iterable[M], *, with_: Sequence[Load[M]] = ()) -> list[M]:
         """Insert objects of one class, all or none, and those that their relations hold.
@@ -135,8 +147,12 @@ class ObjectVerbs:
 
         Checkpoint: always, except when nothing has changed.
         """
-        must_be_object(changed, "update")
-        statement = update_object(changed) if since is None else update_of_changes(changed, since)
+        if since is None:
+            plan, result = await self._run_known("update", changed, update_object)
+            if not result.ntuples:
+                raise not_written(changed, update_object(changed), "update", in_transaction=self._runner.in_transaction)
+            return cast("M", plan.rows(result)[0])
+        statement = update_of_changes(must_be_object(changed, "update"), since)
         if statement is None:
             return evolve(changed)
         try:
@@ -183,10 +199,9 @@ class ObjectVerbs:
 
         Checkpoint: always.
         """
-        statement = delete_object(must_be_object(gone, "delete"))
-        _, result = await self._run_object(statement)
+        _, result = await self._run_known("delete", gone, delete_object)
         if not result.command_tuples:
-            raise not_written(gone, statement, "delete", in_transaction=self._runner.in_transaction)
+            raise not_written(gone, delete_object(gone), "delete", in_transaction=self._runner.in_transaction)
 
     async def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> M:
         """Insert an object, or, if a row with the same key exists, write its columns to that row.
@@ -266,12 +281,23 @@ class ObjectVerbs:
 
     async def _run_object(self, statement: Statement[Any], *written: Model) -> tuple[Plan, PGresult]:
         plan, values = self._plans.plan(statement)
+        return plan, await self._run_packed(plan, plan.pack(values), written)
+
+    async def _run_known(self, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]]) -> tuple[Plan, PGresult]:
+        """Run the statement of a verb for an object; it is built only when its plan is not known yet."""
+        plan, parameters = self._plans.known.find(verb, held)
+        if plan is None or parameters is None:
+            plan, values = self._plans.plan(build(must_be_object(held, verb)))
+            self._plans.known.learn(verb, held, plan, values)
+            parameters = plan.pack(values)
+        return plan, await self._run_packed(plan, parameters, (held,))
+
+    async def _run_packed(self, plan: Plan, parameters: Sequence[bytes | None], written: Sequence[Model]) -> PGresult:
         try:
-            (result,) = await self._runner.run((plan.step(values),), is_write=plan.compiled.is_write)
+            return await self._runner.run_one(plan.statement, parameters, plan.formats, is_write=plan.compiled.is_write)
         except IntegrityError as error:
             self._plans.violations.explain(error, written)
             raise
-        return plan, result
 
     def _own_transaction(self) -> AbstractAsyncContextManager[Runner]:
         """A transaction for a verb that needs several flights, where there is none."""

@@ -13,7 +13,9 @@ from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, evolve, model_of
 from trioorm.query import Delete, Insert, Statement, delete, insert, select, update
 
 __all__ = [
+    "changeable",
     "delete_object",
+    "insert_object",
     "insert_objects",
     "is_versioned",
     "key_of",
@@ -82,6 +84,12 @@ def _has_key(model: type[M], key: tuple[object, ...], verb: str) -> Expression[b
     return _all(field.column == value for field, value in zip(info.primary_key, key, strict=True))
 
 
+def insert_object(made: M) -> Statement[M]:
+    """The insert of one object."""
+    model = type(made)
+    return insert(model).values(made).returning(model)
+
+
 def insert_objects(objects: Sequence[M]) -> list[Statement[M]]:
     """The inserts of objects of one class, each within PostgreSQL's limit of bind values.
 
@@ -103,7 +111,7 @@ def update_object(changed: M) -> Statement[M]:
     """
     model = type(changed)
     info = model_of(model)
-    values = {field.attribute: getattr(changed, field.attribute) for field in _changeable(info)}
+    values = {field.attribute: getattr(changed, field.attribute) for field in changeable(info)}
     unset = [name for name, value in values.items() if value is UNSET]
     if unset:
         raise QueryError(
@@ -133,7 +141,7 @@ def update_of_changes(changed: M, since: M) -> Statement[M] | None:
         )
     condition = _row_of(since, info)
     values: dict[str, object] = {}
-    for field in _changeable(info):
+    for field in changeable(info):
         now, before = getattr(changed, field.attribute), getattr(since, field.attribute)
         if type(now) is not type(before) or now != before:  # True == 1, and 1 == 1.0
             values[field.attribute] = now
@@ -211,7 +219,7 @@ def stale(model: type[Model], key: tuple[object, ...], verb: str, *, safe_to_ret
     )
 
 
-def _changeable(info: ModelInfo) -> list[FieldInfo]:
+def changeable(info: ModelInfo) -> list[FieldInfo]:
     """The fields that an update of an object writes."""
     return [field for field in info.writable if not (field.primary_key or field.version)]
 

@@ -5,6 +5,7 @@ connection, so one serves all tasks.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -14,6 +15,7 @@ from psycopg.pq.abc import PGresult
 from trioorm.compiler import Compiled, compile_statement, shape_and_values
 from trioorm.database.codecs import Packer, pack_values, parameter_packer_for
 from trioorm.database.hydrate import RowReader
+from trioorm.database.known_plans import KnownPlans
 from trioorm.database.violations import Violations
 from trioorm.errors import QueryError
 from trioorm.query import Statement
@@ -54,13 +56,21 @@ class Plan:
         """How many columns a row has; None when that is not known before it runs."""
         return self.reader.width
 
-    def step(self, values: list[object]) -> Step:
+    def pack(self, values: Sequence[object]) -> list[bytes | None]:
+        """The parameters of one execution.
+
+        Raises:
+            BindError: a value does not fit its type.
+        """
+        return pack_values(self.packers, values, self.compiled.bind_types)
+
+    def step(self, values: Sequence[object]) -> Step:
         """One execution.
 
         Raises:
             BindError: a value does not fit its type.
         """
-        return Step(self.statement, pack_values(self.packers, values, self.compiled.bind_types), self.formats)
+        return Step(self.statement, self.pack(values), self.formats)
 
     def rows(self, result: PGresult) -> list[Any]:
         """The hydrated rows of a result."""
@@ -76,11 +86,12 @@ class PlanCache:
 
     Attributes:
         violations: what explains constraint errors; it learns the models of each statement that is planned.
+        known: the plans of the verbs for objects.
         loads: the plans of whole loads, kept here by `loading.py`.
         namespace: of this cache's plans there; another cache's may be of other statements.
     """
 
-    __slots__ = ("_by_form", "_limit", "_plans", "loads", "violations")
+    __slots__ = ("_by_form", "_limit", "_plans", "known", "loads", "violations")
 
     namespace = "all"
 
@@ -89,6 +100,7 @@ class PlanCache:
         self.violations = Violations(with_values=error_values)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._by_form: dict[object, Plan] = {}
+        self.known: KnownPlans[Plan] = KnownPlans()
         self.loads: dict[tuple[object, ...], object] = {}
 
     def __len__(self) -> int:

@@ -25,7 +25,7 @@ from trioorm.pool import acting_for
 from trioorm.transaction import open_blocks, restore_blocks
 from trioorm.wire import after_cleanup
 from trioorm.wire.interrupt import Held, is_own_cancel_of_asyncio
-from trioorm.wire.lock import running_task
+from trioorm.wire.running_loop import running_task
 
 __all__ = ["BATCH_ROWS", "RowSource", "row_source"]
 

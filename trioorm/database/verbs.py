@@ -307,13 +307,13 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
     # Running.
 
     async def _run_for_rows(self, plan: Plan, values: list[object]) -> PGresult:
-        check_gives_rows(plan)
+        if not plan.compiled.results:
+            check_gives_rows(plan)
         return await self._run_one(plan, values)
 
     async def _run_one(self, plan: Plan, values: list[object]) -> PGresult:
         try:
-            results = await self._runner.run((plan.step(values),), is_write=plan.compiled.is_write)
+            return await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.compiled.is_write)
         except IntegrityError as error:
             self._plans.violations.explain(error)
             raise
-        return results[0]

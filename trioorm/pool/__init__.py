@@ -4,10 +4,11 @@ from trioorm.pool.behalf import acting_for
 from trioorm.pool.connecting import Connector, Pooler
 from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
 from trioorm.pool.hub import Hub, Subscription
-from trioorm.pool.lease import Lease, place_of_caller
+from trioorm.pool.lease import Lease
 from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow, checked_channel
 from trioorm.pool.opening import open_pool
 from trioorm.pool.outcome_hooks import OutcomeHook
+from trioorm.pool.place import place_of_caller
 from trioorm.pool.pool import Pool
 from trioorm.pool.settings import (
     Connection,

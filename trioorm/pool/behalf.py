@@ -7,7 +7,7 @@ that sends the rows; and while that one waits, nobody takes the source's rows.
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
-from trioorm.wire.lock import running_task
+from trioorm.wire.running_loop import running_task
 
 __all__ = ["acting_for", "principals"]
 

@@ -1,20 +1,20 @@
 """A connection of a pool, and its lease: who has it since when."""
 
 import logging
-import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trioorm.pool.place import place_of_caller, place_of_task
 from trioorm.pool.settings import Loan
 from trioorm.wire import AnyIOConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
-__all__ = ["Lease", "Member", "loans_of", "log_long_loans", "place_of_caller"]
+__all__ = ["Lease", "Member", "loans_of", "log_long_loans"]
 
 logger = logging.getLogger("trioorm.pool")
 
@@ -27,15 +27,25 @@ class Member:
         expires_at: when it is to be replaced, on the clock of `time.monotonic`.
         generation: which `Pool.drain` it came after.
         idle_since: when it was last given back.
+        own_lease: used again and again for loans of a single statement.
     """
 
-    __slots__ = ("connection", "expires_at", "generation", "idle_since")
+    __slots__ = ("connection", "expires_at", "generation", "idle_since", "own_lease")
 
-    def __init__(self, connection: AnyIOConnection[Any], *, expires_at: float, generation: int) -> None:
+    def __init__(
+        self,
+        connection: AnyIOConnection[Any],
+        take_back: "Callable[[Lease], None]",
+        running_task: "Callable[[], object]",
+        *,
+        expires_at: float,
+        generation: int,
+    ) -> None:
         self.connection = connection
         self.expires_at = expires_at
         self.generation = generation
         self.idle_since = monotonic()
+        self.own_lease = Lease(self, take_back, running_task)
 
 
 class Lease:
@@ -47,28 +57,33 @@ class Lease:
         connection: to be used by this holder alone.
         lent_at: when it was lent, on the clock of `time.monotonic`.
         task: the task that took it.
-        place: where in the caller's code it was taken, as `file:line`.
         logged: whether it has been logged as a long loan.
+        released: whether it was given back.
         inside: the tasks that are inside the block which will give it back: while all of them wait, it cannot come back. Empty when
             nothing is known of that, as with a lease that is not used with `with`, which anybody may give back.
     """
 
-    __slots__ = ("_give_back", "_released", "_running_task", "connection", "inside", "lent_at", "logged", "member", "place", "task")
+    __slots__ = ("_place", "_running_task", "_take_back", "connection", "inside", "lent_at", "logged", "member", "released", "task")
 
-    def __init__(self, member: Member, give_back: "Callable[[Lease], None]", running_task: "Callable[[], object]") -> None:
+    def __init__(self, member: Member, take_back: "Callable[[Lease], None]", running_task: "Callable[[], object]") -> None:
         self.member = member
         self.connection = member.connection
         self.inside: set[object] = set()
-        self._give_back = give_back
+        self._take_back = take_back
         self._running_task = running_task
-        self._released = False
+        self.released = False
         self.lent_at = monotonic()
         self.task: object = None
-        self.place = "?"
+        self._place: str | None = None
         self.logged = False
 
     def __repr__(self) -> str:
         return f"<Lease of {self.connection!r} to {self.holder!r}, taken at {self.place}>"
+
+    @property
+    def place(self) -> str:
+        """Where in the caller's code it was taken, as `file:line`."""
+        return place_of_task(self.task) if self._place is None else self._place
 
     @property
     def holder(self) -> str:
@@ -81,14 +96,12 @@ class Lease:
     def taken_by(self, task: object) -> None:
         """Note that a task has it now."""
         self.task = task
-        self.place = place_of_caller()
+        self._place = place_of_caller()
 
     @trio.lowlevel.enable_ki_protection
     def release(self) -> None:
         """Give the connection back; a second call does nothing. Never waits."""
-        if not self._released:
-            self._released = True
-            self._give_back(self)
+        self._take_back(self)
 
     def step_in(self) -> None:
         """Note that the running task is inside the block that will give this lease back."""
@@ -133,11 +146,3 @@ def log_long_loans(leases: "Collection[Lease]", limit_seconds: float) -> None:
         if not lease.logged and now - lease.lent_at >= limit_seconds:
             lease.logged = True
             logger.warning("task %r has had a connection for %.1f s, borrowed at %s", lease.holder, now - lease.lent_at, lease.place)
-
-
-def place_of_caller() -> str:
-    """The nearest line outside trioorm that led here."""
-    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
-    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("trioorm."):
-        frame = frame.f_back
-    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -53,27 +53,28 @@ class Waiter:
 
 
 class Line:
-    """Waiters in the order in which they came. Its length does not count those who have quit."""
+    """Waiters in the order in which they came.
 
-    __slots__ = ("_count", "_waiters")
+    Attributes:
+        count: how many, without those who have quit.
+    """
+
+    __slots__ = ("_waiters", "count")
 
     def __init__(self) -> None:
         self._waiters: deque[Waiter] = deque()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0
 
     def join(self, waiter: Waiter) -> None:
         """Stand at the end."""
         self._waiters.append(waiter)
-        self._count += 1
+        self.count += 1
 
     def quit(self, waiter: Waiter) -> None:
         """Leave before being served. The place is passed over later, since taking it out of the middle would cost the line's length."""
         if not waiter.gone:
             waiter.gone = True
-            self._count -= 1
+            self.count -= 1
 
     def first(self, *, reserved_only: bool = False) -> Waiter | None:
         """Take the first one out, or the first of those who may take a reserved connection; None when there is nobody."""
@@ -89,7 +90,7 @@ class Line:
                 found = waiter
         self._waiters.extendleft(reversed(passed))
         if found is not None:
-            self._count -= 1
+            self.count -= 1
             found.gone = True
         return found
 

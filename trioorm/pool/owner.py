@@ -2,47 +2,73 @@
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
-import sniffio
 import trio
 
 from trioorm.errors import WrongDatabaseOwner
+from trioorm.wire.running_loop import cancellation_check, is_on_trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+
+class _Process:
+    """Whether this process is a copy of the one that imported this. Python tells it; asking the system at every loan costs more."""
+
+    forks = 0
+
+
+def _note_fork() -> None:
+    _Process.forks += 1
+
+
+os.register_at_fork(after_in_child=_note_fork)
 
 
 class Owner:
-    """The loop and process in which this object was made; a loop belongs to one thread, so the thread need not be asked."""
+    """The loop and process in which this object was made; a loop belongs to one thread, so the thread need not be asked.
 
-    __slots__ = ("_loop", "_process", "_running_loop", "running_task")
+    Attributes:
+        running_task: tells the running task of this loop.
+        check_for_cancellation: raises a cancellation that is due, and is no checkpoint otherwise.
+    """
+
+    __slots__ = ("_forks", "_loop", "_process", "_running_loop", "check_for_cancellation", "running_task")
 
     def __init__(self) -> None:
-        on_trio = sniffio.current_async_library() == "trio"
-        # Asked once and kept: finding out on which library one runs costs more than the question itself.
+        on_trio = is_on_trio()
         self._running_loop: Callable[[], object] = trio.lowlevel.current_trio_token if on_trio else asyncio.get_running_loop
-        self.running_task: Callable[[], object] = trio.lowlevel.current_task if on_trio else asyncio.current_task
         self._loop = self._running_loop()
+        # asyncio looks for the running loop once more, unless it is told.
+        self.running_task: Callable[[], object] = (
+            trio.lowlevel.current_task if on_trio else partial(asyncio.current_task, asyncio.get_running_loop())
+        )
+        self.check_for_cancellation: Callable[[], Awaitable[None]] = cancellation_check()
         self._process = os.getpid()
+        self._forks = _Process.forks
 
-    def check(self) -> None:
+    def check(self) -> object:
         """Refuse a stranger.
+
+        Returns:
+            The running task.
 
         Raises:
             WrongDatabaseOwner: the caller runs in another process or event loop. Not safe to retry.
         """
-        if os.getpid() != self._process:
+        if self._forks != _Process.forks:
             raise WrongDatabaseOwner(
                 f"this database was opened in process {self._process} and is used in process {os.getpid()}, after a fork.\n"
                 "Two processes on one connection would mix up their answers. To fix it: open the database in each process, after the fork."
             )
         try:
-            is_ours = self._running_loop() is self._loop
+            if self._running_loop() is self._loop:
+                return self.running_task()
         except RuntimeError:  # the caller runs on the other library, or in a thread without a loop
-            is_ours = False
-        if not is_ours:
-            raise WrongDatabaseOwner(
-                "this database was opened in another event loop or thread.\n"
-                "To fix it: call `open_database` inside the loop that uses it, or come back to that loop (`anyio.from_thread.run`)."
-            )
+            pass
+        raise WrongDatabaseOwner(
+            "this database was opened in another event loop or thread.\n"
+            "To fix it: call `open_database` inside the loop that uses it, or come back to that loop (`anyio.from_thread.run`)."
+        )

@@ -16,7 +16,6 @@ from time import monotonic
 
 import anyio
 import trio
-from anyio.lowlevel import checkpoint_if_cancelled
 
 from trioorm.errors import ConnectFailed, TrioormError
 from trioorm.instruments import Instruments
@@ -57,14 +56,16 @@ class Pool:
         background: the tasks that the database owns.
         outcome_hooks: what runs once a transaction's outcome is certain.
         lanes: the connections that many reads share.
+        check_for_cancellation: raises a cancellation that is due, and is no checkpoint otherwise.
     """
 
     def __init__(self, connect: Connect, settings: PoolSettings, background: Background, *, listen: Connect) -> None:
-        self.settings = settings
+        self._keep_to(settings)
         self._connect = partial(self._set_up, connect)
         self.background = background
         self._leaving = Leaving(background, settings.cleanup_timeout_seconds, self._open_what_is_needed)
         self._owner = Owner()
+        self.check_for_cancellation = self._owner.check_for_cancellation
         self.hub = Hub(partial(self._set_up, listen), background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
         self._idle: deque[Member] = deque()  # the longest idle on the left
         self._leases: set[Lease] = set()
@@ -84,7 +85,7 @@ class Pool:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        counts = f"{len(self._idle)} idle, {len(self._leases)} on loan, {len(self._line)} waiting"
+        counts = f"{len(self._idle)} idle, {len(self._leases)} on loan, {self._line.count} waiting"
         return f"<Pool {state}, {counts}, at most {self.settings.max_size}>"
 
     def statistics(self) -> PoolStatistics:
@@ -93,7 +94,7 @@ class Pool:
             self.settings,
             size=self._size,
             idle=len(self._idle),
-            waiting=len(self._line),
+            waiting=self._line.count,
             connecting=self._connecting,
             leaving=len(self._leaving),
             loans=loans_of(self._leases),
@@ -131,8 +132,8 @@ class Pool:
 
         Checkpoint: always for a cancellation; the loop gets control only if it waits.
         """
-        self._owner.check()
-        await checkpoint_if_cancelled()
+        task = self._owner.check()
+        await self.check_for_cancellation()
         self._counts.requests += 1
         try:
             while True:
@@ -144,16 +145,49 @@ class Pool:
                     and not await self._gives_sign_of_life(lease)
                 ):
                     continue
-                lease.taken_by(self._owner.running_task())
+                lease.taken_by(task)
                 return lease
         except BaseException:
             self._counts.request_errors += 1
             raise
 
+    def lend_for_statement(self) -> Lease | None:
+        """Lend a connection to the running task for one statement, if one can be had without a wait or a second look; else None.
+
+        As `acquire` in all else, without its cost: the lease is the connection's own, and the task, which waits for its statement
+        meanwhile, is asked for its place only when somebody wants to know. It goes back by `take_back`.
+
+        Raises:
+            WrongDatabaseOwner: called from another loop or process. Not safe to retry.
+        """
+        task = self._owner.check()
+        idle, leases, settings = self._idle, self._leases, self.settings
+        if not idle or self._line.count or len(leases) >= self._most_unreserved:
+            return None
+        member = idle[-1]
+        connection = member.connection
+        now = monotonic()
+        if (
+            now - member.idle_since > settings.check_after_idle_seconds
+            or connection.pgconn.transaction_status  # IDLE is 0
+            or connection.has_unread_input()
+        ):
+            return None
+        idle.pop()
+        counts = self._counts
+        counts.requests += 1
+        counts.waits.append(0.0)
+        lease = member.own_lease
+        lease.task = task
+        lease.lent_at = now
+        lease.released = lease.logged = False
+        leases.add(lease)
+        return lease
+
     def _take_nowait(self, reserved: bool) -> Lease | None:
         if self._closed:
             raise PoolClosed("the pool is closed: its `async with` block has ended.\nTo fix it: do the work inside the block.")
-        if self._line and not (reserved and self._line.reserved_count() == 0):
+        if self._line.count and not (reserved and self._line.reserved_count() == 0):
             return None  # others came first
         if not reserved and self._only_reserved_left:
             return None
@@ -176,7 +210,7 @@ class Pool:
         return len(self._leases) >= self.settings.max_lent - self.settings.reserved_size
 
     def _lend(self, member: Member) -> Lease:
-        lease = Lease(member, self._give_back, self._owner.running_task)
+        lease = Lease(member, self.take_back, self._owner.running_task)
         self._leases.add(lease)
         return lease
 
@@ -195,8 +229,8 @@ class Pool:
 
     async def _wait_in_line(self, reserved: bool) -> Lease:
         settings, line = self.settings, self._line
-        if settings.max_waiting and len(line) >= settings.max_waiting:
-            raise line_is_full(settings, len(line))
+        if settings.max_waiting and line.count >= settings.max_waiting:
+            raise line_is_full(settings, line.count)
         waiter = Waiter(self._owner.running_task(), reserved=reserved)
         line.join(waiter)
         self._counts.queued += 1
@@ -221,7 +255,7 @@ class Pool:
         if waiter.error is not None:
             raise waiter.error
         line.quit(waiter)
-        raise timed_out(self.settings, self._leases, waiting=len(line), waited_seconds=waited, failure=self._last_failure)
+        raise timed_out(self.settings, self._leases, waiting=line.count, waited_seconds=waited, failure=self._last_failure)
 
     def _is_inside_a_lease(self, task: object) -> bool:
         principal = principals((task,))
@@ -238,16 +272,35 @@ class Pool:
 
     # Taking back.
 
-    def _give_back(self, lease: Lease) -> None:
+    def take_back(self, lease: Lease) -> None:
+        """End a loan; a second time does nothing. Never waits."""
+        if lease.released:
+            return
+        lease.released = True
         self._leases.discard(lease)
-        self._counts.used(monotonic() - lease.lent_at)
-        if lease.connection.is_idle and self.settings.reset is not None and not self._closed:
+        now = monotonic()
+        self._counts.used(now - lease.lent_at)
+        lease.task = None
+        member, connection, settings = lease.member, lease.connection, self.settings
+        is_idle = not connection.pgconn.transaction_status  # IDLE is 0
+        if self._closed:
+            self._admit(member)
+            if not self._leases:
+                self._all_returned.set()
+        elif is_idle and settings.reset is not None:
             self._resetting += 1
-            self.background.start_soon(self._reset, lease.member, self.settings.reset, name="trioorm: resetting a connection")
+            self.background.start_soon(self._reset, member, settings.reset, name="trioorm: resetting a connection")
+        elif (
+            is_idle
+            and not self._line.count
+            and now < member.expires_at
+            and member.generation == self._generation
+            and len(self._idle) + len(self._leases) + self._connecting + self._resetting < self._most_lent
+        ):
+            member.idle_since = now  # nearly always, so `_admit`, which says the same, is not asked
+            self._idle.append(member)
         else:
-            self._admit(lease.member)
-        if not self._leases:
-            self._all_returned.set()
+            self._admit(member)
 
     async def _reset(self, member: Member, hook: Hook) -> None:
         try:
@@ -259,7 +312,7 @@ class Pool:
     def _admit(self, member: Member) -> None:
         """A connection has come free: to the first in line, else to the idle ones; closed if it is not provably idle, or not wanted."""
         connection = member.connection
-        if not connection.is_idle or (self._line and connection.has_unread_input()):  # an idle one is looked at when it is lent
+        if not connection.is_idle or (self._line.count and connection.has_unread_input()):  # an idle one is looked at when it is lent
             self._counts.returns_bad += 1
             self._leaving.close(connection)
         elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_lent:
@@ -299,10 +352,10 @@ class Pool:
     def _wanted(self) -> int:
         """How many in line could have a connection if there were enough."""
         if not self.settings.reserved_size:
-            return len(self._line)
+            return self._line.count
         reserved = self._line.reserved_count()
         for_all = max(0, self.settings.max_lent - self.settings.reserved_size - len(self._leases))
-        return reserved + min(len(self._line) - reserved, for_all)
+        return reserved + min(self._line.count - reserved, for_all)
 
     async def _open_one(self) -> None:
         """Open one connection for the pool, again and again until it succeeds or nobody needs it."""
@@ -325,7 +378,8 @@ class Pool:
         self._last_failure = None
         connection.has_farewell = True
         lifetime = self.settings.max_lifetime_seconds * random.uniform(0.9, 1.0)
-        return Member(connection, expires_at=monotonic() + lifetime, generation=self._generation)
+        expires_at = monotonic() + lifetime
+        return Member(connection, self.take_back, self._owner.running_task, expires_at=expires_at, generation=self._generation)
 
     async def _set_up(self, connect: Connect) -> Connection:
         """One connection, set up."""
@@ -358,7 +412,7 @@ class Pool:
             none_left = not self._idle and not self._leases
             if not failure.safe_to_retry or (self.settings.fail_fast and none_left):
                 self._refuse_all(failure)
-            if not failure.safe_to_retry or self._closed or not (self._line or self._size <= self.settings.min_size):
+            if not failure.safe_to_retry or self._closed or not (self._line.count or self._size <= self.settings.min_size):
                 return None
             await anyio.sleep(self._backoff.next_delay())
 
@@ -384,13 +438,18 @@ class Pool:
 
     # Keeping.
 
+    def _keep_to(self, settings: PoolSettings) -> None:
+        self.settings = settings
+        self._most_lent = settings.max_lent
+        self._most_unreserved = settings.max_lent - settings.reserved_size
+
     def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Change the sizes. Surplus idle connections are closed at once, surplus ones on loan when they come back.
 
         Raises:
             ValueError: the sizes contradict each other.
         """
-        self.settings = self.settings.resized(min_size, max_size if max_size is not None else max(min_size, self.settings.max_size))
+        self._keep_to(self.settings.resized(min_size, max_size if max_size is not None else max(min_size, self.settings.max_size)))
         while self._idle and self._size > self.settings.max_lent:
             self._leaving.close(self._idle.popleft().connection)
         while self._idle and not self._only_reserved_left and (waiter := self._next_in_line()) is not None:

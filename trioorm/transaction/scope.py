@@ -16,6 +16,8 @@ import trio
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import pq
+from psycopg.abc import Buffer
+from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, TransactionClosed
@@ -29,7 +31,7 @@ from trioorm.transaction.runner import Connection, Hold, failure_among, is_stale
 from trioorm.transaction.server_side import ServerSide
 from trioorm.transaction.shared_flight import fly_shared
 from trioorm.transaction.turns import Passenger, Turns
-from trioorm.wire import OnCancel, Step
+from trioorm.wire import OnCancel, Statement, Step
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, cancel_requests, deliver_again, deliver_unseen
 
 if TYPE_CHECKING:
@@ -212,6 +214,13 @@ class Scope(ABC):
     async def read(self, steps: Sequence[Step]) -> list[PGresult]:
         """See `Runner.read`; what they see is a matter of the transaction's isolation."""
         return await self.run(steps, is_write=False)
+
+    async def run_one(
+        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
+    ) -> PGresult:
+        """See `Runner.run_one`."""
+        (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
+        return result
 
     async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """Run statements, the opening before them, in one flight; the turn is taken."""

@@ -15,6 +15,8 @@ from typing import Any, Self, TypeVarTuple
 import anyio
 import trio
 from psycopg import pq
+from psycopg.abc import Buffer
+from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import DatabaseError, TransactionClosed, UsageError
@@ -201,6 +203,13 @@ class SnapshotScope:
     async def read(self, steps: Sequence[Step]) -> list[PGresult]:
         """See `Runner.read`."""
         return await self.run(steps, is_write=False)
+
+    async def run_one(
+        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
+    ) -> PGresult:
+        """See `Runner.run_one`."""
+        (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
+        return result
 
     async def _run_guarded(self, member: Member, steps: Sequence[Step]) -> tuple[list[PGresult], DatabaseError | None]:
         """Run steps with a savepoint under them, all in one flight; their results, and the first error among them."""

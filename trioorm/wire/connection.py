@@ -16,9 +16,10 @@ import trio
 from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import AsyncCursor, OperationalError
 from psycopg import errors as psycopg_errors
-from psycopg.abc import AdaptContext, ConnParam, PQGen
+from psycopg.abc import AdaptContext, Buffer, ConnParam, PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import timeout_from_conninfo
+from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import AsyncRowFactory, Row
 
@@ -26,7 +27,7 @@ from trioorm.errors import ConnectionLost, TrioormError
 from trioorm.wire.attempts import connect_to_any, parameters_in_force
 from trioorm.wire.block_connection import BlockConnection
 from trioorm.wire.connect_errors import malformed_address, unusable_address
-from trioorm.wire.flight import Answer, Flight
+from trioorm.wire.flight import Answer, Flight, PlainAnswer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.password import Password, password_text
 from trioorm.wire.readiness import Wait
@@ -36,11 +37,14 @@ from trioorm.wire.server_errors import (
     error_from_result,
     write_outcome_unknown,
 )
-from trioorm.wire.statements import FORGETTING, PreparedNames, Step
+from trioorm.wire.statements import FORGETTING, PreparedNames, Statement, Step
 
 __all__ = ["AnyIOConnection", "OnCancel"]
 
 STATEMENT_CACHE_SIZE = 500
+
+_TUPLES_OK = ExecStatus.TUPLES_OK
+_WAIT_R = Wait.R
 
 logger = logging.getLogger("trioorm.wire")
 
@@ -172,25 +176,96 @@ class AnyIOConnection(BlockConnection[Row]):
         return await self.arrive(self.take_off(steps), on_cancel=on_cancel, seconds=seconds)
 
     @trio.lowlevel.enable_ki_protection
+    async def ask(
+        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, on_cancel: OnCancel
+    ) -> PGresult:
+        """Send one statement and return its result: `fly` for a single step, without making one, and without looking for a cancellation
+        before it sends, which the caller has done.
+
+        Outside of libpq's pipeline mode that costs less than a flight. What is out of the ordinary goes the way that flights go.
+
+        Args:
+            statement: what to run.
+            values: the packed parameters; None is NULL.
+            formats: text or binary, one for each value.
+            on_cancel: what a cancellation does.
+
+        Raises:
+            ConnectionLost, CommitOutcomeUnknown: as `fly`.
+
+        Checkpoint: always, after it has sent.
+        """
+        prepared = self._prepared_names
+        if self._pipeline is not None or self.behind_pooler or not prepared.touch(statement.name):
+            (result,) = await self.arrive(self.take_off((Step(statement, values, formats),)), on_cancel=on_cancel)
+            return result
+        pgconn = self.pgconn
+        self.sent_steps = statement.alone
+        try:
+            if pgconn.pipeline_status:
+                pgconn.exit_pipeline_mode()
+            pgconn.send_query_prepared(statement.name, values, formats, statement.result_format)
+        except OperationalError as error:
+            self.finish()
+            raise connection_lost(str(error), safe_to_retry=True) from error
+        taken: tuple[PGresult, ...] = ()
+        try:
+            if not pgconn.flush():
+                await self.readiness.wait_for_result()
+                if not pgconn.is_busy() and (first := pgconn.get_result()) is not None:
+                    taken = (first,)
+                    if not pgconn.is_busy():
+                        behind = pgconn.get_result()
+                        if behind is None and first.status == _TUPLES_OK:
+                            return first
+                        if behind is not None:
+                            taken = (first, behind)
+        except BaseException as error:
+            return await self._asked(statement, taken, error, on_cancel)
+        return await self._asked(statement, taken, None, on_cancel)
+
+    async def _asked(self, statement: Statement, taken: Sequence[PGresult], error: BaseException | None, on_cancel: OnCancel) -> PGresult:
+        """The result of a single statement that is not simply there: what has come of it so far, or what broke its wait off."""
+        answer = PlainAnswer(self.pgconn, statement.text)
+        try:
+            for result in taken:
+                answer.take(result)
+        except OperationalError as lost:
+            error = error or lost
+        outcomes = await (self.arrive(answer, on_cancel=on_cancel) if error is None else self._broken_off(answer, error, on_cancel))
+        # An error may come behind the result: a deferred constraint is looked at when the statement is committed.
+        result = outcomes[-1]
+        if result.command_status in FORGETTING:
+            self._prepared_names.retire_all()
+        return result
+
+    @trio.lowlevel.enable_ki_protection
     async def arrive(self, answer: Answer, *, on_cancel: OnCancel, seconds: float | None = None) -> list[PGresult]:
         """Wait for the whole answer to something already queued; for the rest as `fly`."""
         try:
             while (want := answer.advance()) is not None:
-                await self._wait_to_advance(want)
-            return answer.outcomes
-        except OperationalError as error:
+                if want is _WAIT_R:
+                    await self.readiness.wait_for_result()
+                else:
+                    await self._wait_to_advance(want)
+        except BaseException as error:
+            return await self._broken_off(answer, error, on_cancel, seconds)
+        return answer.outcomes
+
+    async def _broken_off(self, answer: Answer, error: BaseException, on_cancel: OnCancel, seconds: float | None = None) -> list[PGresult]:
+        """End an answer whose wait was broken off: raise what that means, or return the results where they came all the same."""
+        if isinstance(error, OperationalError):
             if self._has_last_words(answer):
                 return answer.outcomes
             raise self._lost(answer, error, on_cancel) from error
-        except psycopg_errors.NotSupportedError:
+        if isinstance(error, psycopg_errors.NotSupportedError):
             self.finish()
             raise copy_out_of_place() from None
-        except GeneratorExit:
+        if isinstance(error, GeneratorExit):
             self.has_farewell = False  # the event loop is gone, and nobody can wait any more
             self.finish()
-            raise
-        except BaseException as interruption:
-            return await self._end(answer, interruption, on_cancel, seconds or self.cleanup_timeout_seconds)
+            raise error
+        return await self._end(answer, error, on_cancel, seconds or self.cleanup_timeout_seconds)
 
     @trio.lowlevel.enable_ki_protection
     async def fly_shielded(self, steps: Sequence[Step], *, seconds: float) -> tuple[list[PGresult] | None, Held]:

@@ -12,8 +12,7 @@ Source: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 """
 
 from collections.abc import Container, Sequence
-from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
 from psycopg import NotSupportedError, OperationalError, pq
 from psycopg.pq import DiagnosticField
@@ -21,27 +20,25 @@ from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
 from trioorm.wire.server_errors import is_farewell
-from trioorm.wire.statements import FORGETTING, PreparedNames, Step
+from trioorm.wire.statements import FORGETTING, PreparedNames, Statement, Step
 
-__all__ = ["Answer", "Flight", "PlainAnswer", "is_end_of_connection"]
+__all__ = ["COPYING", "Answer", "Flight", "PlainAnswer", "is_end_of_connection"]
 
+_COMMAND_OK = pq.ExecStatus.COMMAND_OK
+_TUPLES_OK = pq.ExecStatus.TUPLES_OK
+_SUCCESSES = (int(_TUPLES_OK), int(_COMMAND_OK))
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 _PIPELINE_ABORTED = pq.ExecStatus.PIPELINE_ABORTED
 _PIPELINE_SYNC = pq.ExecStatus.PIPELINE_SYNC
 _COPY_IN = pq.ExecStatus.COPY_IN
 _COPY_OUT = pq.ExecStatus.COPY_OUT
-_COPYING = (_COPY_IN, _COPY_OUT, pq.ExecStatus.COPY_BOTH)
+COPYING: Final = (_COPY_IN, _COPY_OUT, pq.ExecStatus.COPY_BOTH)
 _TUPLES_CHUNK = pq.ExecStatus.TUPLES_CHUNK
-_PIPELINE_OFF = pq.PipelineStatus.OFF
 
-
-class _For(Enum):
-    """What a libpq command under way is for."""
-
-    STEP = auto()
-    PREPARE = auto()
-    CLOSE = auto()
-    NOTHING = auto()
+# What a libpq command under way is for, if it is not a step itself.
+_PREPARE: Final = "prepare"
+_CLOSE: Final = "close"
+_NOTHING: Final = "nothing"
 
 
 class Answer(Protocol):
@@ -84,39 +81,40 @@ class Flight:
         self.complete = False
         self._flushed = False
         self._last: PGresult | None = None
-        # What each libpq command under way is for, and the name of the statement that it prepares or closes.
-        self._commands: list[tuple[_For, bytes]] = []
-        if pgconn.pipeline_status == _PIPELINE_OFF:
+        # The libpq commands under way: None for a step, else what it is for and the name of the statement that it prepares or closes.
+        self._commands: list[tuple[str, bytes] | None] = []
+        if not pgconn.pipeline_status:
             pgconn.enter_pipeline_mode()
-        preparing: set[bytes] = set()
+        preparing: set[bytes] | None = None
         for number, step in enumerate(steps, 1):
-            self._queue(step, preparing)
+            statement = step.statement
+            name = statement.name
+            if name and (prepared.touch(name) or self._prepare(statement, preparing := set() if preparing is None else preparing)):
+                pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
+            else:
+                pgconn.send_query_params(
+                    statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
+                )
+            self._commands.append(None)
             if number in told_after:
                 pgconn.send_flush_request()
         pgconn.pipeline_sync()
         self._commands.reverse()
 
-    def _queue(self, step: Step, preparing: set[bytes]) -> None:
-        pgconn, statement = self._pgconn, step.statement
+    def _prepare(self, statement: Statement, preparing: set[bytes]) -> bool:
+        """Queue the preparation of a statement; False when no more may be kept."""
         name = statement.name
-        is_kept = name in self._prepared
-        if not name or not (is_kept or name in preparing or len(preparing) < self._prepared.limit):
-            pgconn.send_query_params(
-                statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
-            )
-            self._commands.append((_For.STEP, b""))
-            return
-        if is_kept:
-            self._prepared.touch(name)
-        elif name not in preparing:
-            preparing.add(name)
-            for surplus in self._prepared.surplus(len(preparing)):
-                pgconn.send_close_prepared(surplus)
-                self._commands.append((_For.CLOSE, surplus))
-            pgconn.send_prepare(name, statement.text, statement.parameter_types)
-            self._commands.append((_For.PREPARE, name))
-        pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
-        self._commands.append((_For.STEP, b""))
+        if name in preparing:
+            return True
+        if len(preparing) >= self._prepared.limit:
+            return False
+        preparing.add(name)
+        for surplus in self._prepared.surplus(len(preparing)):
+            self._pgconn.send_close_prepared(surplus)
+            self._commands.append((_CLOSE, surplus))
+        self._pgconn.send_prepare(name, statement.text, statement.parameter_types)
+        self._commands.append((_PREPARE, name))
+        return True
 
     def advance(self) -> Wait | None:
         """Do what can be done without waiting.
@@ -146,15 +144,22 @@ class Flight:
                     return  # nothing is under way any more: the connection is gone, and reading says so
                 self._land(self._last)
                 self._last = None
-            elif result.status == _PIPELINE_SYNC:
+                continue
+            status = result.status
+            if status in _SUCCESSES:
+                if self._last is None:
+                    self._last = result
+            elif status == _PIPELINE_SYNC:
                 if len(self.outcomes) < len(self.steps):  # libpq gave up on a COPY
                     raise OperationalError("the answer has ended without the results of all statements")
                 self.complete = True
-            elif result.status in _COPYING:
+            elif status in COPYING:
                 raise NotSupportedError("a COPY cannot run among other statements")
-            elif is_end_of_connection(result):
-                raise OperationalError(result.get_error_message())
-            elif self._last is None or result.status == _FATAL_ERROR:
+            elif status == _FATAL_ERROR:
+                if is_end_of_connection(result):
+                    raise OperationalError(result.get_error_message())
+                self._last = result
+            elif self._last is None:
                 self._last = result
 
     def _land(self, result: PGresult) -> None:
@@ -165,19 +170,21 @@ class Flight:
             if result.status == _FATAL_ERROR and not is_farewell(result):
                 self.outcomes[-1] = result
             return
-        purpose, name = self._commands.pop()
-        failed = result.status in (_FATAL_ERROR, _PIPELINE_ABORTED)
-        if purpose is _For.STEP:
+        command = self._commands.pop()
+        if command is None:
             self.outcomes.append(result)
-            if result.command_status in FORGETTING:
+            if result.status == _COMMAND_OK and result.command_status in FORGETTING:
                 self._prepared.retire_all()
-        elif purpose is _For.PREPARE and not failed:
+            return
+        purpose, name = command
+        failed = result.status in (_FATAL_ERROR, _PIPELINE_ABORTED)
+        if purpose == _PREPARE and not failed:
             self._prepared.add(name)
-        elif purpose is _For.PREPARE and result.status == _FATAL_ERROR:
+        elif purpose == _PREPARE and result.status == _FATAL_ERROR:
             # The error of the preparation is the step's own; the "pipeline aborted" that follows says nothing.
-            self._commands[-1] = (_For.NOTHING, b"")
+            self._commands[-1] = (_NOTHING, b"")
             self.outcomes.append(result)
-        elif purpose is _For.CLOSE and failed:
+        elif purpose == _CLOSE and failed:
             # The flight failed before it: the server still has the statement.
             self._prepared.add(name)
 
@@ -196,20 +203,25 @@ def is_end_of_connection(result: PGresult) -> bool:
 
 
 class PlainAnswer:
-    """The answer to one statement that was sent outside pipeline mode: a stream of rows, or a COPY.
+    """The answer to one statement that was sent outside pipeline mode: alone, a stream of rows, or a COPY.
+
+    Args:
+        pgconn: the connection.
+        text: of the statement.
 
     Attributes:
         outcomes: the results so far, without the rows that nobody asked for.
         complete: whether all of it has come, so that the connection is free again.
     """
 
-    __slots__ = ("_pgconn", "_text", "complete", "outcomes")
+    __slots__ = ("_is_lost", "_pgconn", "_text", "complete", "outcomes")
 
     def __init__(self, pgconn: PGconn, text: bytes) -> None:
         self._pgconn = pgconn
         self._text = text
         self.outcomes: list[PGresult] = []
         self.complete = False
+        self._is_lost = False
 
     def advance(self) -> Wait | None:
         """Do what can be done without waiting, as `Flight.advance`; rows of a stream are thrown away."""
@@ -221,6 +233,8 @@ class PlainAnswer:
                 return Wait.R
             result = pgconn.get_result()
             if result is None:
+                if self._is_lost:
+                    raise OperationalError("the connection broke before the end of the answer")
                 self.complete = True
             elif result.status == _COPY_IN:
                 # libpq gives this result again and again until the copy is ended, one way or the other.
@@ -228,11 +242,22 @@ class PlainAnswer:
             elif result.status == _COPY_OUT:
                 if not self._throw_copied_rows_away():
                     return Wait.R
-            elif is_end_of_connection(result):
-                raise OperationalError(result.get_error_message())
-            elif result.status != _TUPLES_CHUNK:
-                self.outcomes.append(result)
+            else:
+                self.take(result)
         return Wait.RW
+
+    def take(self, result: PGresult) -> None:
+        """Note a result.
+
+        Raises:
+            psycopg.OperationalError: it says that the connection is gone.
+        """
+        if is_end_of_connection(result):
+            self._is_lost = True  # what libpq says behind this is no end of an answer
+            raise OperationalError(result.get_error_message())
+        if result.status == _TUPLES_CHUNK or (self.outcomes and is_farewell(result)):
+            return  # rows; or a farewell behind the result, which says nothing about that: the broken connection does
+        self.outcomes.append(result)
 
     def _throw_copied_rows_away(self) -> bool:
         """Read what a COPY TO STDOUT has sent so far; whether that was all of it."""

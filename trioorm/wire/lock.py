@@ -8,21 +8,19 @@ psycopg leaves that to the event loop, which does it some time later, and on Tri
 Not AnyIO's own lock: that may be released only by the task that took it, and psycopg's generators and blocks may be ended by another.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Protocol, TypeVar, cast
 
 import anyio
-import sniffio
-import trio
 from attrs import define
 from psycopg import OperationalError, ProgrammingError
 
 from trioorm.errors import UsageError
 from trioorm.wire.interrupt import Held, Shield, deliver_again
+from trioorm.wire.running_loop import running_task
 
-__all__ = ["ConnectionLock", "Ending", "Iteration", "running_task"]
+__all__ = ["ConnectionLock", "Ending", "Iteration"]
 
 T = TypeVar("T")
 
@@ -64,11 +62,6 @@ class _Connection(Protocol):
     def ending(self) -> Ending | None: ...
 
     def finish(self) -> None: ...
-
-
-def running_task() -> Callable[[], object]:
-    """What tells the running task of this event loop."""
-    return trio.lowlevel.current_task if sniffio.current_async_library() == "trio" else asyncio.current_task
 
 
 class ConnectionLock:

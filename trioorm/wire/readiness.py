@@ -16,13 +16,16 @@ import select
 from typing import Protocol
 
 import anyio
-import sniffio
 import trio
 from psycopg import OperationalError
 from psycopg.pq.abc import PGconn
 from psycopg.waiting import Ready, Wait
 
-__all__ = ["Readiness", "Ready", "Wait", "has_unread_input", "readiness_for"]
+from trioorm.wire.running_loop import is_on_trio
+
+__all__ = ["Readiness", "Ready", "Wait", "poller_for", "readiness_for"]
+
+_wait_readable = trio.lowlevel.wait_readable
 
 
 class Readiness(Protocol):
@@ -55,27 +58,27 @@ class Readiness(Protocol):
 
 def readiness_for(pgconn: PGconn) -> Readiness:
     """The readiness of the running event loop for one connection."""
-    if sniffio.current_async_library() == "trio":
+    if is_on_trio():
         return TrioReadiness(pgconn)
     return AsyncioReadiness(pgconn)
 
 
-def _ready_now(fileno: int, want: Wait) -> Ready:
-    """In which of the wanted ways the socket is ready at this moment (NONE: in none)."""
+def poller_for(fileno: int, want: Wait) -> select.poll:
+    """What tells whether a socket is ready in one of these ways."""
     poller = select.poll()
     poller.register(fileno, (select.POLLIN if want & Wait.R else 0) | (select.POLLOUT if want & Wait.W else 0))
+    return poller
+
+
+def _ready_now(fileno: int, want: Wait) -> Ready:
+    """In which of the wanted ways the socket is ready at this moment (NONE: in none)."""
     ready = 0
-    for _, events in poller.poll(0):
+    for _, events in poller_for(fileno, want).poll(0):
         if events & ~select.POLLOUT:  # hang-ups and errors are learnt by reading
             ready |= Ready.R
         if events & select.POLLOUT:
             ready |= Ready.W
     return Ready(ready)
-
-
-def has_unread_input(pgconn: PGconn) -> bool:
-    """Whether bytes, or the end, have arrived at the socket and wait to be read."""
-    return _ready_now(pgconn.socket, Wait.R) != Ready.NONE
 
 
 def _closed() -> OperationalError:
@@ -132,7 +135,16 @@ class TrioReadiness:
             self._waits -= 1
 
     async def wait_for_result(self) -> bool:
-        await self._wait_one(trio.lowlevel.wait_readable)
+        # `_wait_one` once more, since each coroutine on the way costs as much as a look at the clock, and this is every statement's way.
+        if self._closed:
+            raise _closed()
+        self._waits += 1
+        try:
+            await _wait_readable(self._fileno)
+        except trio.ClosedResourceError:
+            raise _closed() from None
+        finally:
+            self._waits -= 1
         self._pgconn.consume_input()
         return True
 

@@ -27,8 +27,9 @@ from trioorm.wire.driving import wait_for_socket
 from trioorm.wire.farewell import Farewell
 from trioorm.wire.flight import Answer, PlainAnswer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
-from trioorm.wire.lock import ConnectionLock, Ending, running_task
-from trioorm.wire.readiness import Ready, Wait, has_unread_input, readiness_for
+from trioorm.wire.lock import ConnectionLock, Ending
+from trioorm.wire.readiness import Ready, Wait, poller_for, readiness_for
+from trioorm.wire.running_loop import running_task
 from trioorm.wire.session_texts import refuse_without_session
 from trioorm.wire.statements import Step
 
@@ -44,7 +45,6 @@ _ACTIVE = pq.TransactionStatus.ACTIVE
 _IDLE = pq.TransactionStatus.IDLE
 _OPENINGS = (b"BEGIN", b"SAVEPOINT")
 _MOST_SHOWN = 80
-_PIPELINE_OFF = pq.PipelineStatus.OFF
 
 # How long to wait for the answer before a cancel request is sent again: it may have overtaken its statement.
 _REPEAT_CANCEL_SECONDS = 0.1
@@ -59,6 +59,8 @@ class ReadyConnection(AsyncConnection[Row]):
         sent_steps: what was sent last below psycopg's API, for a look from outside; empty when psycopg has sent something since.
         has_farewell: whether closing it leaves a `farewell`, for somebody who sees the session off and closes that: a pool.
         farewell: what is left of it, once it is closed.
+        has_unread_input: says of an open connection whether the server has sent something that nobody has read (its truth counts); on an
+            idle one that is mostly its farewell.
     """
 
     cleanup_timeout_seconds: float = 1.0
@@ -74,6 +76,8 @@ class ReadyConnection(AsyncConnection[Row]):
         self._endings: dict[object, Ending] = {}
         self._current_task = running_task()
         self.readiness = readiness_for(pgconn)
+        # The poller is the connection's for life, and asked without a function of ours in between: every loan looks.
+        self.has_unread_input: Callable[[], object] = partial(poller_for(pgconn.socket, Wait.R).poll, 0)
 
     # Closing.
 
@@ -145,10 +149,6 @@ class ReadyConnection(AsyncConnection[Row]):
         """See `check_steps`; for a text that psycopg is about to send."""
         if self.behind_pooler:
             refuse_without_session(text, in_transaction=not self.is_idle)
-
-    def has_unread_input(self) -> bool:
-        """Whether the server has sent something that nobody has read; on an idle connection, mostly its farewell."""
-        return has_unread_input(self.pgconn)
 
     # psycopg's own path.
 
@@ -309,7 +309,7 @@ class ReadyConnection(AsyncConnection[Row]):
 
     def leave_pipeline(self) -> None:
         """Leave the pipeline mode that flights use, unless psycopg itself is in it."""
-        if self._pipeline is None and self.pgconn.pipeline_status != _PIPELINE_OFF:
+        if self._pipeline is None and self.pgconn.pipeline_status:
             self.pgconn.exit_pipeline_mode()
 
     def _readiness_follows_socket(self) -> None:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import count
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from psycopg.abc import Buffer
 from psycopg.pq import Format
 
@@ -36,6 +36,7 @@ class Statement:
         result_format: how all result columns come, text or binary.
         name: the prepared statement's name, the same on every connection; b"" is never kept by the server.
         pace: how fast its runs have been.
+        alone: the statement without its values, as the one thing that was sent.
     """
 
     text: bytes
@@ -43,6 +44,7 @@ class Statement:
     result_format: Format = Format.BINARY
     name: bytes = field(factory=_next_name)
     pace: Pace = field(factory=Pace, init=False, repr=False)
+    alone: "tuple[Step, ...]" = field(init=False, repr=False, default=Factory(lambda statement: (Step(statement),), takes_self=True))
 
 
 @frozen(eq=False)
@@ -70,43 +72,47 @@ class PreparedNames:
 
     Attributes:
         limit: how many may be kept at a time; 0 keeps none.
+        names: of the statements.
     """
 
-    __slots__ = ("_names", "_retired", "limit")
+    __slots__ = ("_retired", "limit", "names")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._names: OrderedDict[bytes, None] = OrderedDict()
+        self.names: OrderedDict[bytes, None] = OrderedDict()
         self._retired: list[bytes] = []
 
     def __contains__(self, name: bytes) -> bool:
-        return name in self._names
+        return name in self.names
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
-    def touch(self, name: bytes) -> None:
-        """Note a use."""
-        self._names.move_to_end(name)
+    def touch(self, name: bytes) -> bool:
+        """Note a use; False when the server does not have it."""
+        if name not in self.names:
+            return False
+        self.names.move_to_end(name)
+        return True
 
     def add(self, name: bytes) -> None:
         """Note that the server has prepared it."""
-        self._names[name] = None
+        self.names[name] = None
 
     def retire(self, name: bytes) -> None:
         """Note that it must be closed before it is prepared again: its plan does not fit the tables any more."""
-        if name in self._names:
-            del self._names[name]
+        if name in self.names:
+            del self.names[name]
             self._retired.append(name)
 
     def retire_all(self) -> None:
         """Note that the server may have none of them any more (DISCARD ALL, DEALLOCATE). Closing one that is gone is no error."""
-        self._retired.extend(self._names)
-        self._names.clear()
+        self._retired.extend(self.names)
+        self.names.clear()
 
     def surplus(self, coming: int) -> list[bytes]:
         """The names to close so that as many new ones fit as are coming; they are forgotten at once."""
         names, self._retired = self._retired, []
-        while self._names and len(self._names) + coming > self.limit:
-            names.append(self._names.popitem(last=False)[0])
+        while self.names and len(self.names) + coming > self.limit:
+            names.append(self.names.popitem(last=False)[0])
         return names
