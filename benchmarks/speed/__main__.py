@@ -1,48 +1,26 @@
-"""Choose what to measure, measure it, and show it."""
+"""Choose what to measure, measure it, and show it. A whole run is published; a part of one is only shown."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from benchmarks.speed import tables
-from benchmarks.speed.contender import Address
-from benchmarks.speed.entrants import BASELINE, ENTRANTS, Entrant, chosen
-from benchmarks.speed.figures import compared, median, micros
+from benchmarks.speed import record, tables
+from benchmarks.speed.entrants import BASELINE, ENTRANTS, Entrant, chosen, versions
+from benchmarks.speed.imports import Imports, measure_imports, programs
 from benchmarks.speed.measuring import Different, Figures, Plan, measure
-from benchmarks.speed.workers import WorkerError
+from benchmarks.speed.networks import NETWORKS, Network, pin, server, way
+from benchmarks.speed.showing import terminal_table
+from benchmarks.speed.workers import MALLOC, WorkerError
 from benchmarks.speed.workloads import WORKLOADS
-from trioorm.embedded import Server, ServerOptions, running_server
-
-_SETTINGS: dict[str, str | int | float | bool] = {
-    "autovacuum": False,
-    "max_wal_size": "8GB",
-    "checkpoint_timeout": "1d",
-}  # nothing in the background while others are timed
+from trioorm.embedded import Server
 
 _QUICK = ("get", "filter", "wide", "insert", "update")
-
-
-def address(server: Server) -> Address:
-    """Where a server is, for the contenders."""
-    parts = conninfo_to_dict(server.conninfo())
-    return Address(str(parts["host"]), int(str(parts["port"])), str(parts["user"]), str(parts["dbname"]))
-
-
-def pin() -> int | None:
-    """Keep this process and its children on one core, where the system can do that: a wake-up across cores costs as much as a query."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    core = max(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
-    return core
+_IMPORT_ROUNDS = 5
 
 
 @contextmanager
@@ -54,64 +32,110 @@ def progress(console: Console, total: int) -> Generator[Callable[[str], None]]:
         yield lambda text: bar.update(task, advance=1, description=text)
 
 
-def table(figures: Figures, names: Sequence[str], baseline: str) -> Table:
-    """Client CPU and ratios, for a terminal."""
-    made = Table(title=f"Client CPU of one operation, and its ratio to {baseline}: median of rounds (middle half)")
-    made.add_column("workload")
-    for name in names:
-        made.add_column(name, justify="right")
-    for workload in figures:
-        cells: list[str] = []
-        for name in names:
-            time, ratio = median(figures, workload, name), compared(figures, workload, name, baseline)
-            shown = "–" if time is None else micros(time)
-            cells.append(shown if ratio is None else f"{shown}\n{ratio.median:.2f} ({ratio.low:.2f}–{ratio.high:.2f})")
-        made.add_row(WORKLOADS[workload].title, *cells)
-    return made
-
-
-def _entrants(console: Console, against: Sequence[str]) -> list[Entrant]:
+def entrants(console: Console, against: Sequence[str]) -> list[Entrant]:
+    """Who takes part; who cannot is named."""
     wanted = chosen([BASELINE, "trioorm", *against]) if against else list(ENTRANTS.values())
     present: list[Entrant] = []
     for entrant in wanted:
         missing = entrant.missing()
         if missing:
-            console.print(f"[yellow]{entrant.name} is left out: {', '.join(missing)} is not installed.[/]")
+            console.print(f"[yellow]{entrant.name} is left out, since it is not installed: {', '.join(missing)}.[/]")
         else:
             present.append(entrant)
     return present
 
 
-def main() -> int:
-    """Run as a program."""
+def _plan(network: Network, who: Sequence[Entrant], asked: argparse.Namespace) -> Plan:
+    names = [name for name in asked.workload or WORKLOADS if asked.workload or network.workloads is None or name in network.workloads]
+    rounds = asked.rounds if network.workloads is None or asked.workload else max(3, asked.rounds // 2)
+    return Plan(who, [WORKLOADS[name] for name in names], rounds, asked.seconds)
+
+
+def _measure(found: Server, plans: dict[str, Plan], console: Console) -> tuple[dict[str, Figures], str]:
+    with psycopg.connect(found.conninfo(), autocommit=True) as direct:
+        tables.create(direct)
+        figures: dict[str, Figures] = {}
+        for name, plan in plans.items():
+            with way(found, NETWORKS[name]) as where, progress(console, plan.steps()) as step:
+                figures[name] = measure(plan, where, direct, step)
+        return figures, str(direct.info.parameter_status("server_version"))
+
+
+def _arguments() -> argparse.Namespace:
     names = sorted({name for entrant in ENTRANTS for name in (entrant, entrant.split()[0])})
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description="trioorm beside its peers")
     parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="only this one; may be given several times")
-    parser.add_argument("--against", action="append", choices=names, default=[], help="only trioorm and this contender; likewise")
-    parser.add_argument("--rounds", type=int, default=9, help="how often each contender does each workload (9)")
+    parser.add_argument("--against", action="append", choices=names, help="only trioorm, asyncpg and this contender; likewise")
+    parser.add_argument("--network", action="append", choices=list(NETWORKS), help="only this way to the server; likewise")
+    parser.add_argument("--rounds", type=int, default=9, help="how often each contender does each workload (9; half of it over TCP)")
     parser.add_argument("--seconds", type=float, default=0.1, help="how long it does so in a round (0.1)")
+    parser.add_argument("--clock", choices=["cpu", "wall"], help="what to show: CPU of the client, or wall time")
     parser.add_argument("--quick", action="store_true", help="psycopg and asyncpg on five workloads, in under three minutes")
     asked = parser.parse_args()
+    asked.is_whole = not (asked.workload or asked.against or asked.network or asked.quick)
     if asked.quick:
         asked.workload, asked.against = asked.workload or list(_QUICK), asked.against or ["psycopg"]
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    entrants = _entrants(console, asked.against)
-    workloads = [WORKLOADS[name] for name in asked.workload or WORKLOADS]
-    plan = Plan(entrants, workloads, asked.rounds, asked.seconds)
+    if not asked.network:
+        asked.network = list(NETWORKS) if asked.is_whole else ["unix"]
+    return asked
+
+
+def main() -> int:
+    """Run as a program."""
+    asked = _arguments()
+    console = Console(width=None if sys.stdout.isatty() else 240)
+    who = entrants(console, asked.against or ())
+    load = record.load()
     core = pin()
-    options = ServerOptions(fsync=False, max_connections=300, settings=_SETTINGS)
-    with running_server(options=options) as server, psycopg.connect(server.conninfo(), autocommit=True) as direct:
-        tables.create(direct)
-        with progress(console, plan.steps()) as step:
-            try:
-                figures = measure(plan, address(server), direct, step)
-            except (Different, WorkerError) as error:
-                console.print(f"[red]Nothing is compared:[/]\n{error}", highlight=False)
-                return 1
-    shown = [entrant.name for entrant in entrants]
-    console.print(table(figures, shown, BASELINE if BASELINE in shown else shown[0]))
-    console.print(f"Client and server on core {core}." if core is not None else "Not kept on one core: this system cannot.")
+    plans = {name: _plan(NETWORKS[name], who, asked) for name in asked.network}
+    imports: Imports = {}
+    try:
+        with server() as found:
+            figures, postgresql = _measure(found, plans, console)
+        if asked.is_whole:
+            with progress(console, len(programs()) * (_IMPORT_ROUNDS + 1)) as step:
+                imports = measure_imports(_IMPORT_ROUNDS, step)
+    except (Different, WorkerError) as error:
+        console.print(f"[red]Nothing is compared:[/]\n{error}", highlight=False)
+        return 1
+    for name, of_network in figures.items():
+        console.print(terminal_table(of_network, NETWORKS[name], asked.clock or NETWORKS[name].clock))
+    for name, cost in imports.items():
+        console.print(f"importing {name}: {cost['milliseconds']:.0f} ms, {cost['megabytes']:.1f} MB")
+    pinned = f"Clients and server on core {core}" if core is not None else "Not kept on one core, which this system cannot do"
+    console.print(
+        f"{pinned}; fsync off; {', '.join(f'{name}={value}' for name, value in MALLOC.items())}. "
+        "trioorm and the other ORMs give objects, the drivers rows."
+    )
+    if asked.is_whole:
+        _publish(figures, imports, who, asked, {"core": core, "load": load}, postgresql, console)
     return 0
+
+
+def _publish(
+    figures: dict[str, Figures],
+    imports: Imports,
+    who: Sequence[Entrant],
+    asked: argparse.Namespace,
+    settings: dict[str, object],
+    postgresql: str,
+    console: Console,
+) -> None:
+    from benchmarks.speed.publish import SPEED, publish  # it draws, which a quick look needs nothing of
+
+    made = record.Record(
+        date=record.today(),
+        commit=record.commit(),
+        command=f"python -m benchmarks.speed --rounds {asked.rounds} --seconds {asked.seconds:g}",
+        machine=record.machine(),
+        versions={"python": sys.version.split()[0], "postgresql": postgresql, **versions(who)},
+        settings={**settings, "rounds": asked.rounds, "far_rounds": max(3, asked.rounds // 2), "seconds": asked.seconds, "malloc": MALLOC},
+        figures=figures,
+        imports=imports,
+    )
+    made.write(SPEED)
+    for path in [SPEED, *publish(made)]:
+        console.print(f"written: {path.relative_to(record.ROOT)}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from typing import Literal
 
 from attrs import frozen
 
-from benchmarks.speed.contender import Contender
+from benchmarks.speed.contender import Contender, offers
+from benchmarks.speed.pgbench import SCRIPTS, program
+from benchmarks.speed.workloads import Workload
 
 Loop = Literal["trio", "asyncio", "uvloop"]
 
@@ -37,11 +39,23 @@ class Entrant:
         found: type[Contender] = getattr(import_module(f"benchmarks.speed.contenders.{self.module}"), self.class_name)
         return found
 
+    @property
+    def gives_rows(self) -> bool:
+        """Whether it can be compared with the others; pgbench is only timed."""
+        return self.name != PGBENCH
+
+    def does(self, workload: Workload) -> bool:
+        """Whether it has a way to do this."""
+        return workload.name in SCRIPTS if not self.gives_rows else offers(self.load(), workload.method, workload.opening)
+
     def missing(self) -> list[str]:
-        """Which of its packages are not installed."""
-        return [package for package in self.packages if _version(package) is None]
+        """What of it is not installed."""
+        if not self.gives_rows and program() is None:
+            return ["PostgreSQL's program pgbench"]
+        return [package for package in self.packages if not is_installed(package)]
 
 
+PGBENCH = "pgbench"
 _UVLOOP = ("uvloop",)
 _ALL = (
     Entrant("asyncpg", "with_asyncpg", "Asyncpg", "asyncio", ("asyncpg",)),
@@ -53,6 +67,7 @@ _ALL = (
     Entrant("SQLAlchemy", "with_sqlalchemy", "Sqlalchemy", "asyncio", ("sqlalchemy", "asyncpg"), is_orm=True),
     Entrant("Tortoise", "with_tortoise", "TortoiseOrm", "asyncio", ("tortoise-orm", "asyncpg"), is_orm=True),
     Entrant("Piccolo", "with_piccolo", "Piccolo", "asyncio", ("piccolo", "asyncpg"), is_orm=True),
+    Entrant(PGBENCH, "", "", "asyncio", ()),
 )
 
 ENTRANTS = {entrant.name: entrant for entrant in _ALL}
@@ -62,6 +77,11 @@ BASELINE = "asyncpg"
 def chosen(names: Sequence[str]) -> list[Entrant]:
     """The entrants that a user means: a whole name, or the first word of several."""
     return [entrant for entrant in _ALL if any(entrant.name == name or entrant.name.split()[0] == name for name in names)]
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package is there, by the name that the package index has for it."""
+    return _version(package) is not None
 
 
 def _version(package: str) -> str | None:

@@ -14,8 +14,9 @@ import psycopg
 from attrs import frozen
 
 from benchmarks.speed import tables
-from benchmarks.speed.contender import Address, offers
+from benchmarks.speed.contender import Address
 from benchmarks.speed.entrants import Entrant
+from benchmarks.speed.pgbench import PgbenchWorker
 from benchmarks.speed.workers import Asked, Worker
 from benchmarks.speed.workloads import Workload
 
@@ -43,13 +44,13 @@ class Plan:
     def pairs(self) -> Iterator[tuple[Workload, list[Entrant]]]:
         """Each workload with those who can do it."""
         for workload in self.workloads:
-            able = [entrant for entrant in self.entrants if offers(entrant.load(), workload.method, workload.opening)]
+            able = [entrant for entrant in self.entrants if entrant.does(workload)]
             if able:
                 yield workload, able
 
     def steps(self) -> int:
         """How often progress is told of."""
-        return sum(len(able) for _, able in self.pairs()) * (self.rounds + 2)
+        return sum(len(able) * (self.rounds + 1) + sum(entrant.gives_rows for entrant in able) for _, able in self.pairs())
 
 
 def check(plan: Plan, workers: Mapping[str, Asked], connection: psycopg.Connection, step: Callable[[str], None]) -> None:
@@ -60,7 +61,7 @@ def check(plan: Plan, workers: Mapping[str, Asked], connection: psycopg.Connecti
     """
     for workload, able in plan.pairs():
         first: list[str] = []
-        for entrant in able:
+        for entrant in filter(_gives_rows, able):
             step(f"{workload.title}: is {entrant.name} right?")
             tables.reset(connection, workload.changes)
             answer = workers[entrant.name].ask("answer", workload.name)
@@ -74,6 +75,10 @@ def check(plan: Plan, workers: Mapping[str, Asked], connection: psycopg.Connecti
                 raise Different(
                     "\n".join(difflib.unified_diff(first, found, able[0].name, entrant.name, f"in {workload.name}", lineterm=""))
                 )
+
+
+def _gives_rows(entrant: Entrant) -> bool:
+    return entrant.gives_rows
 
 
 def _keys(connection: psycopg.Connection, text: str, values: Sequence[Any]) -> list[object]:
@@ -95,7 +100,12 @@ def measure(plan: Plan, where: Address, direct: psycopg.Connection, step: Callab
         WorkerError: one of them failed.
     """
     with ExitStack() as stack:
-        workers = {entrant.name: stack.enter_context(Worker(entrant, where)) for entrant in plan.entrants}
+        workers: dict[str, Asked] = {}
+        for entrant in plan.entrants:
+            if entrant.gives_rows:
+                workers[entrant.name] = stack.enter_context(Worker(entrant.name, where))
+            else:
+                workers[entrant.name] = stack.enter_context(PgbenchWorker(where))
         check(plan, workers, direct, step)
         pairs = list(plan.pairs())
         operations: dict[tuple[str, str], int] = {}

@@ -10,7 +10,6 @@ from typing import Any, Protocol, Self
 from attrs import asdict
 
 from benchmarks.speed.contender import Address
-from benchmarks.speed.entrants import Entrant
 
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(128 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 """glibc's allocator gives memory back to the system at moments that depend on what else is in it, which costs a library that reads into
@@ -34,9 +33,9 @@ class WorkerError(Exception):
 class Worker:
     """One contender at work, for the length of a block."""
 
-    def __init__(self, entrant: Entrant, where: Address) -> None:
-        self.entrant = entrant
-        self._arguments = [sys.executable, "-m", "benchmarks.speed.worker", entrant.name, json.dumps(asdict(where))]
+    def __init__(self, name: str, where: Address) -> None:
+        self._name = name
+        self._arguments = [sys.executable, "-m", "benchmarks.speed.worker", name, json.dumps(asdict(where))]
 
     def __enter__(self) -> Self:
         environment = os.environ | MALLOC | {"PYTHONHASHSEED": "0"}
@@ -58,7 +57,7 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise WorkerError(f"{self.entrant.name} ended when it was told to {do} {workload}.")
+            raise WorkerError(f"{self._name} ended when it was told to {do} {workload}.")
         return json.loads(line)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

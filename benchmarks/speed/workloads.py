@@ -2,7 +2,6 @@
 
 import datetime
 import decimal
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from benchmarks.speed.tables import ACCOUNTS, AGES, FILMS, PEOPLE, PERSON, READI
 
 TASKS = 200
 POOL_SIZE = 10
-READS = 10  # of each task
+READS = 5  # of each task
 
 
 @frozen(kw_only=True)
@@ -49,8 +48,7 @@ class Workload:
         if self.name == "stream":
             rows: list[object] = []
             await contender.stream(rows.append)
-            values = [canonical(contender.plain(row, READING)) for row in rows]
-            return [len(values), hashlib.sha256(repr(values).encode()).hexdigest(), values[:3], values[-3:]]
+            return [len(rows), *(canonical(contender.plain(row, READING)) for row in rows[:: max(1, len(rows) // 500)])]
         numbers = (0,) if self.parts > 1 or self.most == 1 else (0, 1, 17)
         return [canonical(self.plain(contender, await self.operate(contender, number))) for number in numbers]
 
@@ -140,6 +138,7 @@ _WORKLOADS = [
         title="stream 100,000 rows x 10, bounded memory",
         method="stream",
         operate=_stream,
+        most=1,
     ),
     Workload(
         name="film",

@@ -88,7 +88,7 @@ def test_a_contender_that_does_something_else_stops_the_run(
 ) -> None:
     chosen = plan(["psycopg", "trioorm on Trio"], workload)
     with ExitStack() as stack:
-        workers: dict[str, Asked] = {each.name: stack.enter_context(Worker(each, where)) for each in chosen.entrants}
+        workers: dict[str, Asked] = {each.name: stack.enter_context(Worker(each.name, where)) for each in chosen.entrants}
         check(chosen, workers, direct, ignore)
         workers["trioorm on Trio"] = Changed(workers["trioorm on Trio"], direct, answer, leaves)
         with pytest.raises(Different, match="trioorm on Trio") as raised:
