@@ -14,6 +14,7 @@ from benchmarks.speed.entrants import BASELINE, ENTRANTS, Entrant, chosen, versi
 from benchmarks.speed.imports import Imports, measure_imports, programs
 from benchmarks.speed.measuring import Different, Figures, Plan, measure
 from benchmarks.speed.networks import NETWORKS, Network, pin, server, way
+from benchmarks.speed.publish import SPEED, publish
 from benchmarks.speed.showing import terminal_table
 from benchmarks.speed.workers import MALLOC, WorkerError
 from benchmarks.speed.workloads import WORKLOADS
@@ -121,8 +122,6 @@ def _publish(
     postgresql: str,
     console: Console,
 ) -> None:
-    from benchmarks.speed.publish import SPEED, publish  # it draws, which a quick look needs nothing of
-
     made = record.Record(
         date=record.today(),
         commit=record.commit(),

@@ -50,7 +50,8 @@ class Plan:
 
     def steps(self) -> int:
         """How often progress is told of."""
-        return sum(len(able) * (self.rounds + 1) + sum(entrant.gives_rows for entrant in able) for _, able in self.pairs())
+        rounds = {workload.name: -(-self.rounds // workload.every) for workload in self.workloads}
+        return sum(len(able) * (rounds[workload.name] + 1) + sum(map(_gives_rows, able)) for workload, able in self.pairs())
 
 
 def check(plan: Plan, workers: Mapping[str, Asked], connection: psycopg.Connection, step: Callable[[str], None]) -> None:
@@ -118,6 +119,8 @@ def measure(plan: Plan, where: Address, direct: psycopg.Connection, step: Callab
         figures: Figures = {workload.name: {entrant.name: {"cpu": [], "wall": []} for entrant in able} for workload, able in pairs}
         for round_number in range(plan.rounds):
             for workload, able in pairs:
+                if round_number % workload.every:
+                    continue
                 for entrant in able[round_number % len(able) :] + able[: round_number % len(able)]:
                     step(f"{workload.title}: {entrant.name}, round {round_number + 1} of {plan.rounds}")
                     tables.reset(direct, workload.changes)

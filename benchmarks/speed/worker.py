@@ -62,11 +62,12 @@ async def _run(workload: Workload, contender: Contender, operations: int) -> flo
 
 async def _calibrate(workload: Workload, contender: Contender, seconds: float) -> int:
     operations = 1
-    while True:
+    while workload.most > 1:
         took = await _run(workload, contender, operations)
         if operations >= workload.most or took > seconds / 4:
             return max(1, min(workload.most, int(operations * seconds / took)))
         operations *= 2
+    return 1
 
 
 async def _time(workload: Workload, contender: Contender, operations: int) -> dict[str, float]:

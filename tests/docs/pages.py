@@ -10,6 +10,7 @@ imports, run at module level, and their names are there for all later blocks. Wh
     <!-- raises: X -->   the next block raises X; its text counts as printed
     <!-- refused -->     both type checkers refuse every line of the next block; it is run only if it also says what it raises
     <!-- output -->      the next block, of whatever language, is what the code before it printed; `...` stands for anything
+    <!-- X:begin -->     up to <!-- X:end --> a program writes the page
 """
 
 import ast
@@ -154,6 +155,7 @@ def read_page(path: Path) -> Page:
 
 
 _MARK = re.compile(r"<!--\s*(program|continue|refused|output|raises:\s*\w+)\s*-->")
+_GENERATED = re.compile(r"<!-- \w+:(begin|end) -->")
 
 
 def _units(path: Path) -> Iterator[Unit]:
@@ -206,7 +208,7 @@ def _parts(path: Path) -> Iterator[tuple[str, int, str]]:
             yield "prelude", number + 1, _until(lines, "-->")
         elif (mark := _MARK.fullmatch(line.strip())) is not None:
             yield "mark", number, mark[1]
-        else:
+        elif _GENERATED.fullmatch(line.strip()) is None:
             assert not line.lstrip().startswith("<!--"), f"{path.name}:{number}: what is {line!r}?"
 
 

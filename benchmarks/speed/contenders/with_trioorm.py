@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from psycopg.conninfo import make_conninfo
 
 from benchmarks.speed.contender import Address, Contender, GuestRow, Opening, VisitRow
-from trioorm import Column, Database, Json, Many, Model, column, has_many, many_to_many, open_database, select, update
+from trioorm import Column, Database, Json, Many, Model, column, has_many, insert, many_to_many, open_database, select, update
 from trioorm.database.plan import PlanCache
 
 
@@ -89,11 +89,14 @@ class Entry(Model, table="entry"):
 
 
 class Trioorm(Contender):
+    openings = frozenset({Opening.SINGLE, Opening.POOL, Opening.LANES})
+
     _db: Database
 
     async def open(self, where: Address, opening: Opening, size: int) -> None:
         address = make_conninfo(host=where.host, port=where.port, user=where.user, dbname=where.database, password=where.password)
-        self._block = open_database(address, min_size=size, max_size=size)
+        lanes = 1 if opening is Opening.LANES else 0
+        self._block = open_database(address, min_size=size - lanes, max_size=size, lanes=lanes)
         self._db = await self._block.__aenter__()
         self._plans = PlanCache()
 
@@ -131,14 +134,19 @@ class Trioorm(Contender):
         async with self._db.transaction() as tx:
             await tx.execute(update(Account).set(Account.balance, balance).where(Account.id == key))
 
+    async def update_flight(self, key: int, balance: int) -> None:
+        async with self._db.flight(commit=True) as flight:
+            flight.execute(update(Account).set(Account.balance, balance).where(Account.id == key))
+
     async def update_many(self, balances: Sequence[tuple[int, int]]) -> None:
         await self._db.execute(update(Account).set_each([{"id": key, "balance": balance} for key, balance in balances]))
 
     async def transfer(self, key: int, amount: int) -> None:
         async with self._db.transaction() as tx:
             account = await tx.fetch_one(select(Account).where(Account.id == key).for_update())
-            await tx.execute(update(Account).set(Account.balance, account.balance - amount).where(Account.id == key))
-            await tx.insert(Entry(account_id=key, amount=amount))
+            async with tx.flight() as flight:  # what needs no answer from each other travels together
+                flight.execute(update(Account).set(Account.balance, account.balance - amount).where(Account.id == key))
+                flight.execute(insert(Entry).values(Entry(account_id=key, amount=amount)))
 
     async def pooled_get(self, key: int) -> Person:
         return await self._db.get(Person, key)
