@@ -45,7 +45,7 @@ bench-quick: $(VENV)/ready-bench
 	$(BIN)/python -m benchmarks.speed --quick $(ARGS)
 
 storm: $(VENV)/ready-storm
-	$(BIN)/python -m benchmarks.storm $(ARGS)
+	$(BIN)/python -m benchmarks.storm --figures docs/storm-figures.md $(ARGS)
 	$(BIN)/python -m benchmarks.storm.retries
 	$(BIN)/python -m benchmarks.storm.mutations
 	TRIOORM_TEST_EXAMPLES=10 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --timeout=3600 \

@@ -13,7 +13,7 @@ version = release = installed_version("trioorm")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "storm-figures.md"]
 nitpicky = True
 
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -4,11 +4,12 @@ import argparse
 import random
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from attrs import evolve
 from rich.text import Text
 
-from benchmarks.storm.blowing import blow
+from benchmarks.storm.blowing import blow, in_markdown
 from benchmarks.storm.blowing import console as new_console
 from benchmarks.storm.comparison import compare
 from benchmarks.storm.ours import Trioorm
@@ -33,12 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(Text(f"Seed {seed}; once more: {again} {' '.join(f'--against {peer}' for peer in chosen.against)}"), soft_wrap=True)
     if chosen.against:
         return compare(console, settings, chosen.against)
-    held = True
-    for loop in ("trio", "asyncio") if chosen.loop == "both" else (chosen.loop,):
+    storms = [
         # Only asyncio has cancels of its own.
-        judged = blow(console, evolve(settings, ways="all" if loop == "asyncio" else "scopes"), Trioorm(), loop)
-        held = held and all(bar.held for bar in judged)
-    return 0 if held else 1
+        blow(console, evolve(settings, ways="all" if loop == "asyncio" else "scopes"), Trioorm(), loop)
+        for loop in (("trio", "asyncio") if chosen.loop == "both" else (chosen.loop,))
+    ]
+    if chosen.figures is not None:
+        chosen.figures.write_text(in_markdown(storms, settings))
+    for blown in storms:
+        console.print(Text(blown.verdict, style="green" if blown.held else "bold red"), soft_wrap=True)
+    return 0 if all(blown.held for blown in storms) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=["psycopg_pool", "asyncpg"],
         help="the same storm for this peer too; may be repeated",
     )
+    parser.add_argument("--figures", type=Path, help="a Markdown file to write the figures to")
     parser.add_argument("--tasks", type=int, default=defaults.tasks, help="tasks at work, on a pool of 5 (default: %(default)s)")
     return parser
 

@@ -27,7 +27,10 @@ def bars(result: StormResult) -> list[Bar]:
     """Every promise that a storm can judge."""
     figures, rows, drills, settings = result.figures, result.comparison, result.drills, result.settings
     left = rows.left_behind - rows.cancelled_but_committed + rows.strangers + result.forbidden_rows
-    healthy = [o.seconds for o in figures.overruns if not figures.windows.touches(o.started_at, o.ended_at)]
+    scheduling = figures.scheduling
+    undisturbed = [o for o in figures.overruns if not figures.windows.touches(o.started_at, o.ended_at)]
+    healthy = [o.seconds for o in undisturbed]
+    own_p99 = percentile([o.seconds - scheduling.surely_waited(o.cancelled_at, o.ended_at) for o in undisturbed], 99)
     frozen = [o.seconds for o in figures.overruns if figures.frozen.touches(o.started_at, o.ended_at)]
     healthy_p99, frozen_p99 = percentile(healthy, 99), percentile(frozen, 99)
     orphans_p99, oldest = percentile(figures.orphan_seconds, 99), max(figures.orphan_seconds, default=0.0)
@@ -103,9 +106,10 @@ def bars(result: StormResult) -> list[Bar]:
         Bar(
             "9a",
             "no hang: overrun of deadlines, server healthy",
-            f"p99 {healthy_p99 * _MILLISECONDS:.1f} ms of {len(healthy):,}",
+            f"p99 {own_p99 * _MILLISECONDS:.1f} ms of {len(healthy):,}; {healthy_p99 * _MILLISECONDS:.1f} ms with what the machine took, "
+            f"whose loop came {percentile(scheduling.lateness, 99) * _MILLISECONDS:.1f} ms late",
             "p99 <= 50 ms",
-            healthy_p99 <= 0.05,
+            own_p99 <= 0.05,
         ),
         Bar(
             "9b",

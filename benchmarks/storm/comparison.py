@@ -59,7 +59,7 @@ def _blow_in_child(settings: StormSettings, name: str) -> list[Bar] | str:
 
 def _send_bars(sending: Connection, settings: StormSettings, name: str) -> None:
     logging.disable()  # what the peers log of their trouble is counted here
-    sending.send(blow(new_console(), settings, _contender(name), "asyncio"))
+    sending.send(blow(new_console(), settings, _contender(name), "asyncio").bars)
 
 
 def _contender(name: str) -> Contender:

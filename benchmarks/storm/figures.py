@@ -4,6 +4,8 @@ from collections import Counter
 
 import attrs
 
+from benchmarks.storm.scheduling import Scheduling
+
 
 def percentile(samples: list[float], percent: int) -> float:
     """The nearest-rank percentile; 0 when there are no samples."""
@@ -17,6 +19,11 @@ class Overrun:
     seconds: float
     started_at: float
     ended_at: float
+
+    @property
+    def cancelled_at(self) -> float:
+        """When it was cancelled."""
+        return self.ended_at - self.seconds
 
 
 @attrs.frozen
@@ -74,6 +81,7 @@ class Figures:
         most_backends, surplus_seconds: sessions on the server outside the windows, and how long there were more than the pool's size.
         hangs: attempts that nobody cancelled, and that did not end.
         samples: how often the server was looked at.
+        scheduling: how long the machine kept the storm's own thread from running.
     """
 
     attempts: Counter[str] = attrs.field(factory=Counter[str])
@@ -95,3 +103,4 @@ class Figures:
     surplus_seconds: float = 0.0
     hangs: int = 0
     samples: int = 0
+    scheduling: Scheduling = attrs.field(factory=Scheduling)

@@ -119,6 +119,7 @@ async def storm(
                 faults = Faults(server, load, client, figures, random, size=settings.pool_size)
                 watching = Witness(server.conninfo(), client, figures, size=settings.pool_size)
                 background.start_soon(watching.watch)
+                background.start_soon(figures.scheduling.beat)
                 background.start_soon(_tell, figures, on_progress)
                 with anyio.move_on_after(settings.limit_seconds):
                     async with anyio.create_task_group() as workers:

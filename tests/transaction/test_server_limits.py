@@ -14,13 +14,15 @@ import pytest
 
 from tests.transaction.conftest import Flights
 from tests.transaction.ledger import Entry, keys_in, open_ledger, write
-from trioorm import ConnectionLost, LockNotAvailable, Transaction, select, sql
+from tests.wire.witness import Witness
+from trioorm import ConnectionLost, LockNotAvailable, Snapshot, Transaction, select, sql
+from trioorm.errors import DataError
 from trioorm.transaction.deadline import ServerLimit
 
 _SELECT = select(Entry)
 
 
-async def _limit_seconds(tx: Transaction) -> float:
+async def _limit_seconds(tx: Transaction | Snapshot) -> float:
     """What the server has, in seconds; 0 is none."""
     shown = await tx.fetch_value(
         sql("SELECT extract(epoch FROM current_setting('transaction_timeout')::interval)::float8").returns(float).reads_only()
@@ -79,6 +81,64 @@ async def test_a_deadline_that_is_moved_later_goes_with_the_next_statement(dsn: 
                 assert noted.sent == [["SET", "SET", "SELECT"]]
                 await tx.fetch_all(_SELECT)
                 assert noted.sent[1:] == [["SELECT"]]
+
+
+# Snapshots.
+
+
+async def test_every_connection_of_a_snapshot_has_the_limit(dsn: str, flights: Callable[[], Flights]) -> None:
+    shown = sql("SELECT extract(epoch FROM current_setting('transaction_timeout')::interval)::float8").returns(float)
+    limits: list[float] = []
+    all_there = anyio.Event()
+
+    async def stream(snap: Snapshot) -> None:
+        async with snap.stream(shown) as seconds:
+            limits.extend([each async for each in seconds])
+            if len(limits) == 3:
+                all_there.set()
+            await all_there.wait()
+
+    async with open_ledger(dsn, cleanup_timeout_seconds=2.0, max_size=3) as db:
+        noted = flights()
+        with anyio.fail_after(30):
+            async with db.snapshot(connections=3) as snap:
+                for _ in range(3):
+                    snap.start_soon(stream, snap)
+        assert len(limits) == 3
+        assert all(20 < limit <= 32 for limit in limits)
+        openings = sorted(sent for sent in noted.sent if sent[0] == "BEGIN")
+        assert openings == [["BEGIN", "SELECT", "SET"], ["BEGIN", "SET", "SET"], ["BEGIN", "SET", "SET"]], "it travels with BEGIN"
+
+
+async def test_a_snapshot_without_a_deadline_sends_no_limit(dsn: str, flights: Callable[[], Flights]) -> None:
+    async with open_ledger(dsn) as db:
+        noted = flights()
+        async with db.snapshot(connections=1) as snap:
+            await snap.fetch_all(_SELECT)
+        assert noted.sent == [["BEGIN", "SELECT"], ["SAVEPOINT", "SELECT", "RELEASE"], ["ROLLBACK"]]
+
+
+async def test_a_snapshots_deadline_that_is_moved_later_outlives_a_failed_read(dsn: str) -> None:
+    async with open_ledger(dsn) as db:
+        with anyio.fail_after(20) as scope:
+            async with db.snapshot(connections=1) as snap:
+                assert 0 < await _limit_seconds(snap) <= 21
+                scope.deadline += 100
+                with pytest.raises(DataError):
+                    await snap.fetch_value(sql("SELECT 1 / 0").returns(int))
+                assert 60 < await _limit_seconds(snap) <= 121
+
+
+async def test_the_server_ends_a_snapshot_whose_client_does_not(dsn: str, witness: Witness) -> None:
+    """The program is busy all the while; then its own timeout comes out, and not that the connection was lost."""
+    async with open_ledger(dsn, cleanup_timeout_seconds=0.2) as db:
+        with anyio.move_on_after(0.2) as scope:
+            async with db.snapshot(connections=1) as snap:
+                pid = await snap.fetch_value(sql("SELECT pg_backend_pid()").returns(int))
+                gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)"
+                assert witness.becomes_true(gone, pid, within_seconds=10)
+                await snap.fetch_all(_SELECT)
+        assert scope.cancelled_caught
 
 
 async def test_a_deadline_that_is_taken_back_takes_the_limit_back(dsn: str) -> None:

@@ -15,6 +15,7 @@ from psycopg import pq
 
 from trioorm.errors import ConnectionLost, TransactionBusy, TrioormError
 from trioorm.pool import Lease
+from trioorm.transaction.deadline import ServerLimit
 from trioorm.transaction.inside import open_blocks
 from trioorm.wire import AnyIOConnection
 
@@ -28,10 +29,12 @@ class Member:
     """One connection, with its transaction.
 
     Attributes:
+        limit: what the server knows of the block's deadline in this transaction.
         held_by: the stream that has it, as the marks of the context know it.
     """
 
     lease: Lease
+    limit: ServerLimit
     held_by: object | None = None
 
     @property

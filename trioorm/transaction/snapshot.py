@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVarTuple
 
 import anyio
 import trio
+from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import pq
 from psycopg.abc import Buffer
 from psycopg.pq import Format
@@ -22,8 +23,10 @@ from psycopg.pq.abc import PGresult
 from trioorm.errors import DatabaseError, TransactionClosed, UsageError
 from trioorm.pool import Pool
 from trioorm.transaction.aftermath import aftermath, is_cancellation
+from trioorm.transaction.deadline import ServerLimit
 from trioorm.transaction.members import Member, Members
 from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among, is_stale_plan
+from trioorm.transaction.server_side import ServerSide
 from trioorm.wire import Statement, Step, after_cleanup, command
 from trioorm.wire.interrupt import Held, Shield, cancel_requests, deliver_unseen
 
@@ -62,6 +65,7 @@ class SnapshotScope:
         self._pool = pool
         self._members = Members(name, connections, self._open_another)
         self._import = _BEGIN
+        self._server_side = ServerSide(budget_seconds=pool.settings.cleanup_timeout_seconds, nursery=lambda: self._nursery)
         self._widenings: set[anyio.CancelScope] = set()
         self._all_ended = anyio.Event()
         self._was_entered = False
@@ -74,6 +78,7 @@ class SnapshotScope:
         if self._was_entered:
             raise TransactionClosed(f"{self.name} was entered before; a block can be entered once.\nTo fix it: open another one.")
         self._was_entered = True
+        self._server_side.limit.deadline = anyio.current_effective_deadline()
         holder, exported = await self._begin([_BEGIN, _EXPORT])
         self._holder = holder
         # Its text comes from the server, and SET takes no bound values: digits, letters and hyphens are all that it is made of.
@@ -88,8 +93,10 @@ class SnapshotScope:
         return self
 
     async def _begin(self, opening: Sequence[Step]) -> tuple[Member, PGresult]:
-        """Take a connection and open its transaction; the result of the last step."""
-        member = Member(await self._pool.acquire())
+        """Take a connection and open its transaction; the result of the second step."""
+        lease = await self._pool.acquire()
+        member = Member(lease, ServerLimit(self._server_side.limit.deadline, self._pool.settings.cleanup_timeout_seconds))
+        opening = [*opening, *self.limit_steps(member)]
         try:
             results = await member.connection.fly(opening)
             if (failure := failure_among(opening, results)) is not None:
@@ -99,7 +106,12 @@ class SnapshotScope:
             if (raised := after_cleanup(error, held)) is not None and raised is not error:
                 raise raised from None
             raise
-        return member, results[-1]
+        return member, results[1]
+
+    def limit_steps(self, member: Member) -> list[Step]:
+        """What a member's transaction is to be told of the block's deadline; its own is never known to be later than the block's."""
+        member.limit.deadline = self._server_side.limit.deadline
+        return member.limit.steps(member.connection.pgconn.server_version)
 
     async def _end(self, member: Member, until: float) -> Held:
         """Roll back and give the connection back, or have it closed when there is no time left."""
@@ -213,7 +225,10 @@ class SnapshotScope:
 
     async def _run_guarded(self, member: Member, steps: Sequence[Step]) -> tuple[list[PGresult], DatabaseError | None]:
         """Run steps with a savepoint under them, all in one flight; their results, and the first error among them."""
-        sent = [_GUARD, *steps, _RELEASE_GUARD]
+        await checkpoint_if_cancelled()
+        # Before the savepoint, or going back to it would take it back.
+        limit = self.limit_steps(member)
+        sent = [*limit, _GUARD, *steps, _RELEASE_GUARD]
         error: BaseException | None = None
         results: list[PGresult] = []
         try:
@@ -224,7 +239,8 @@ class SnapshotScope:
         held = await self.undo(member.connection) if member.connection.pgconn.transaction_status == _INERROR else None
         if (raised_instead := after_cleanup(error, held)) is not None:
             raise raised_instead
-        return results[1 : 1 + len(steps)], failure_among(sent, results)
+        first = len(limit) + 1
+        return results[first : first + len(steps)], failure_among(sent, results)
 
     async def undo(self, connection: Connection) -> Held:
         """Roll back to the savepoint, and let it go."""
@@ -238,6 +254,7 @@ class SnapshotScope:
             TransactionClosed: the block has ended.
         """
         self._check_open()
+        await self._server_side.follow_deadline()
         return await self._members.borrow(held_by)
 
     def give_back(self, member: Member) -> None:
@@ -268,8 +285,10 @@ class _SnapshotHold:
     async def __aenter__(self) -> Connection:
         member = await self._snapshot.borrow(self._mark)
         try:
-            results = await member.connection.fly([_GUARD])
-            if (failure := failure_among([_GUARD], results)) is not None:
+            await checkpoint_if_cancelled()
+            opening = [*self._snapshot.limit_steps(member), _GUARD]
+            results = await member.connection.fly(opening)
+            if (failure := failure_among(opening, results)) is not None:
                 raise failure
         except BaseException:
             member.connection.close_nowait()  # whether the savepoint is there is not known
