@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, TypeVarTuple
 
+from trioorm.database.known_plans import KnownPlans
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.streaming import RowsBlock
 from trioorm.database.verbs import Verbs
@@ -99,6 +100,7 @@ class _PlansOfReads(PlanCache):
         self._shared = shared
         self.violations = shared.violations
         self.loads = shared.loads
+        self.known = KnownPlans()  # of its own: a write that the database knows is not to be found here
 
     def __len__(self) -> int:
         return len(self._shared)
