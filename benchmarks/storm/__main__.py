@@ -29,14 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminations=max(1, chosen.crashes * 2) if chosen.terminations is None else chosen.terminations,
         tasks=chosen.tasks,
         limit_seconds=chosen.limit_seconds,
+        lanes=chosen.lanes,
     )
-    again = f"--seed {seed} --cancellations {settings.cancellations} --crashes {settings.crashes}"
+    again = f"--seed {seed} --cancellations {settings.cancellations} --crashes {settings.crashes} --lanes {settings.lanes}"
     console.print(Text(f"Seed {seed}; once more: {again} {' '.join(f'--against {peer}' for peer in chosen.against)}"), soft_wrap=True)
     if chosen.against:
         return compare(console, settings, chosen.against)
     storms = [
         # Only asyncio has cancels of its own.
-        blow(console, evolve(settings, ways="all" if loop == "asyncio" else "scopes"), Trioorm(), loop)
+        blow(console, evolve(settings, ways="all" if loop == "asyncio" else "scopes"), Trioorm(settings.lanes), loop)
         for loop in (("trio", "asyncio") if chosen.loop == "both" else (chosen.loop,))
     ]
     if chosen.figures is not None:
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the same storm for this peer too; may be repeated",
     )
     parser.add_argument("--figures", type=Path, help="a Markdown file to write the figures to")
+    parser.add_argument("--lanes", type=int, default=0, help="how many lanes there are beside the pool of 5 (default: %(default)s)")
     parser.add_argument("--tasks", type=int, default=defaults.tasks, help="tasks at work, on a pool of 5 (default: %(default)s)")
     return parser
 

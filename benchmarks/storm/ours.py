@@ -22,17 +22,28 @@ class Row(Model, table="storm_rows"):
 
 
 class Trioorm:
-    """See `Contender`."""
+    """See `Contender`.
 
-    name = "trioorm"
+    Args:
+        lanes: how many connections there are beside the pool's size, which single reads share.
+    """
+
     loops = ("trio", "asyncio")
+
+    def __init__(self, lanes: int = 0) -> None:
+        self._lanes = lanes
+        self.name = f"trioorm with {lanes} lanes" if lanes else "trioorm"
 
     @asynccontextmanager
     async def open(
         self, address: str, *, size: int, cleanup_timeout_seconds: float = 1.0, commit_timeout_seconds: float = 5.0
     ) -> AsyncGenerator["TrioormClient"]:
         async with open_database(
-            address, max_size=size, cleanup_timeout_seconds=cleanup_timeout_seconds, commit_timeout_seconds=commit_timeout_seconds
+            address,
+            max_size=size + self._lanes,
+            lanes=self._lanes,
+            cleanup_timeout_seconds=cleanup_timeout_seconds,
+            commit_timeout_seconds=commit_timeout_seconds,
         ) as db:
             yield TrioormClient(db)
 
@@ -51,13 +62,19 @@ class TrioormClient:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._lanes = db._pool.lanes  # pyright: ignore[reportPrivateUsage] - the public figures do not tell of sessions
 
     @property
     def operations(self) -> Mapping[str, Operation]:
-        return {**operations_of(self), "children": Operation(self.children, rows=4, weight=8)}
+        more = {"children": Operation(self.children, rows=4, weight=8)}
+        if self._lanes.limit:
+            more["uneven read"] = Operation(self.uneven_read, rows=0, weight=20)
+            more["read that fails"] = Operation(self.read_that_fails, rows=0, weight=8)
+        return {**operations_of(self), **more}
 
     def busy_pids(self) -> set[int]:
-        return {loan.backend_pid for loan in self._db.statistics().loans}
+        by_lanes = {lane.connection.info.backend_pid for lane in self._lanes.open_lanes if lane.is_waited_for}
+        return {loan.backend_pid for loan in self._db.statistics().loans} | by_lanes
 
     def counts(self) -> PoolCounts:
         statistics = self._db.statistics()
@@ -82,6 +99,19 @@ class TrioormClient:
 
     async def echo(self, random: Random, number: int) -> None:
         expect(await self._db.fetch_value(sql("SELECT {number}", number=number).returns(int).reads_only()), number)
+
+    async def uneven_read(self, random: Random, number: int) -> None:
+        """Quick as a rule, so that it goes on a lane, and then slow there."""
+        pause = 0.0 if random.random() < 0.97 else random.choice((0.03, 0.2))
+        statement = sql("SELECT {number} FROM pg_sleep({pause})", number=number, pause=pause)
+        expect(await self._db.fetch_value(statement.returns(int).reads_only()), number)
+
+    async def read_that_fails(self, random: Random, number: int) -> None:
+        try:
+            await self._db.fetch_value(sql("SELECT {number} / {zero}", number=number, zero=random.choice((0, 1))).returns(int).reads_only())
+        except DatabaseError as error:
+            if error.sqlstate != "22012":
+                raise
 
     async def long_sleep(self, random: Random, number: int) -> None:
         await self._db.execute(sql("SELECT pg_sleep(5)").reads_only())

@@ -25,14 +25,15 @@ from trioorm.pool.owner import Owner
 from trioorm.pool.settings import LaneStatistics, PoolSettings
 from trioorm.resilience import Backoff
 from trioorm.wire import Step
-from trioorm.wire.lane import SLOW_HEAD_SECONDS, Lane, Reader
+from trioorm.wire.lane import Lane, Reader
+from trioorm.wire.pace import SLOW_SECONDS
 
 __all__ = ["Lanes"]
 
 logger = logging.getLogger("trioorm.pool")
 
 # How often lanes are looked after while anybody reads through one.
-_LOOK_SECONDS = SLOW_HEAD_SECONDS / 2
+_LOOK_SECONDS = SLOW_SECONDS / 2
 
 _TUPLES_OK = ExecStatus.TUPLES_OK
 

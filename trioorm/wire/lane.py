@@ -33,15 +33,13 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.wire.connection import AnyIOConnection
 from trioorm.wire.flight import is_end_of_connection
+from trioorm.wire.pace import SLOW_SECONDS
 from trioorm.wire.server_errors import is_farewell
 from trioorm.wire.statements import Statement, Step
 
 __all__ = ["Lane", "Reader"]
 
 logger = logging.getLogger("trioorm.wire")
-
-SLOW_HEAD_SECONDS = 0.05
-"""A statement that has been at the head for longer holds the others up."""
 
 # How long to wait before a cancel request is sent again: it may have overtaken its statement.
 _REPEAT_CANCEL_SECONDS = 0.1
@@ -197,6 +195,11 @@ class Lane:
     def depth(self) -> int:
         """How many statements are under way, those included whose readers have left."""
         return len(self._queue)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for the answer of the statement at the head, which runs at this moment."""
+        return bool(self._queue) and not self._queue[0].has_left
 
     @property
     def idle_since(self) -> float:
@@ -358,13 +361,13 @@ class Lane:
         Raises:
             psycopg.OperationalError: the connection broke, or a statement that nobody waits for could not be stopped in time.
         """
-        if not self._queue or monotonic() - self._head_since < SLOW_HEAD_SECONDS:
+        if not self._queue or monotonic() - self._head_since < SLOW_SECONDS:
             return False
         # Perhaps it is this program that was slow, and the answer is there.
         self._pgconn.consume_input()
         self._collect()
         now = monotonic()
-        if not self._queue or now - self._head_since < SLOW_HEAD_SECONDS:
+        if not self._queue or now - self._head_since < SLOW_SECONDS:
             return False
         head = self._queue[0]
         if not self.is_slow:
@@ -386,6 +389,7 @@ class Lane:
 
         Checkpoint: always.
         """
+        self._cancel_runs = True
         try:
             await self.connection.cancel_safe(timeout=self.connection.cleanup_timeout_seconds)
         except (OperationalError, psycopg_errors.CancellationTimeout) as error:

@@ -1,13 +1,18 @@
 """How fast the runs of one statement have been: what decides whether it may share a connection with others.
 
-The contract: a statement is proven fast by several fast runs in a row, each alone on a connection. One run that was slow where it held up
-others takes the proof back, and each time twice as many are asked for, so that a statement that is slow now and then stays away.
+The contract: a statement is proven fast by several fast runs, each alone on a connection, with no slow one among them. One that was slow
+where it held up others takes the proof back, and each time twice as many are asked for, so that a statement that is slow now and then stays
+away.
+
+Runs are measured from here, so a busy event loop makes all of them longer. That is why those that were neither fast nor slow say nothing.
 """
 
-__all__ = ["Pace"]
+__all__ = ["SLOW_SECONDS", "Pace"]
 
-FAST_SECONDS = 0.005
-"""A run that took no longer was fast; waiting for the event loop is counted too."""
+SLOW_SECONDS = 0.05
+"""A run that took longer was slow: too slow for others to wait for."""
+
+_FAST_SECONDS = 0.005
 
 _FAST_RUNS = 5
 _MOST_FAST_RUNS = 1000
@@ -29,7 +34,10 @@ class Pace:
 
     def note(self, seconds: float) -> None:
         """It has run alone."""
-        self._fast_runs = self._fast_runs + 1 if seconds <= FAST_SECONDS else 0
+        if seconds <= _FAST_SECONDS:
+            self._fast_runs += 1
+        elif seconds > SLOW_SECONDS:
+            self._fast_runs = 0
         self.is_proven = self._fast_runs >= self._wanted
 
     def was_slow(self) -> None:
