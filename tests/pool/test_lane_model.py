@@ -164,4 +164,6 @@ async def _until_as_in_the_model(lane: _Lane, steps: list[_Step]) -> None:
             assert reader.answer == reader.right
     figures = lane.reads.pool.statistics()
     assert figures.pool_size <= _LENT
-    assert lane.witness.value(_ALIVE) <= _LENT + 1 + figures.leaving  # type: ignore[operator]
+    alive = lane.witness.value(_ALIVE)
+    assert isinstance(alive, int)
+    assert alive <= _LENT + 1 + figures.leaving

@@ -11,6 +11,7 @@ from tests.pool.lanes import open_lanes, proven, proven_echo, proven_step
 from tests.wire.witness import Witness, again, step
 from trioorm.errors import ConnectionLost, DatabaseError, QueryCanceled, WrongDatabaseOwner
 from trioorm.pool import PoolClosed, PoolOptions, open_pool
+from trioorm.resilience import backoff
 from trioorm.testing import count_suspensions, pool_is_whole, server_is_quiet
 from trioorm.transaction import PoolRunner
 from trioorm.wire import Step, lane
@@ -508,7 +509,8 @@ async def test_what_sets_a_connection_up_sets_lanes_up_too(dsn: str, witness: Wi
         assert reads.pool.statistics().connections_num == len(seen) >= 2
 
 
-async def test_a_lane_that_cannot_be_opened_is_tried_again_with_delays(dsn: str, witness: Witness) -> None:
+async def test_a_lane_that_cannot_be_opened_is_tried_again_with_delays(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
     tries = 0
 
     async def configure(connection: object) -> None:
@@ -517,7 +519,9 @@ async def test_a_lane_that_cannot_be_opened_is_tried_again_with_delays(dsn: str,
         if 2 <= tries <= 4:
             raise RuntimeError("not yet")
 
+    started_at = anyio.current_time()
     async with open_lanes(dsn, witness, configure=configure) as reads:
+        assert anyio.current_time() - started_at > 0.05 + 0.1 + 0.2
         assert tries == 5
         assert await reads.value(again(proven_echo(), "x")) == "x"
 
