@@ -1,6 +1,6 @@
 """Relations: what is loaded, in how many flights, and what is refused."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 
 import anyio
 import attrs
@@ -14,16 +14,26 @@ from tests.transaction.conftest import flights as flights
 from tests.transaction.conftest import witness as witness
 from tests.wire.witness import Witness
 from trioorm import (
+    CHAR,
     UNSET,
+    Column,
     Database,
     DatabaseError,
+    Many,
+    Model,
     NoRowFound,
+    One,
     QueryError,
     RelationNotLoaded,
+    TableConstraint,
     TooManyRows,
     alias,
+    belongs_to,
+    column,
     delete,
+    foreign_key,
     func,
+    has_many,
     literal,
     max_,
     open_database,
@@ -32,6 +42,7 @@ from trioorm import (
     update,
 )
 from trioorm.errors import UsageError
+from trioorm.pool import Connection
 from trioorm.testing import SweepRun, available_cancellations, pool_is_whole, server_is_quiet, sweep
 
 
@@ -200,6 +211,110 @@ async def test_a_load_that_fails_or_is_cancelled_gives_its_connection_back(dsn: 
                 with anyio.CancelScope(shield=True):
                     await witness.until("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s AND state <> 'idle')", before)
         assert await db.fetch_value(process) == before
+
+
+async def test_objects_in_hand_get_all_of_a_load_or_nothing_when_it_is_cancelled(dsn: str) -> None:
+    async with open_database(dsn, max_size=1) as db:
+        await opened(db)
+        tries: list[list[Film]] = []
+
+        def make_operation(_k: int) -> Awaitable[None]:
+            async def operation() -> None:
+                films = await db.fetch_all(FILMS)
+                tries.append(films)
+                await db.load(films, Film.credits.load(Credit.person), Film.genres)
+
+            return operation()
+
+        def is_there(owner: object, attribute: str) -> bool:
+            try:
+                getattr(owner, attribute)
+            except RelationNotLoaded:
+                return False
+            return True
+
+        async def check(_run: SweepRun) -> None:
+            await pool_is_whole(db.statistics)
+            for films in tries:
+                there = {is_there(film, name) for film in films for name in ("credits", "genres")}
+                assert len(there) == 1
+                assert there == {False} or all(is_there(credit, "person") for film in films for credit in film.credits)
+
+        report = await sweep(make_operation, check=check, may_absorb=True)
+    assert {run.kind for run in report.runs if run.reached} == set(available_cancellations())
+
+
+async def test_a_load_of_a_known_form_builds_no_statement(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def page(db: Database, film: int, most: int, role: Role) -> Film:
+        credits = Film.credits.where(Credit.role == role).order_by(Credit.id).limit(most)
+        return await db.fetch_one(select(Film).where(Film.id == film).load(Film.cast, credits.load(Credit.person), Film.genres))
+
+    def build(*_args: object) -> None:
+        raise AssertionError("a statement was built")
+
+    async with open_database(dsn) as db:
+        await opened(db)
+        await page(db, 1, 9, Role.DIRECTOR)
+        monkeypatch.setattr("trioorm.database.load_plan.find_related", build)
+        film = await page(db, 1, 1, Role.CAST)
+        assert [credit.person.name for credit in film.credits] == ["Weaver"], "with the values of this time"
+        with pytest.raises(AssertionError, match="was built"):
+            await db.fetch_one(select(Film).where(Film.id == 1).load(Film.cast, Film.poster))
+
+
+class Gauge(Model, table="gauges"):
+    value: Column[float] = column(primary_key=True)
+    label: Column[str] = column(type=CHAR(3))
+
+    readings: Many["Reading"] = has_many(order_by=lambda: Reading.id)
+    notes: Many["Note"] = has_many(foreign_key="label")
+
+
+class Reading(Model, table="readings"):
+    id: Column[int] = column(primary_key=True)
+    value: Column[float] = column(references=Gauge.value)
+
+    gauge: One[Gauge] = belongs_to()
+
+
+class Note(Model, table="notes"):
+    id: Column[int] = column(primary_key=True)
+    label: Column[str] = column(type=CHAR(5))
+
+    @classmethod
+    def table_constraints(cls) -> Iterable[TableConstraint]:
+        yield foreign_key(cls.label, references=(Gauge.label,))
+
+
+async def test_keys_that_no_text_holds_exactly_are_sent(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    third = 1 / 3
+    async with open_database(dsn, configure=_few_digits) as db:
+        await db.create_schema(Gauge, Reading)
+        await db.insert(Gauge(value=third, label="a"))
+        await db.insert_many([Reading(id=1, value=third), Reading(id=2, value=third)])
+        noted = Flights(monkeypatch)
+        statement = select(Reading).order_by(Reading.id).load(Reading.gauge.load(Gauge.readings))
+        one, other = await db.fetch_all(statement)
+        assert one.gauge is other.gauge
+        assert one.gauge.readings == [one, other]
+        assert [flight for flight in noted.sent if flight[0] == "BEGIN"] == [["BEGIN", "SELECT", "COMMIT"]] * 3
+        plan = await db.explain(statement)
+        assert plan.loads[0].plan.flight == 2
+        assert "are sent" in plan.loads[0].why
+
+
+async def _few_digits(connection: Connection) -> None:
+    await connection.execute("SET extra_float_digits = 0")
+
+
+async def test_what_only_the_server_takes_for_equal_says_so(dsn: str) -> None:
+    async with open_database(dsn) as db:
+        await db.execute(sql("CREATE TABLE gauges (value float8 PRIMARY KEY, label char(3) NOT NULL UNIQUE)"))
+        await db.execute(sql("CREATE TABLE notes (id int8 PRIMARY KEY, label char(5) NOT NULL)"))
+        await db.insert(Gauge(value=1.0, label="a"))
+        await db.insert(Note(id=1, label="a"))
+        with pytest.raises(QueryError, match=r"Gauge\.notes: the server found rows for a key that it takes for equal"):
+            await db.fetch_all(select(Gauge).load(Gauge.notes))
 
 
 async def test_rows_of_an_order_that_leaves_them_equal_keep_what_is_theirs(dsn: str) -> None:

@@ -10,6 +10,7 @@ import anyio
 import psycopg
 import pytest
 
+from tests.database.cinema import MODELS, Credit, Film, fill
 from tests.database.zoo import Animal
 from tests.pool.pgbouncer import running_pgbouncer
 from tests.wire.witness import Witness
@@ -251,3 +252,17 @@ async def test_startup_options_that_it_refuses_are_named(bouncer: str) -> None:
 async def test_an_unknown_kind_of_pooler_is_refused(dsn: str) -> None:
     with pytest.raises(ValueError, match='"transaction", "session" or None'):
         open_database(dsn, pooler="statement")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - shown to be refused
+
+
+async def test_a_load_hands_its_keys_on_within_its_transaction(bouncer: str, witness: Witness) -> None:
+    async with open_database(bouncer, max_size=2, pooler="transaction") as db:
+        await db.create_schema(*MODELS)
+        await fill(db)
+        with _stranger(bouncer) as stranger:
+            for _ in range(3):
+                films = await db.fetch_all(
+                    select(Film).order_by(Film.id).load(Film.cast, Film.credits.order_by(Credit.id).load(Credit.person))
+                )
+                assert [[credit.person.name for credit in film.credits] for film in films] == [["Scott", "Weaver", "Holm"], ["Weaver"], []]
+                left = stranger.execute("SELECT current_setting('trioorm.keys_0_0', true)").fetchone()
+                assert left in (("",), (None,)), "nothing is left of them"
