@@ -57,6 +57,7 @@ from trioorm.errors import (
     TrioormError,
     UniqueViolation,
     UnknownColumn,
+    UnknownMethod,
     attempts_of,
     is_safe_to_retry,
 )
@@ -392,6 +393,7 @@ __all__ = [
     "TypedSql",
     "UniqueViolation",
     "UnknownColumn",
+    "UnknownMethod",
     "Unset",
     "Update",
     "Verbs",

@@ -65,6 +65,10 @@ class UnknownColumn(QueryError, AttributeError):
     """A model was asked for a column that it does not have. It is an `AttributeError` too, so that `hasattr` on the class works."""
 
 
+class UnknownMethod(QueryError, AttributeError):
+    """An expression or statement was asked for a method that is spelt otherwise. An `AttributeError` too, as `UnknownColumn` is."""
+
+
 class BindError(UsageError):
     """A value cannot be sent as the type that its column or parameter has."""
 

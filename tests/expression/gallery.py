@@ -108,6 +108,7 @@ OPERATORS: list[Case] = [
     (T.d > 2, '"t"."d" > $1', [2], True),
     (T.d == 3, '"t"."d" = $1', [3], False),
     (T.d.between(2, 3), '"t"."d" BETWEEN $1 AND $2', [2, 3], True),
+    (T.d.not_between(2, 3), 'NOT "t"."d" BETWEEN $1 AND $2', [2, 3], False),
     (T.d.in_([Decimal(1), Decimal("2.5")]), '"t"."d" = ANY ($1::numeric[])', [[Decimal(1), Decimal("2.5")]], True),
     (T.name.similar_to("(Ada|Bob)%"), '"t"."name" SIMILAR TO $1', ["(Ada|Bob)%"], True),
     (T.name.regex("^ada", ignore_case=True), '"t"."name" ~* $1', ["^ada"], True),

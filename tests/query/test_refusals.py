@@ -12,7 +12,7 @@ from tests.query.shop import Line, Order, User, run, unchecked
 from tests.query.statements import Shop, expect
 from trioorm.compiler import compile_statement
 from trioorm.errors import BindError, QueryError
-from trioorm.expression import JSONB, array_of, count, func, literal, window
+from trioorm.expression import JSONB, array_of, case, cast, count, func, literal, window
 from trioorm.query import (
     Identifier,
     alias,
@@ -57,6 +57,12 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("has no column 'x'", lambda: BOTH.column("x")),
     ("is bigint, and not text", lambda: BOTH.column("id", str)),
     ("takes what was selected", lambda: BOTH[unchecked("id")]),
+    ("values({'name': 'Ada', 'age': 36})", lambda: unchecked(insert(User)).values(name="Ada", age=36)),
+    ("set({'age': 37})", lambda: unchecked(update(User)).set(age=37)),
+    ("do_update(set={", lambda: insert(User).values(User(name="a", age=1)).on_conflict(User.id).do_update(unchecked({User.age: 1}))),
+    ("case() takes pairs", lambda: case(unchecked(User.age), unchecked({1: "one"}))),
+    ("literal(5, type=SMALLINT)", lambda: cast(unchecked(5), str)),
+    ("UNBOUNDED PRECEDING", lambda: count().over(rows=(unchecked("unbounded preceding"), 0))),
     ("more than once", lambda: select(User.id, User.id).subquery("s")[User.id]),
     ("needs queries of equally many columns", lambda: select(User.id).union(unchecked(select(User.id, User.age)))),
     ("would put name", lambda: select(User.id).union(unchecked(select(User.name)))),
@@ -227,6 +233,32 @@ def test_knows_what_writes_and_what_may_be_repeated(statement: object, writes: b
     compiled = compile_statement(unchecked(statement))
     assert compiled.is_write is writes
     assert compiled.may_repeat is repeats
+
+
+GUESSES: list[tuple[object, str, str]] = [
+    (User.age, "cast", r"cast\(User\.age, str\)"),
+    (User.age > 1, "is_", "is_null"),
+    (count(), "filter", "where=User.active"),
+    (func.percentile_cont(0.5, within_group=User.age), "within_group", "within_group=User.age"),
+    (User.age.desc(), "nulls_last", 'nulls="last"'),
+    (PAGE, "filter", "where"),
+    (PAGE, "distinct_on", r"distinct\(User\.age\)"),
+    (PAGE, "alias", "subquery"),
+    (PAGE, "inner_join", r"\.join\("),
+    (PAGE, "all", "await db.fetch_all"),
+    (insert(User), "on_conflict_do_nothing", r"on_conflict\(User\.email\)\.do_nothing\(\)"),
+    (update(User), "values", r"set\(User\.age, 37\)"),
+    (delete(User), "from_", "using"),
+    (User, "filter", "select"),
+    (Order, "alias", r"alias\(Order, "),
+]
+
+
+@pytest.mark.parametrize(("thing", "name", "right"), GUESSES, ids=[f"{type(thing).__name__}.{name}" for thing, name, _ in GUESSES])
+def test_a_reasonable_guess_names_the_right_spelling(thing: object, name: str, right: str) -> None:
+    assert not hasattr(thing, name)
+    with pytest.raises(QueryError, match=f"To fix it: .*{right}"):
+        getattr(thing, name)
 
 
 HOSTILE = ['"', '""; DROP TABLE users; --', "'", "\\", "a b", "ü", "/*", "*/", "--", "$1", "%s", "{x}", "x" * 63, "SELECT", "é" * 31]

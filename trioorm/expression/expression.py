@@ -20,6 +20,7 @@ from trioorm.expression import building
 from trioorm.expression.annotations import type_of_class, type_of_value
 from trioorm.expression.binding import accepts
 from trioorm.expression.building import condition_operand
+from trioorm.expression.guesses import OF_EXPRESSIONS, OF_ORDERINGS, expect_guesses
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.interned import InternedCondition
 from trioorm.expression.node import Ordering, Selectable
@@ -328,6 +329,8 @@ class Comparison(Expression[bool]):
         return BOOLEAN
 
 
+expect_guesses(Expression, OF_EXPRESSIONS)
+expect_guesses(Ordering, OF_ORDERINGS)
 Predicates._compared = Comparison  # pyright: ignore[reportPrivateUsage] - the gaps that the two halves leave between them
 Predicates._made = Operation  # pyright: ignore[reportPrivateUsage] - as above
 

@@ -72,6 +72,9 @@ def cast(expression: Expression[object], to: SqlType, /) -> Expression[typing.Ne
 def cast(expression: Expression[object], to: type[S] | SqlType, /) -> Expression[S] | Expression[typing.Never]:
     """The value as another type: a Python class (`int` is bigint) or a PostgreSQL type such as `SMALLINT`."""
     target = type_of_class(to, "cast()")
+    if not is_expression(expression):  # callers without a type checker
+        given = type(typing.cast("object", expression)).__qualname__
+        raise QueryError(f"cast() takes an expression, and got a value of class {given}.\nTo fix it: literal(5, type=SMALLINT).")
     return Operation(Cast(expression.operand(), target), expression.bind_values, target)
 
 
@@ -141,6 +144,8 @@ def case(*branches: tuple[Expression[bool], object], else_: object = None) -> Ex
     """
     if not branches:
         raise QueryError("case() was given no branches.\nTo fix it: case((condition, value), else_=other).")
+    if not all(isinstance(branch, tuple) for branch in typing.cast("tuple[object, ...]", branches)):  # callers without a type checker
+        raise QueryError('case() takes pairs of a condition and a value.\nTo fix it: case((User.age == 1, "one"), else_="more").')
     results = [result for _, result in branches] + ([] if else_ is None else [else_])
     kind = next((found.sql_type for found in results if is_expression(found) and found.sql_type is not None), None)
     kind = (

@@ -126,6 +126,15 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
         high_shape, high_values = building.compared_operand(self, "BETWEEN", high)
         return self._made(Between(self.operand(), low_shape, high_shape), (*self.bind_values, *low_values, *high_values), BOOLEAN)
 
+    @overload
+    def not_between(self: "Predicates[Decimal | None, C]", low: int, high: int) -> C: ...
+    @overload
+    def not_between(self: "Predicates[S | None, C]", low: "S | Node[S | None]", high: "S | Node[S | None]") -> C: ...
+    def not_between(self, low: Any, high: Any) -> object:
+        """The opposite of `between`."""
+        inside: Any = self.between(low, high)
+        return self._made(Prefix("NOT", inside.shape), inside.bind_values, BOOLEAN)
+
     def in_(self: "Predicates[S | None, C]", values: "Sequence[S] | set[S] | frozenset[S] | Node[S | None]") -> C:
         """Whether the value is one of these: a collection (sent as one array, so that its length is no part of the shape) or a select.
 

@@ -133,7 +133,9 @@ def _bound(unit: str, bound: Bound, outside: str) -> tuple[tuple[Shape | None, s
         return (None, f"UNBOUNDED {outside}"), ()
     if isinstance(bound, bool) or (unit != "RANGE" and not isinstance(bound, int)):
         raise QueryError(
-            f"{unit} is counted in whole numbers, and {type(bound).__qualname__} is none.\nTo fix it: range_= for lengths of time."
+            f"{unit} is counted in whole numbers, and {type(bound).__qualname__} is none.\n"
+            "To fix it: rows=(None, 0) is UNBOUNDED PRECEDING to CURRENT ROW, rows=(-2, 2) is 2 PRECEDING to 2 FOLLOWING; "
+            "range_= for lengths of time."
         )
     if isinstance(bound, datetime.timedelta):
         negative, zero = bound < datetime.timedelta(), bound == datetime.timedelta()

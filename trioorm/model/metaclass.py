@@ -18,6 +18,7 @@ import attrs
 from trioorm.errors import ModelError, QueryError, UnknownColumn
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
+from trioorm.expression.guesses import guess_of_model
 from trioorm.expression.identifiers import quote_qualified
 from trioorm.expression.shape import Source
 from trioorm.model.declaration import ColumnDeclaration, column
@@ -117,7 +118,13 @@ class _DeclaresTable(Protocol):
 def unknown_column(info: ModelInfo, name: str) -> UnknownColumn:
     """The error for a name that is no column of a model."""
     near = difflib.get_close_matches(name, info.by_attribute, n=1)
-    meant = f"To fix it: did you mean {info.model.__name__}.{near[0]}?" if near else "To fix it: use one of these, or declare the column."
+    guess = guess_of_model(name)
+    if guess is not None:
+        meant = f"To fix it: {guess.replace('User', info.model.__name__)}"
+    elif near:
+        meant = f"To fix it: did you mean {info.model.__name__}.{near[0]}?"
+    else:
+        meant = "To fix it: use one of these, or declare the column."
     return UnknownColumn(f"{info.model.__name__} has no column {name!r}.\nIts columns are {', '.join(info.by_attribute)}.\n{meant}")
 
 

@@ -10,6 +10,7 @@ from typing import Generic, Self, TypeVar, overload
 from trioorm.errors import QueryError
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
+from trioorm.expression.guesses import OF_DELETES, OF_UPDATES, expect_guesses
 from trioorm.expression.shape import Shape, Source
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
@@ -144,7 +145,7 @@ class Update(_Change, Generic[M]):
     def set(self, values: Mapping[str, object], /) -> "Update[M]": ...
     @overload
     def set(self, values: Mapping[Expression[object], object], /) -> "Update[M]": ...
-    def set(self, column: object, value: object = ..., /) -> "Update[M]":
+    def set(self, column: object = None, value: object = ..., /, **wrong: object) -> "Update[M]":
         """Set a column to a value or an expression, or several by a mapping; may be called again for further columns.
 
         A tuple of columns is set to those of a select, `set((User.name, User.age), select(Draft.name, Draft.age).where(...))`, which may
@@ -154,6 +155,8 @@ class Update(_Change, Generic[M]):
             QueryError: an unknown or computed column, one that is set already, or a value whose class does not fit.
             BindError: a moment without a time zone.
         """
+        if wrong:
+            raise QueryError(f"set() takes a column and its value, and got {', '.join(wrong)} by name.\nTo fix it: set({{'age': 37}}).")
         if isinstance(column, tuple):
             return self._set_row(typing.cast("tuple[object, ...]", column), value)
         pairs: Mapping[object, object]
@@ -206,6 +209,10 @@ class Delete(_Change, Generic[M]):
     @property
     def own_values(self) -> tuple[object, ...]:
         return self._others.bind_values + self._where.bind_values
+
+
+expect_guesses(Update, OF_UPDATES)
+expect_guesses(Delete, OF_DELETES)
 
 
 def update(model: type[M]) -> Update[M]:

@@ -16,6 +16,7 @@ from trioorm.errors import QueryError
 from trioorm.expression.binding import accepts, check_aware, wrong_class
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
+from trioorm.expression.guesses import OF_INSERTS, expect_guesses
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import PLACES, Bind, ColumnReference, Keyword, Shape
 from trioorm.model.field import FieldInfo
@@ -65,7 +66,7 @@ class Insert(Write, Generic[M]):
     def values(self, *rows: M | Mapping[str, object]) -> "Insert[M]": ...
     @overload
     def values(self, *rows: Mapping[Expression[object], object]) -> "Insert[M]": ...
-    def values(self, *rows: M | Mapping[str, object] | Mapping[Expression[object], object]) -> "Insert[M]":
+    def values(self, *rows: M | Mapping[str, object] | Mapping[Expression[object], object], **wrong: object) -> "Insert[M]":
         """The rows to insert: objects, or mappings from attribute names (or columns) to values or expressions.
 
         A column that a mapping leaves out gets its `default` or `default_factory`, as an object would, else what the server puts there.
@@ -74,6 +75,8 @@ class Insert(Write, Generic[M]):
             QueryError: no rows, an object of another class, an unknown column, or a value whose class does not fit.
             BindError: a moment without a time zone.
         """
+        if wrong:
+            raise QueryError(f"values() takes rows, and got {', '.join(wrong)} by name.\nTo fix it: values({{'name': 'Ada', 'age': 36}}).")
         return self.values_from(rows)
 
     def values_from(self, rows: Iterable[M | Mapping[str, object] | Mapping[Expression[object], object]]) -> "Insert[M]":
@@ -248,6 +251,9 @@ class Insert(Write, Generic[M]):
         return self._content_values + self._conflict_values if self._conflict_values else self._content_values
 
 
+expect_guesses(Insert, OF_INSERTS)
+
+
 class OnConflict(Generic[M]):
     """The first half of ON CONFLICT; choose `do_nothing` or `do_update`."""
 
@@ -292,6 +298,8 @@ class OnConflict(Generic[M]):
             QueryError: no target was named, or there is nothing to set.
         """
         info = self._insert.info
+        if any(isinstance(column, Mapping) for column in typing.cast("tuple[object, ...]", columns)):
+            raise QueryError("do_update() was given values where columns stand.\nTo fix it: do_update(set={User.age: excluded(User).age}).")
         if not self._target.shapes and self._constraint is None:
             raise QueryError("do_update() needs to know which conflict is meant.\nTo fix it: on_conflict(User.email).do_update(...).")
         fields = [field_named(info, column, "do_update()") for column in columns]

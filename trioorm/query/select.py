@@ -11,6 +11,7 @@ from trioorm.errors import QueryError
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Comparison, Expression, Operation, Ordering, Selectable
 from trioorm.expression.functions import literal
+from trioorm.expression.guesses import OF_SELECTS, expect_guesses
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import Fragment, Labelled, Shape, Source
 from trioorm.expression.types import BIGINT, BOOLEAN
@@ -352,6 +353,9 @@ class Select(Query[R_co], Joining):
             before = (self._source, *(typing.cast("Join", other).source for other in self._joins.shapes))
             refuse_unmarked(join, before, self._items.shapes)
         return self._with(_joins=self._joins.with_(join, values))
+
+
+expect_guesses(Select, OF_SELECTS)
 
 
 def _condition_key(condition: Expression[bool | None]) -> object:
