@@ -11,7 +11,6 @@ from tests.pool.lanes import open_lanes, proven, proven_echo, proven_step
 from tests.wire.witness import Witness, again, step
 from trioorm.errors import ConnectionLost, DatabaseError, QueryCanceled, WrongDatabaseOwner
 from trioorm.pool import PoolClosed, PoolOptions, open_pool
-from trioorm.resilience import backoff
 from trioorm.testing import count_suspensions, pool_is_whole, server_is_quiet
 from trioorm.transaction import PoolRunner
 from trioorm.wire import Step, lane
@@ -510,7 +509,7 @@ async def test_what_sets_a_connection_up_sets_lanes_up_too(dsn: str, witness: Wi
 
 
 async def test_a_lane_that_cannot_be_opened_is_tried_again_with_delays(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
+    monkeypatch.setattr("trioorm.resilience.backoff.random.uniform", lambda least, most: most)
     tries = 0
 
     async def configure(connection: object) -> None:
