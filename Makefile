@@ -4,6 +4,7 @@
 #   make test     make check, then all tests on two processes
 #   make check    formatting, lint, both type checkers, import contracts
 #   make bench    client CPU of trioorm and its peers on the same operations, interleaved; ARGS="--workload get --against asyncpg"
+#   make bench-growth   what a row, a task, a column, a level of relations costs as there are more of them
 #   make bench-quick    the same for psycopg and asyncpg on five workloads, in under three minutes
 #   make storm    minutes of cancellations, crashes and frozen servers under load, judged by bars; ARGS="--cancellations 2000 --crashes 2",
 #                 beside others: ARGS="--against psycopg_pool --against asyncpg --cancellations 5000 --crashes 2 --limit-seconds 120"
@@ -23,7 +24,7 @@ SOURCES := trioorm tests $(wildcard examples benchmarks)
 # pyright would otherwise ask the package index for a newer version of itself on every run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: demo test check bench bench-quick storm docs clean
+.PHONY: demo test check bench bench-growth bench-quick storm docs clean
 
 demo: $(VENV)/ready-demo
 	$(BIN)/python -m examples.films $(ARGS)
@@ -40,6 +41,9 @@ check: $(VENV)/ready-test
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+bench-growth: $(VENV)/ready-bench
+	$(BIN)/python -m benchmarks.speed.growth
 
 bench-quick: $(VENV)/ready-bench
 	$(BIN)/python -m benchmarks.speed --quick $(ARGS)

@@ -132,8 +132,8 @@ def _publish(
         figures=figures,
         imports=imports,
     )
-    made.write(SPEED)
-    for path in [SPEED, *publish(made)]:
+    record.save(made, SPEED)
+    for path in [SPEED, *publish(record.Record.read(SPEED))]:  # as it will be read again, so that a page never differs from its record
         console.print(f"written: {path.relative_to(record.ROOT)}")
 
 

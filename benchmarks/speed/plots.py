@@ -1,5 +1,6 @@
 """Figures as pictures, PNG and SVG."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,41 @@ def ratios(figures: Figures, clock: str, title: str, path: Path) -> None:
     axes.set_yticks(range(len(workloads)), [WORKLOADS[workload].title for workload in workloads])
     axes.invert_yaxis()
     axes.axvline(1, color=_COLOURS["asyncpg"], linewidth=0.8)
-    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _position: f"{value:g}"))
+    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(_plainly))
     axes.set_title(title, fontsize=10, loc="left")
     axes.legend(ncols=5, fontsize=8, loc="upper center", bbox_to_anchor=(0.35, -1.0 / (len(workloads) * 0.42 + 1.9)), frameon=False)
     save(made, path)
+
+
+def growth(curves: Mapping[str, Mapping[str, Sequence[float]]], titles: Mapping[str, tuple[str, str]], path: Path) -> None:
+    """A picture for each subject: the CPU time of one unit as there are more, and the memory of all of them."""
+    made, places = pyplot.subplots(2, -(-len(curves) // 2), figsize=(14, 6.4), squeeze=False)
+    for axes, (name, curve) in zip(places.flat, curves.items(), strict=False):
+        title, unit = titles[name]
+        axes.plot(curve["size"], curve["cpu"], marker="o", markersize=3, color="#b3263a", label="CPU")
+        axes.plot(curve["size"], curve["uncollected"], linestyle=":", color="#b3263a", label="CPU, nothing collected")
+        memory = axes.twinx()
+        memory.plot(curve["size"], curve["megabytes"], marker="s", markersize=3, linewidth=0.8, color="#1f4e9e", label="memory")
+        memory.set_yscale("symlog", linthresh=1)
+        memory.set_ylim(0, 1_000)  # the same for all
+        memory.set_ylabel("MB at the peak, for all", fontsize=8, color="#1f4e9e")
+        axes.set_yscale("log")
+        axes.set_xscale("log" if curve["size"][-1] > 100 else "linear")
+        axes.set_ylabel(f"µs of CPU for one {unit}", fontsize=8, color="#b3263a")
+        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(_plainly))
+        axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        axes.grid(visible=True, linewidth=0.4, color="#dddddd")
+        axes.set_title(title, fontsize=9)
+        for each in (axes, memory):
+            each.tick_params(labelsize=7)
+    places[0][0].legend(fontsize=7, frameon=False)
+    made.tight_layout()
+    save(made, path)
+
+
+def _plainly(value: float, _position: int) -> str:
+    return f"{value:g}"
 
 
 def _figure(height: float) -> tuple[Any, Any]:

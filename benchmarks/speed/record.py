@@ -38,26 +38,27 @@ class Record:
     figures: dict[str, Figures]
     imports: Imports
 
-    def write(self, path: Path) -> None:
-        """Write it to a file."""
-        path.parent.mkdir(exist_ok=True)
-        text = json.dumps(_rounded(asdict(self)), indent=1, ensure_ascii=False)
-        # The figures of one contender stand in one line, so that a new run is a change that can be read.
-        lines = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
-        path.write_text(lines + "\n", encoding="utf-8")
-
     @classmethod
     def read(cls, path: Path) -> "Record":
         """Read one from a file."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def _rounded(value: object) -> object:
+def save(record: Any, path: Path) -> None:
+    """Write a record to a file; figures with four digits, those of one contender in one line, so that a new run is a change to read."""
+    path.parent.mkdir(exist_ok=True)
+    text = json.dumps(rounded(asdict(record)), indent=1, ensure_ascii=False)
+    lines = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    path.write_text(lines + "\n", encoding="utf-8")
+
+
+def rounded(value: Any) -> Any:
+    """Figures with four digits, wherever they stand."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in cast("dict[str, object]", value).items()}
-    return [_rounded(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
+        return {name: rounded(each) for name, each in cast("dict[str, object]", value).items()}
+    return [rounded(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
 
 
 def today() -> str:
