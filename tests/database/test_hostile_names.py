@@ -26,6 +26,10 @@ async def test_hostile_text_is_only_text(dsn: str) -> None:
                         found = await tx.fetch_value(sql("SELECT current_setting({name})", name=name).returns(str))
                         assert found == value or name == "application_name"  # which the server cuts and cleans
                 with contextlib.suppress(*REFUSED):
+                    async with db.flight(commit=True, settings={name: value}) as flight:
+                        shown = flight.fetch_value(sql("SELECT current_setting({name})", name=name).returns(str))
+                    assert shown.value == value or name == "application_name"
+                with contextlib.suppress(*REFUSED):
                     async with db.transaction() as tx, tx.savepoint() as sp:
                         await sp.settings(**{name: value})
             with contextlib.suppress(*REFUSED):
@@ -33,11 +37,18 @@ async def test_hostile_text_is_only_text(dsn: str) -> None:
                     await tx.fetch_value(select(Animal.name))
                 raise AssertionError(f"there is no role {text!r}")
             with contextlib.suppress(*REFUSED):
+                async with db.flight(commit=True, role=text) as flight:
+                    flight.execute(select(Animal.name))
+                raise AssertionError(f"there is no role {text!r}")
+            with contextlib.suppress(*REFUSED):
                 async with db.transaction(name=text) as tx, tx.savepoint() as sp:
                     await sp.advisory_lock(text)
             with contextlib.suppress(*REFUSED):
                 async with db.advisory_lock(text):
                     pass
+            with contextlib.suppress(*REFUSED):
+                async with db.flight(commit=True, name=text) as flight:
+                    flight.notify(text, text)
             with contextlib.suppress(*REFUSED), anyio.fail_after(10):
                 async with db.listen(text) as heard:
                     await db.notify(text, text)
