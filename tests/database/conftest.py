@@ -1,6 +1,7 @@
 """The witness of a test's database."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,3 +13,10 @@ from tests.wire.witness import Witness
 def witness(dsn: str) -> Iterator[Witness]:
     with psycopg.connect(dsn, autocommit=True, application_name="witness") as connection:
         yield Witness(connection)
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """psycopg's own, for what it would do."""
+    with psycopg.connect(dsn, autocommit=True) as made:
+        yield made

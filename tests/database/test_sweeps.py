@@ -59,6 +59,23 @@ async def _update(db: Database) -> None:
     await db.update(Entry(key=9, note="new"))
 
 
+async def _update_many(db: Database) -> None:
+    await db.update_many([Entry(key=9, note="new")])
+
+
+async def _update_many_in_a_transaction(db: Database) -> None:
+    async with db.transaction() as tx:
+        made = await tx.insert_many([Entry(key=key) for key in range(1, 4)])
+        assert await tx.update_many(made) == made
+
+
+async def _failing_update_many(db: Database) -> None:
+    try:
+        await db.update_many([Entry(key=9, note="new"), Entry(key=10)])
+    except NoRowFound:
+        pass
+
+
 async def _delete(db: Database) -> None:
     await db.delete(Entry(key=9))
 
@@ -121,6 +138,9 @@ _WRITES: list[tuple[Operation, list[int]]] = [
     (_upsert, [1, 9]),
     (_upsert_of_a_row_that_is_there, [9]),
     (_update, [9]),
+    (_update_many, [9]),
+    (_update_many_in_a_transaction, [1, 2, 3, 9]),
+    (_failing_update_many, [9]),
     (_delete, []),
     (_failing_insert, [9]),
     (_failing_delete, [9]),

@@ -1,6 +1,6 @@
 """What a verb makes of the rows that came: how many there must be, and what is said when there are not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
@@ -11,7 +11,7 @@ from trioorm.errors import NoRowFound, QueryError, StaleObject, TooManyRows
 from trioorm.model import Model, model_of
 from trioorm.query import Statement
 
-__all__ = ["check_gives_rows", "check_gives_value", "not_one", "not_patched", "not_written", "only_row"]
+__all__ = ["check_gives_rows", "check_gives_value", "inserted_rows", "not_one", "not_patched", "not_written", "only_row"]
 
 R = TypeVar("R")
 
@@ -64,6 +64,27 @@ def not_one(count: int, statement: Statement[Any]) -> NoRowFound | TooManyRows:
     return TooManyRows(
         f"{count} rows were found where one was asked for, by:\n{statement}\nTo fix it: narrow the condition, or use `fetch_all`."
     )
+
+
+def inserted_rows(objects: Sequence[R], plans: Sequence[Plan], results: Sequence[PGresult]) -> list[R]:
+    """The rows of all objects that were inserted, in their order.
+
+    Args:
+        objects: as they were given.
+        plans: of the statements, one as a rule.
+        results: of each.
+
+    Raises:
+        NoRowFound: there are fewer of them.
+    """
+    rows = cast("list[R]", [row for plan, result in zip(plans, results, strict=True) for row in plan.rows(result)])
+    if len(rows) != len(objects):
+        raise NoRowFound(
+            f"insert_many gave {len(objects):,} objects of {type(objects[0]).__qualname__}, and {len(rows):,} rows came back: a trigger or "
+            "a rule of the table left the others out, and which they are is not known.\n"
+            "To fix it: insert one by one what may be left out, or let the trigger raise an error."
+        )
+    return rows
 
 
 def not_written(held: Model, statement: Statement[Any], verb: str, *, in_transaction: bool) -> NoRowFound | TooManyRows | StaleObject:

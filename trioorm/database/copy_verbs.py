@@ -173,7 +173,7 @@ class CopyVerbs:
         """Refuse a temporary table where none can be made."""
 
     def _own_transaction(self) -> AbstractAsyncContextManager[Runner]:
-        """A transaction for a verb that needs several statements, where there is none."""
+        """A transaction for a verb that needs several statements; inside one, a savepoint."""
         raise NotImplementedError
 
 

@@ -9,15 +9,15 @@ Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 import struct
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from itertools import count
-from operator import attrgetter
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from anyio.lowlevel import checkpoint
 from attrs import frozen
 from psycopg.pq import Format
 
 from trioorm.database.catalogue import CopiedColumn, columns_of_table, no_binary_form
-from trioorm.database.codecs import MISFITS, binary_packer_for, framed, misfit
+from trioorm.database.codecs import binary_packer_for
+from trioorm.database.copy_encoding import Encoder, ObjectEncoder, ValuesEncoder, other_class
 from trioorm.database.row_source import BATCH_ROWS, RowSource, row_source
 from trioorm.errors import QueryError
 from trioorm.expression import Column, SqlType, quote_identifier, quote_qualified, type_text
@@ -33,7 +33,6 @@ _numbers = count(1)
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _END = struct.pack("!h", -1)
-_NULL = struct.pack("!i", -1)
 _OID = Statement(b"SELECT $1::regtype::oid::text", (25,), Format.TEXT)
 
 
@@ -68,7 +67,7 @@ async def copy_rows(
         if isinstance(table, Identifier):
             target = table.text
             names = _named(columns)
-            encoder: _Encoder = _ValuesEncoder(target, await columns_of_table(runner, target, names))
+            encoder: Encoder = ValuesEncoder(target, await columns_of_table(runner, target, names))
             decides = [] if on_conflict is None or not on_conflict.columns else _named(on_conflict.columns)
         else:
             info = model_of(table)
@@ -142,7 +141,7 @@ def _merge(decides: Sequence[str], names: Sequence[str], conflict: OnConflict, v
 
 async def _copy(
     runner: Runner,
-    encoder: "_Encoder",
+    encoder: Encoder,
     target: str,
     first: list[object],
     source: RowSource,
@@ -154,7 +153,7 @@ async def _copy(
             await copy.start()
             batch, sent, header = first, 0, _HEADER
             while batch:
-                await copy.write(header + b"".join(map(encoder.encode, batch)))
+                await copy.write(header + encoder.encode(batch))
                 header = b""
                 sent += len(batch)
                 if on_progress is not None and len(batch) == BATCH_ROWS:
@@ -172,24 +171,17 @@ async def _copy(
 def _fields_to_send(model: type[Model], first: object) -> list[FieldInfo]:
     """The columns of the COPY: those that the first object sets. What the server is to fill is left out in all rows."""
     if type(first) is not model:
-        raise _other_class(model, first)
+        raise other_class(model, first)
     return [field for field in model_of(model).writable if getattr(first, field.attribute) is not UNSET]
 
 
-def _other_class(model: type[Model], row: object) -> QueryError:
-    return QueryError(
-        f"copy_in of {model.__qualname__} met a {type(row).__qualname__}.\n"
-        "To fix it: one class for each copy_in; for rows of values, name the columns: columns=[...]."
-    )
-
-
-async def _encoder_for(runner: Runner, model: type[Model], columns: Sequence[Column[Any] | str], first: object) -> "_Encoder":
+async def _encoder_for(runner: Runner, model: type[Model], columns: Sequence[Column[Any] | str], first: object) -> Encoder:
     """What packs rows for a model's table."""
     info = model_of(model)
     given = [field_named(info, column, "copy_in(columns=...)") for column in columns]
     fields = given or _fields_to_send(model, first)
     copied = [await _copied(runner, model, field) for field in fields]
-    return _ValuesEncoder(model.__qualname__, copied) if given else _ObjectEncoder(model, fields, copied)
+    return ValuesEncoder(model.__qualname__, copied) if given else ObjectEncoder(model, fields, copied)
 
 
 async def _copied(runner: Runner, model: type[Model], field: FieldInfo) -> CopiedColumn:
@@ -205,78 +197,3 @@ async def _copied(runner: Runner, model: type[Model], field: FieldInfo) -> Copie
 async def _oid_of(runner: Runner, sql_type: SqlType) -> int:
     (result,) = await runner.run([Step(_OID, [type_text(sql_type.bound).encode()], [Format.TEXT])], is_write=False)
     return int(result.get_value(0, 0) or b"0")
-
-
-class _Encoder:
-    """Rows in the binary format of COPY."""
-
-    def __init__(self, label: str, columns: Sequence[CopiedColumn]) -> None:
-        self._label = label
-        self._types = [column.type for column in columns]
-        self._packers = [column.packer for column in columns]
-        self._framed = [framed(column.packer) for column in columns]
-        self._count = struct.pack("!h", len(columns))
-        self.names = [column.name for column in columns]
-        self.columns = ", ".join(quote_identifier(name) for name in self.names)
-
-    def values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - whatever the caller's iterable gives; it is looked at here
-        """The values of one row, one for each column."""
-        raise NotImplementedError
-
-    def encode(self, row: object) -> bytes:
-        """One row as bytes.
-
-        Raises:
-            QueryError: it is no row of this table, or has other columns than the first one.
-            BindError: a value does not fit.
-        """
-        values = self.values_of(row)
-        try:
-            cells = [_NULL if value is None else pack(value) for pack, value in zip(self._framed, values, strict=True)]
-        except MISFITS:
-            if UNSET in values:
-                raise _ragged() from None
-            raise misfit(self._packers, values, self._types) from None
-        return self._count + b"".join(cells)
-
-
-class _ObjectEncoder(_Encoder):
-    """Objects of one model."""
-
-    def __init__(self, model: type[Model], fields: Sequence[FieldInfo], columns: Sequence[CopiedColumn]) -> None:
-        super().__init__(model.__qualname__, columns)
-        self._model = model
-        self._read = _reader([field.attribute for field in fields])
-        self._left_out = [field.attribute for field in model_of(model).writable if field not in fields]
-
-    def values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - as above
-        if type(row) is not self._model:
-            raise _other_class(self._model, row)
-        if self._left_out and any(getattr(row, attribute) is not UNSET for attribute in self._left_out):
-            raise _ragged()
-        return self._read(row)
-
-
-class _ValuesEncoder(_Encoder):
-    """Rows of values, in the order of the columns."""
-
-    def values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - as above
-        if not isinstance(row, tuple | list) or len(cast("Sequence[object]", row)) != len(self._types):
-            raise QueryError(
-                f"copy_in into {len(self._types)} columns of {self._label} met {type(cast('object', row)).__qualname__} "
-                "that is no tuple of as many values.\nTo fix it: give each row as a tuple, its values in the order of `columns=`."
-            )
-        return cast("Sequence[object]", row)
-
-
-def _ragged() -> QueryError:
-    return QueryError(
-        "copy_in met an object that sets other columns than the first object, which decides what is sent.\n"
-        "A COPY has the same columns in every row. To fix it: set a column in all objects or leave it unset in all, or use insert_many."
-    )
-
-
-def _reader(attributes: Sequence[str]) -> Callable[[object], tuple[object, ...]]:
-    """What reads these attributes of an object, as a tuple also when there is only one."""
-    read = attrgetter(*attributes)
-    return read if len(attributes) > 1 else lambda row: (read(row),)

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 from anyio.lowlevel import checkpoint
 from psycopg.pq.abc import PGresult
 
-from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, not_patched, not_written, only_row
+from trioorm.database.answers import check_gives_rows, check_gives_value, inserted_rows, not_one, not_patched, not_written, only_row
 from trioorm.database.listening import notify_statement
 from trioorm.database.objects import (
     delete_object,
@@ -267,7 +267,7 @@ class Flight:
         prepared = [self._planned(statement) for statement in insert_objects(batch)] if batch else []
 
         def finish(results: Sequence[PGresult]) -> list[M]:
-            return [row for (plan, _), result in zip(prepared, results, strict=True) for row in plan.rows(result)]
+            return inserted_rows(batch, [plan for plan, _ in prepared], results)
 
         return self._book("insert_many", [step for _, step in prepared], finish, batch)
 

@@ -6,18 +6,20 @@ from typing import Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
 
-from trioorm.database.answers import not_one, not_patched, not_written, only_row
+from trioorm.database.answers import inserted_rows, not_one, not_patched, not_written, only_row
 from trioorm.database.graph_order import graph_of
 from trioorm.database.graph_writing import LinkChanges, insert_graph, links_of, replace_links
 from trioorm.database.known_plans import ObjectVerb
 from trioorm.database.objects import (
     delete_object,
+    in_order,
     insert_object,
     insert_objects,
     must_be_object,
     patch_by_key,
     select_by_key,
     update_object,
+    update_objects,
     update_of_changes,
     upsert_object,
 )
@@ -108,7 +110,8 @@ class ObjectVerbs:
             The rows as the server has them, in the order given.
 
         Raises:
-            As `insert`.
+            NoRowFound: a trigger or a rule of the table left some out. The others are written, unless a transaction around it rolls back.
+            Others: as `insert`.
 
         Checkpoint: always, except for no objects at all.
         """
@@ -125,7 +128,7 @@ class ObjectVerbs:
         except IntegrityError as error:
             self._plans.violations.explain(error, batch)
             raise
-        return [row for (plan, _), result in zip(prepared, results, strict=True) for row in plan.rows(result)]
+        return inserted_rows(batch, [plan for plan, _ in prepared], results)
 
     async def update(self, changed: M, *, since: M | None = None) -> M:
         """Write every column of an object to the row with its primary key, or those alone that have changed.
@@ -159,6 +162,36 @@ class ObjectVerbs:
             return await self._row_of(statement, changed)
         except NoRowFound:
             raise not_written(changed, statement, "update", in_transaction=self._runner.in_transaction) from None
+
+    async def update_many(self, objects: Iterable[M]) -> list[M]:
+        """Write every column of objects of one class to the rows with their primary keys, all or none, in one statement.
+
+        Outside a transaction it has one of its own, inside one a savepoint: where a row is missing, no other is changed either.
+
+        Returns:
+            The rows as the server has them now, in the order given. The objects given are left as they were.
+
+        Raises:
+            NoRowFound: some keys have no row; the text names the first of them. Nothing was written.
+            StaleObject: as `update`. Nothing was written.
+            QueryError: as `update`; also for two objects of one key. Nothing was sent.
+            Others: as `insert_many`; outside of a transaction as its block.
+
+        Checkpoint: always, except for no objects at all.
+        """
+        batch = [must_be_object(each, "update_many") for each in objects]
+        if not batch:
+            return []
+        prepared = [self._plans.plan(statement) for statement in update_objects(batch)]
+        steps = [plan.step(values) for plan, values in prepared]
+        try:
+            async with self._own_transaction() as runner:
+                results = await runner.run(steps, is_write=True)
+                found = [row for (plan, _), result in zip(prepared, results, strict=True) for row in plan.rows(result)]
+                return in_order(batch, found, in_transaction=self._runner.in_transaction)
+        except IntegrityError as error:
+            self._plans.violations.explain(error, batch)
+            raise
 
     async def patch(self, model: type[M], /, *key: object, **values: object) -> M:
         """Write some columns of the row with a primary key: `patch(User, 7, name="Ada")`.
@@ -300,5 +333,5 @@ class ObjectVerbs:
             raise
 
     def _own_transaction(self) -> AbstractAsyncContextManager[Runner]:
-        """A transaction for a verb that needs several flights, where there is none."""
+        """A transaction for a verb that needs several flights; inside one, a savepoint."""
         raise NotImplementedError

@@ -3,18 +3,19 @@
 Pure: a model or an object in, a statement out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar, cast
 from uuid import UUID
 
-from trioorm.errors import QueryError, StaleObject
+from trioorm.errors import NoRowFound, QueryError, StaleObject
 from trioorm.expression import Column, Expression, and_
 from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, evolve, model_of
-from trioorm.query import Delete, Insert, Statement, delete, insert, select, update
+from trioorm.query import Delete, Insert, Statement, delete, insert, select, update, update_each
 
 __all__ = [
     "changeable",
     "delete_object",
+    "in_order",
     "insert_object",
     "insert_objects",
     "is_versioned",
@@ -24,6 +25,7 @@ __all__ = [
     "select_by_key",
     "stale",
     "update_object",
+    "update_objects",
     "update_of_changes",
     "upsert_object",
 ]
@@ -31,6 +33,7 @@ __all__ = [
 M = TypeVar("M", bound=Model)
 
 _MOST_BIND_VALUES = 65_535
+_SHOWN = 5  # keys in an error's text
 
 
 def must_be_object(given: M, verb: str) -> M:
@@ -97,9 +100,7 @@ def insert_objects(objects: Sequence[M]) -> list[Statement[M]]:
     """
     model = type(objects[0])
     info = model_of(model)
-    rows = len(objects)
-    if any(field.type.element is not None for field in info.writable):
-        rows = _MOST_BIND_VALUES // len(info.writable)
+    rows = _rows_at_once(info, objects)
     return [insert(model).values_from(objects[at : at + rows]).returning(model) for at in range(0, len(objects), rows)]
 
 
@@ -112,17 +113,56 @@ def update_object(changed: M) -> Statement[M]:
     model = type(changed)
     info = model_of(model)
     values = {field.attribute: getattr(changed, field.attribute) for field in changeable(info)}
-    unset = [name for name, value in values.items() if value is UNSET]
-    if unset:
-        raise QueryError(
-            f"this {model.__qualname__} has no value for {', '.join(unset)}, so its row cannot be written whole.\n"
-            f"To fix it: fetch the object first, or change single columns with update({model.__qualname__}).set(...)."
-        )
+    _must_be_whole(changed, info)
     if not values:
         raise QueryError(
             f"{model.__qualname__} has no columns besides its key, so there is nothing to update.\nTo fix it: insert or delete it."
         )
     return update(model).set(values).where(_row_of(changed, info)).returning(model)
+
+
+def update_objects(objects: Sequence[M]) -> list[Statement[tuple[M, int]]]:
+    """The updates of the rows of objects of one class; one as a rule, as for inserts. They give the rows with the places of their objects.
+
+    Raises:
+        QueryError: as `update_object`; also for objects of several classes, and for two of one key.
+    """
+    info = model_of(type(objects[0]))
+    _require_key(info)
+    rows = _rows_at_once(info, objects, 1)
+    if rows < len(objects) and len({key_of(each) for each in objects}) < len(objects):
+        rows = len(objects)  # all of them together are refused
+    try:
+        return [update_each(info, objects[at : at + rows], first=at) for at in range(0, len(objects), rows)]
+    except QueryError:
+        for each in objects:
+            if type(each) is info.model:
+                _row_of(each, info)
+                _must_be_whole(each, info)
+        raise
+
+
+def in_order(objects: Sequence[M], found: Iterable[tuple[M, int]], *, in_transaction: bool) -> list[M]:
+    """The rows of `update_objects` in the order of their objects.
+
+    Raises:
+        NoRowFound: there is no row for some.
+        StaleObject: the same, where they have versions.
+    """
+    by_place = {place: row for row, place in found}
+    if len(by_place) == len(objects):
+        return [by_place[place] for place in range(len(objects))]
+    missing = [each for place, each in enumerate(objects) if place not in by_place]
+    first = missing[0]
+    if is_versioned(first):
+        raise stale(type(first), key_of(first), "update_many", safe_to_retry=in_transaction)
+    info = model_of(type(first))
+    shown = "; ".join(_shown_key(info, key_of(each)) for each in missing[:_SHOWN])
+    more = f", and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
+    raise NoRowFound(
+        f"update_many found no row for {len(missing):,} of {len(objects):,} objects, and did nothing: {shown}{more}.\n"
+        "To fix it: leave out what was deleted, or insert it with upsert or copy_in(on_conflict=...)."
+    )
 
 
 def update_of_changes(changed: M, since: M) -> Statement[M] | None:
@@ -200,11 +240,7 @@ def key_of(held: Model) -> tuple[object, ...]:
 def stale(model: type[Model], key: tuple[object, ...], verb: str, *, safe_to_retry: bool) -> StaleObject:
     """The error for an object whose row is not any more as it was fetched."""
     info = model_of(model)
-    # Numbers and UUIDs name the row; a key of text may be what nobody should read in a log.
-    shown = ", ".join(
-        f"{field.attribute}={value}" if type(value) in (int, UUID) else field.attribute
-        for field, value in zip(info.primary_key, key, strict=True)
-    )
+    shown = _shown_key(info, key)
     variable = model.__qualname__[:1].lower() + model.__qualname__[1:]
     keys = ", ".join(f"{variable}.{field.attribute}" for field in info.primary_key)
     return StaleObject(
@@ -217,6 +253,31 @@ def stale(model: type[Model], key: tuple[object, ...], verb: str, *, safe_to_ret
         key=key,
         safe_to_retry=safe_to_retry,
     )
+
+
+def _shown_key(info: ModelInfo, key: tuple[object, ...]) -> str:
+    """What may be read of a key: numbers and UUIDs name the row; a text may be what nobody should read in a log."""
+    return ", ".join(
+        f"{field.attribute}={value}" if type(value) in (int, UUID) else field.attribute
+        for field, value in zip(info.primary_key, key, strict=True)
+    )
+
+
+def _must_be_whole(held: Model, info: ModelInfo) -> None:
+    unset = [field.attribute for field in changeable(info) if getattr(held, field.attribute) is UNSET]
+    if unset:
+        model = type(held).__qualname__
+        raise QueryError(
+            f"this {model} has no value for {', '.join(unset)}, so its row cannot be written whole.\n"
+            f"To fix it: fetch the object first, or change single columns with update({model}).set(...)."
+        )
+
+
+def _rows_at_once(info: ModelInfo, objects: Sequence[Model], more: int = 0) -> int:
+    """How many rows fit into one statement: all, except where an array column makes them travel value by value."""
+    if any(field.type.element is not None for field in info.writable):
+        return _MOST_BIND_VALUES // (len(info.writable) + more)
+    return len(objects)
 
 
 def changeable(info: ModelInfo) -> list[FieldInfo]:

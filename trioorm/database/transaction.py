@@ -29,6 +29,9 @@ class _Block(Verbs):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._scope.name}, {self._scope.state}>"
 
+    def _own_transaction(self) -> SavepointScope:
+        return SavepointScope(self._scope)
+
     async def __aenter__(self) -> Self:
         """Open the block's nursery and get its connection. BEGIN, or SAVEPOINT, travels with the first statement.
 

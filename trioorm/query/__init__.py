@@ -4,7 +4,7 @@ The contract: a `Statement[R]` is a shape and its bind values, and says by `R` w
 """
 
 from trioorm.query.assignment import field_named
-from trioorm.query.change import Delete, Update, delete, update
+from trioorm.query.change import Delete, Update, delete, update, update_each
 from trioorm.query.entity import Alias, OptionalItem, alias, excluded, new, old, optional
 from trioorm.query.graph import check_graph
 from trioorm.query.grouping import Grouping, cube, grouping, grouping_sets, rollup
@@ -86,6 +86,7 @@ __all__ = [
     "table_function",
     "unnest",
     "update",
+    "update_each",
     "values_of",
     "values_table",
 ]

@@ -4,7 +4,7 @@ The contract: without a condition the statement is refused; `everywhere()` says 
 """
 
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, Self, TypeVar, overload
 
 from trioorm.errors import QueryError
@@ -23,8 +23,8 @@ from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, DeleteShape, FromShape, Join, RowAssignment, UpdateShape
 from trioorm.query.statement import Clause
 from trioorm.query.tables import Table, from_item_of, outputs_of
-from trioorm.query.value_rows import value_rows
-from trioorm.query.write import Write
+from trioorm.query.value_rows import object_rows, value_rows
+from trioorm.query.write import Returning, Write
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
@@ -213,6 +213,24 @@ class Delete(_Change, Generic[M]):
 
 expect_guesses(Update, OF_UPDATES)
 expect_guesses(Delete, OF_DELETES)
+
+
+def update_each(info: ModelInfo, objects: Sequence[M], *, first: int = 0) -> Returning[tuple[M, int]]:
+    """Each object's row, found by key and version, set to the object's values; gives the rows with the places of their objects.
+
+    Args:
+        info: of the objects' model.
+        objects: all of it.
+        first: the place of the first of them.
+
+    Raises:
+        QueryError, BindError: as `set_each`; also for two objects of one key, and for an object whose version is not set.
+    """
+    table, keys, changed, place = object_rows(info, objects, first)
+    updating: Update[M] = Update(info, info.source)
+    changes: dict[Expression[object], object] = {field.column: table.column(field.name) for field in changed}
+    made = updating.using(table).set(changes).where(*(field.column == table.column(field.name) for field in keys))
+    return made.returning(typing.cast("type[M]", info.model), place)
 
 
 def update(model: type[M]) -> Update[M]:

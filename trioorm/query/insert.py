@@ -7,13 +7,11 @@ columns out), several rows are VALUES too.
 """
 
 import functools
-import operator
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar, overload
 
 from trioorm.errors import QueryError
-from trioorm.expression.binding import accepts, check_aware, wrong_class
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
 from trioorm.expression.guesses import OF_INSERTS, expect_guesses
@@ -24,6 +22,7 @@ from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model, model_of
 from trioorm.model.unset import UNSET, UnsetType
 from trioorm.query.assignment import counted_up, field_named, require_fitting, require_values, value_for
+from trioorm.query.cells import check_cell, check_column, read_columns, row_reader
 from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, Conflict, InsertShape, RowValues, UnnestedColumns
 from trioorm.query.statement import Clause
@@ -326,15 +325,6 @@ def insert(model: type[M]) -> Insert[M]:
     return Insert(model_of(model))
 
 
-@functools.lru_cache(maxsize=1024)
-def _reader(info: ModelInfo) -> Callable[[object], tuple[object, ...]]:
-    names = [field.attribute for field in info.writable]
-    if len(names) == 1:
-        only = names[0]
-        return lambda row: (getattr(row, only),)
-    return operator.attrgetter(*names)
-
-
 @functools.lru_cache(maxsize=4096)
 def _layout(info: ModelInfo, unset: frozenset[int]) -> tuple[tuple[FieldInfo, ...], RowValues, UnnestedColumns | None]:
     """For rows that leave these fields out: the fields, the shape of one row, and that of many."""
@@ -345,57 +335,36 @@ def _layout(info: ModelInfo, unset: frozenset[int]) -> tuple[tuple[FieldInfo, ..
 
 
 _NONE_UNSET: frozenset[int] = frozenset()
+_UNSET_ONLY = {UnsetType}
 _Content = tuple[tuple[FieldInfo, ...], RowValues | UnnestedColumns, tuple[object, ...]]
 
 
 def _from_objects(info: ModelInfo, objects: list[Model]) -> _Content:
-    read = _reader(info)
-    rows = [read(row) for row in objects]
-    if len(rows) == 1:
-        cells = rows[0]
+    if len(objects) == 1:
+        cells = row_reader(info.writable)(objects[0])
         unset = frozenset([place for place, cell in enumerate(cells) if cell is UNSET])
         fields, one, _ = _layout(info, unset)
         if unset:
             cells = tuple([cell for cell in cells if cell is not UNSET])
         for field, cell in zip(fields, cells, strict=True):
             if type(cell) is not field.type.python or not field.type.plain:
-                _check_cell(field, cell)
+                check_cell(field, cell)
         return fields, one, cells
-    columns = list(zip(*rows, strict=True))
-    kept = [place for place, column in enumerate(columns) if not all(cell is UNSET for cell in column)]
+    columns = read_columns(info.writable, objects)
+    kinds = [set(map(type, column)) for column in columns]
+    kept = [place for place, found in enumerate(kinds) if found != _UNSET_ONLY]
     unset = _NONE_UNSET if len(kept) == len(columns) else frozenset(range(len(columns))).difference(kept)
-    fields, one, many = _layout(info, unset)
-    ragged = any(UnsetType in set(map(type, columns[place])) for place in kept)
+    fields, _, many = _layout(info, unset)
     for field, place in zip(fields, kept, strict=True):
-        _check_column(field, columns[place])
-    if many is not None and not ragged:
-        return fields, many, tuple([list(columns[place]) for place in kept])
+        check_column(field, columns[place], kinds[place])
+    if many is not None and not any(UnsetType in kinds[place] for place in kept):
+        return fields, many, tuple([columns[place] for place in kept])
     shapes: list[tuple[Shape, ...]] = []
     values: list[object] = []
-    for whole in rows:
-        cells = tuple([whole[place] for place in kept])
+    for cells in zip(*[columns[place] for place in kept], strict=True):
         shapes.append(tuple([_DEFAULT if cell is UNSET else PLACES[field.type] for field, cell in zip(fields, cells, strict=True)]))
         values.extend(cell for cell in cells if cell is not UNSET)
     return fields, _checked_size(RowValues(tuple(shapes)), values), tuple(values)
-
-
-def _check_column(field: FieldInfo, column: tuple[object, ...]) -> None:
-    """Check the classes of a column's cells; the usual case, all of the right class, at the speed of C."""
-    kinds = set(map(type, column))
-    if kinds == {field.type.python} and field.type.plain:
-        return
-    for cell in column:
-        if cell is not UNSET:
-            _check_cell(field, cell)
-
-
-def _check_cell(field: FieldInfo, cell: object) -> None:
-    if cell is None:
-        value_for(field, None)
-    elif not accepts(field.type, cell):
-        raise wrong_class(cell, field.type, of=field.column)
-    else:
-        check_aware(cell, field.type, of=field.column)
 
 
 def _named_rows(info: ModelInfo, rows: Sequence[object]) -> list[dict[FieldInfo, object]]:

@@ -1,18 +1,55 @@
 """Rows of plain values as a table, for an update that gives each row values of its own."""
 
+import operator
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from trioorm.errors import QueryError
 from trioorm.expression.expression import Expression
 from trioorm.expression.shape import Bind, Function, Keyword, Shape
-from trioorm.expression.types import array_of
+from trioorm.expression.types import BIGINT, SqlType, array_of
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
+from trioorm.model.unset import UNSET, UnsetType
 from trioorm.query.assignment import field_named, value_for
+from trioorm.query.cells import check_column, read_columns
 from trioorm.query.insert import MOST_BIND_VALUES
 from trioorm.query.shape import FunctionTable, ValuesTable
 from trioorm.query.tables import Output, Table
+
+_PLACE = "trioorm_place"
+
+
+def object_rows(
+    info: ModelInfo, objects: Sequence[object], first: int
+) -> tuple[Table, tuple[FieldInfo, ...], tuple[FieldInfo, ...], Expression[int]]:
+    """Objects as a table named `rows`: with the fields that find their rows, the version among them, those that change, and each object's
+    place in the order given, counted from `first`.
+
+    Raises:
+        QueryError: an object of another class, two of one key, one without a key or another value, nothing to set, or a value whose class
+            does not fit.
+        BindError: a moment without a time zone.
+    """
+    other = next((row for row in objects if type(row) is not info.model), None)
+    if other is not None:
+        raise QueryError(
+            f"update_many() of {info.model.__name__} was given an object of {type(other).__qualname__}.\n"
+            "To fix it: objects of one class in each call."
+        )
+    keys = info.primary_key if info.version is None else (*info.primary_key, info.version)
+    changed = tuple(field for field in info.writable if field not in keys)
+    if not changed:
+        raise QueryError(
+            f"{info.model.__name__} has no columns besides its key, so there is nothing to update.\nTo fix it: insert or delete."
+        )
+    fields = keys + changed
+    columns = read_columns(fields, objects)
+    _check_columns(fields, columns, "update_many()")
+    _check_keys(columns[: len(info.primary_key)], "update_many()")
+    parts = [_part(field, column) for field, column in zip(fields, columns, strict=True)]
+    table = _table([*parts, (Output(_PLACE, ("column", _PLACE), BIGINT, nullable=False), BIGINT, list(range(first, first + len(objects))))])
+    return table, keys, changed, table.column(_PLACE, int)
 
 
 def value_rows(
@@ -28,66 +65,105 @@ def value_rows(
     """
     keys = info.primary_key if key is None else (field_named(info, key, "set_each(key=...)"),)
     wanted = tuple(field_named(info, column, "set_each()") for column in columns)
-    cells = [_cells(info, row, keys, wanted) for row in rows]
-    if not cells:
+    given = list(rows)
+    if not given:
         raise QueryError("set_each() was given no rows.\nTo fix it: leave the statement out when there is nothing to change.")
-    fields = tuple(cells[0])
-    if any(set(row) != set(fields) for row in cells):
-        raise QueryError(
-            "The rows of set_each() do not all give the same columns.\nTo fix it: give each row the same, or one update for each kind."
-        )
+    if set(map(type, given)) == {info.model}:
+        fields = keys + tuple(field for field in wanted or info.writable if field not in keys and not field.version)
+        cells = read_columns(fields, given)
+    else:
+        fields, cells = _named_columns(info, given)
+    for field in keys + wanted:
+        if field not in fields:
+            raise QueryError(f"A row of set_each() has no {field.attribute}.\nTo fix it: give it in each row.")
     changed = wanted or tuple(field for field in fields if field not in keys)
     if not changed:
         raise QueryError(f"set_each() on {info.model.__name__} gives nothing to set besides the key.\nTo fix it: give further columns.")
-    found = [tuple(row[field] for field in keys) for row in cells]
-    if len(set(found)) != len(found):
-        raise QueryError(
-            "Two rows of set_each() have the same key; which of them would win is not said anywhere.\nTo fix it: give one row for each key."
-        )
+    _check_columns(fields, cells, "set_each()")
+    by_field = dict(zip(fields, cells, strict=True))
+    _check_keys([by_field[field] for field in keys], "set_each()")
     kept = keys + tuple(field for field in changed if field not in keys)
-    return _table(kept, cells), keys, changed
+    return _table([_part(field, by_field[field]) for field in kept]), keys, changed
 
 
-def _cells(info: ModelInfo, row: object, keys: tuple[FieldInfo, ...], wanted: tuple[FieldInfo, ...]) -> dict[FieldInfo, object]:
-    cells: dict[FieldInfo, object]
+def _named_columns(info: ModelInfo, rows: Sequence[object]) -> tuple[tuple[FieldInfo, ...], list[list[object]]]:
+    """Mappings, perhaps with objects among them, as columns.
+
+    Raises:
+        QueryError: something else is among them, a name that is no column's, or they do not all have the same.
+    """
+    kinds = set(map(type, rows))
+    named = typing.cast("Sequence[Mapping[object, object]]", rows) if kinds == {dict} else [_mapping(info, row) for row in rows]
+    first = named[0]
+    fields = tuple(field_named(info, name, "set_each()") for name in first)
+    try:
+        columns = [list(map(operator.itemgetter(name), named)) for name in first]
+    except KeyError:
+        columns = []
+    if len(columns) == len(first) and set(map(len, named)) == {len(first)}:
+        return fields, columns
+    # Other names are allowed for the same columns: an attribute's and the column itself.
+    cells = [{field_named(info, name, "set_each()"): value for name, value in row.items()} for row in named]
+    if any(row.keys() != set(fields) for row in cells):
+        raise QueryError(
+            "The rows of set_each() do not all give the same columns.\nTo fix it: give each row the same, or one update for each kind."
+        )
+    return fields, [[row[field] for row in cells] for field in fields]
+
+
+def _mapping(info: ModelInfo, row: object) -> Mapping[object, object]:
     if isinstance(row, Mapping):
-        mapping = typing.cast("Mapping[object, object]", row)
-        cells = {field_named(info, name, "set_each()"): value for name, value in mapping.items()}
-    elif type(row) is info.model:
-        fields = keys + tuple(field for field in wanted or info.writable if field not in keys and not field.version)
-        cells = {field: typing.cast("object", getattr(row, field.attribute)) for field in fields}
-    else:
+        return typing.cast("Mapping[object, object]", row)
+    if type(row) is not info.model:
         raise QueryError(
             f"set_each() was given an object of {type(row).__qualname__}.\nTo fix it: objects of {info.model.__name__} or mappings."
         )
-    for field in keys + wanted:
-        if field not in cells:
-            raise QueryError(f"A row of set_each() has no {field.attribute}.\nTo fix it: give it in each row.")
-    for field, value in cells.items():
-        if isinstance(value, Expression):
-            raise QueryError(
-                f"set_each() takes plain values, and got {value} for {field.attribute}.\n"
-                "To fix it: use set() for what is the same in all rows."
-            )
-        value_for(field, value)
-    return cells
+    return {field.attribute: typing.cast("object", getattr(row, field.attribute)) for field in info.writable if not field.version}
 
 
-def _table(fields: tuple[FieldInfo, ...], cells: list[dict[FieldInfo, object]]) -> Table:
-    names = tuple(field.name for field in fields)
-    outputs = tuple(Output(field.name, ("column", field.name), field.type, field.nullable) for field in fields)
-    if all(field.type.element is None for field in fields):
-        call = Function("unnest", tuple(Bind(array_of(field.type), cast=True) for field in fields))
-        arrays = tuple([row[field] for row in cells] for field in fields)
-        return Table("rows", FunctionTable(call, "rows", names, None, ordinality=False), arrays, outputs)
+def _check_columns(fields: Sequence[FieldInfo], columns: Sequence[list[object]], verb: str) -> None:
+    for field, column in zip(fields, columns, strict=True):
+        kinds = set(map(type, column))
+        if UnsetType in kinds:
+            value_for(field, UNSET)  # which it refuses
+        for kind in kinds:
+            if issubclass(kind, Expression):
+                raise QueryError(
+                    f"{verb} takes plain values, and got {next(cell for cell in column if cell.__class__ is kind)} for {field.attribute}.\n"
+                    "To fix it: use set() for what is the same in all rows."
+                )
+        check_column(field, column, kinds)
+
+
+def _check_keys(keys: Sequence[list[object]], verb: str) -> None:
+    if len(set(keys[0]) if len(keys) == 1 else set(zip(*keys, strict=True))) != len(keys[0]):
+        raise QueryError(
+            f"Two rows of {verb} have the same key; which of them would win is not said anywhere.\nTo fix it: give one row for each key."
+        )
+
+
+_Part: typing.TypeAlias = tuple[Output, SqlType, list[object]]
+
+
+def _part(field: FieldInfo, column: list[object]) -> _Part:
+    return Output(field.name, ("column", field.name), field.type, field.nullable), field.type, column
+
+
+def _table(parts: Sequence[_Part]) -> Table:
+    outputs = tuple(output for output, _, _ in parts)
+    names = tuple(output.name for output in outputs)
+    if all(kind.element is None for _, kind, _ in parts):
+        call = Function("unnest", tuple(Bind(array_of(kind), cast=True) for _, kind, _ in parts))
+        return Table("rows", FunctionTable(call, "rows", names, None, ordinality=False), tuple(column for _, _, column in parts), outputs)
     shapes: list[tuple[Shape, ...]] = []
-    for row in cells:
-        typed = [Keyword("NULL") if row[field] is None else Bind(field.type, cast=not shapes) for field in fields]
+    values: list[object] = []
+    for row in zip(*[column for _, _, column in parts], strict=True):
+        typed = [Keyword("NULL") if value is None else Bind(kind, cast=not shapes) for (_, kind, _), value in zip(parts, row, strict=True)]
         shapes.append(tuple(typed))
-    values = tuple(row[field] for row in cells for field in fields if row[field] is not None)
+        values.extend(value for value in row if value is not None)
     if len(values) > MOST_BIND_VALUES:
         raise QueryError(
-            f"This update of {len(cells)} rows would need {len(values)} bind values; PostgreSQL takes {MOST_BIND_VALUES}.\n"
+            f"This update of {len(shapes)} rows would need {len(values)} bind values; PostgreSQL takes {MOST_BIND_VALUES}.\n"
             "To fix it: update in parts."
         )
-    return Table("rows", ValuesTable(tuple(shapes), "rows", names), values, outputs)
+    return Table("rows", ValuesTable(tuple(shapes), "rows", names), tuple(values), outputs)
