@@ -79,12 +79,14 @@ class RelationNotLoaded(UsageError):
     Attributes:
         model: the object's class.
         relation: the attribute.
+        fetched_at: where the object was fetched, as file and line; None where it was made by its constructor or a copy.
     """
 
-    def __init__(self, message: str, *, model: type, relation: str) -> None:
+    def __init__(self, message: str, *, model: type, relation: str, fetched_at: str | None = None) -> None:
         super().__init__(message)
         self.model = model
         self.relation = relation
+        self.fetched_at = fetched_at
 
 
 class DatabaseClosed(UsageError):

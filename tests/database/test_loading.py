@@ -1,5 +1,6 @@
 """Relations: what is loaded, in how many flights, and what is refused."""
 
+import sys
 from collections.abc import Awaitable, Iterable
 
 import anyio
@@ -463,6 +464,48 @@ async def test_a_relation_to_one_that_finds_another_number(dsn: str) -> None:
             await db.fetch_all(select(Film).load(Film.poster))
 
 
+async def test_what_was_not_loaded_says_where_it_was_fetched(dsn: str) -> None:
+    """By each way on which objects come, also those below others; never a line of trioorm or of an event loop."""
+
+    async def lines(*objects: Film | Credit) -> set[int]:
+        found: set[int] = set()
+        for each in objects:
+            with pytest.raises(RelationNotLoaded) as raised:
+                _ = each.sequels if isinstance(each, Film) else each.agent
+            assert raised.value.fetched_at is not None
+            file, _, line = raised.value.fetched_at.rpartition(":")
+            assert file == __file__
+            assert f"This {type(each).__name__} was fetched at {file}:{line}.\n" in str(raised.value)
+            found.add(int(line) - first)
+        return found
+
+    async with open_database(dsn) as db:
+        await opened(db)
+        first = sys._getframe().f_lineno  # pyright: ignore[reportPrivateUsage] - what the lines below are counted from
+        assert await lines(await db.get(Film, 1)) == {1}
+        assert await lines(*await db.fetch_all(FILMS)) == {2}
+        loaded = await db.fetch_all(FILMS.load(Film.credits))
+        assert await lines(*loaded, *loaded[0].credits) == {3}
+        assert await lines(await db.insert(Film(id=77, title="x"))) == {5}
+        async with db.transaction() as tx, tx.stream(FILMS, cursor=True) as films:
+            async for film in films:
+                assert await lines(film) == {7}
+            async with tx.savepoint() as sp:
+                found = await sp.fetch_optional(FILMS.limit(1))
+                assert found is not None
+                assert await lines(found) == {10}
+        async with db.flight() as flight:
+            answer = flight.get(Film, 1)
+        assert await lines(answer.value) <= {13, 14}
+        film = await db.get(Film, 1)
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(db.load, [film], Film.credits)
+        assert await lines(film) == {16}
+        with pytest.raises(RelationNotLoaded) as raised:
+            _ = film.credits[0].agent
+        assert raised.value.fetched_at is None, "the event loop's lines tell nothing"
+
+
 def test_what_was_not_loaded_says_so() -> None:
     film = Film(id=1, title="Alien")
     with pytest.raises(RelationNotLoaded) as raised:
@@ -471,6 +514,7 @@ def test_what_was_not_loaded_says_so() -> None:
     assert "select(Film).load(Film.credits)" in str(raised.value)
     assert "await db.load([film], Film.credits)" in str(raised.value)
     assert (raised.value.model, raised.value.relation) == (Film, "credits")
+    assert raised.value.fetched_at is None, "nobody fetched it"
     assert not isinstance(raised.value, AttributeError)
     with pytest.raises(RelationNotLoaded):
         hasattr(film, "credits")

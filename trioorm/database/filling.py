@@ -17,10 +17,12 @@ from typing import Any, TypeAlias, cast
 
 import attrs
 
+from trioorm.model import FETCHED_AT
+
 __all__ = ["Fill", "Layout", "Made", "filler_for"]
 
 Fill: TypeAlias = Callable[..., list[Any]]
-"""From the loaded rows, and the converted columns in their order, to the rows of the statement."""
+"""From the loaded rows, the place where the layout keeps one, and the converted columns in their order, to the rows of the statement."""
 
 
 @attrs.frozen
@@ -56,6 +58,11 @@ class Layout:
     keywords: tuple[str, ...] | None = None
     scalar: bool = False
 
+    @property
+    def keeps_place(self) -> bool:
+        """Whether the objects note where in the user's code they were asked for: those of models with relations."""
+        return any(item is not None and hasattr(item.model, FETCHED_AT) for item in self.items)
+
 
 @lru_cache(maxsize=2000)
 def filler_for(layout: Layout) -> Fill:
@@ -84,7 +91,8 @@ class _Source:
     """The text of one such function, and what its names stand for.
 
     In the text `v3` is the value of column 3 and `r3` what was loaded before it was converted, `o0` an object and `m0` its class, `s3` what
-    sets a slot where assigning does not, `a3` an attribute and `k0` a keyword; the last two stand for names.
+    sets a slot where assigning does not, `a3` an attribute and `k0` a keyword; the last two stand for names. `where` is the place in the
+    user's code that asked, which an object's error names when a relation is read that was not loaded.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -108,11 +116,12 @@ class _Source:
         row = f"make({', '.join(items)})" if layout.make is not None else items[0] if layout.scalar else f"({', '.join(items)},)"
         loaded = f"({''.join([f'{self._loaded(number)}, ' for number in range(column)])})"
         lists = [f"c{number}" for number in layout.converted]
+        where = ["where"] if layout.keeps_place else []
         values = [f"v{number}" for number in layout.converted]
         source = f"zip(rows, {', '.join(lists)}, strict=True)" if lists else "rows"
         loop = f"for {', '.join([loaded, *values])} in {source}:"
         self._text = "\n    ".join(
-            [f"def fill({', '.join(['rows', *lists])}):", "made = []", "add = made.append", loop]
+            [f"def fill({', '.join(['rows', *where, *lists])}):", "made = []", "add = made.append", loop]
             + [f"    {line}" for line in (*self._lines, f"add({row})")]
             + ["return made"]
         )
@@ -133,6 +142,10 @@ class _Source:
             else:
                 self._globals[f"s{at}"] = _slot(item.model, attribute)
                 lines.append(f"s{at}(o{number}, v{at})")
+        if hasattr(item.model, FETCHED_AT):
+            self._globals[f"p{number}"] = _slot(item.model, FETCHED_AT)
+            self._names["place"] = FETCHED_AT
+            lines.append(f"o{number}.place = where" if assignable else f"p{number}(o{number}, where)")
         if item.optional:
             absent = " is ".join([self._loaded(at) for at in columns])
             lines = [f"if {absent} is None:", f"    o{number} = None", "else:", *[f"    {line}" for line in lines]]

@@ -18,6 +18,7 @@ from trioorm.database.columns import Convert, ResultColumn, best_format, column_
 from trioorm.database.filling import Layout, Made, filler_for
 from trioorm.errors import DataError, QueryError
 from trioorm.model import model_of
+from trioorm.model.place import Place, place_of_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ class RowReader:
         format: in which the rows are to be asked for.
     """
 
-    __slots__ = ("_conversions", "_fill", "_loaded_as", "_numbers", "_other_types", "_transformer", "format", "width")
+    __slots__ = ("_conversions", "_fill", "_keeps_place", "_loaded_as", "_numbers", "_other_types", "_transformer", "format", "width")
 
     def __init__(self, compiled: Compiled) -> None:
         # Without a connection, psycopg's loaders take text as UTF-8 and give timestamps in UTC, which is what our sessions speak.
@@ -54,10 +55,16 @@ class RowReader:
             if column.convert is not None:
                 self._conversions.append((itemgetter(number), column.convert))
                 converted.append(number)
-        self._fill = filler_for(_layout(compiled, tuple(converted)))
+        layout = _layout(compiled, tuple(converted))
+        self._fill = filler_for(layout)
+        self._keeps_place = layout.keeps_place
 
-    def rows(self, result: PGresult) -> list[Any]:
+    def rows(self, result: PGresult, where: Place | None = None) -> list[Any]:
         """The rows of a result.
+
+        Args:
+            result: of the statement.
+            where: in the user's code it was asked for, if that is known.
 
         Raises:
             QueryError: the result has another number of columns than was declared.
@@ -94,6 +101,8 @@ class RowReader:
             ) from error
         finally:
             transformer.set_pgresult(None, set_loaders=False)  # or the rows of a plan's last run would be kept until its next
+        if self._keeps_place:
+            return self._fill(rows, where or place_of_caller(3), *converted)
         return self._fill(rows, *converted)
 
 

@@ -14,6 +14,7 @@ from trioorm.database.attaching import Graph, keys_of, unique_objects
 from trioorm.database.load_plan import LoadPlan, Part, known_plan
 from trioorm.database.plan import PlanCache
 from trioorm.model import Load, Model
+from trioorm.model.place import place_of_caller
 from trioorm.query import Select
 from trioorm.transaction import Runner
 from trioorm.wire import Step
@@ -123,13 +124,14 @@ class _Loading:
             results: Sequence[PGresult | None] = [None] * len(flight)
             if asked:
                 results = await (self._runner.run(steps, is_write=True) if plan.is_write else self._runner.read(steps))
+            where = place_of_caller()
             if first is not None:
                 assert plan.rows is not None, "the plan of a select"
-                rows = plan.rows.rows(cast("PGresult", results[0]))
+                rows = plan.rows.rows(cast("PGresult", results[0]), where)
                 self.take(rows, in_place=True)
                 results, first = results[1:], None
             for part, result in zip(flight, results, strict=True):
-                made = part.attach(self._graph, self._owners_of(part, found), [] if result is None else part.plan.rows(result))
+                made = part.attach(self._graph, self._owners_of(part, found), [] if result is None else part.plan.rows(result, where))
                 if part.has_parts:
                     found[part.number] = unique_objects(made) if part.is_shared else made
         return rows

@@ -18,6 +18,7 @@ from trioorm.database.hydrate import RowReader
 from trioorm.database.known_plans import KnownPlans
 from trioorm.database.violations import Violations
 from trioorm.errors import QueryError
+from trioorm.model.place import Place
 from trioorm.query import Statement
 from trioorm.wire import Statement as WireStatement
 from trioorm.wire import Step
@@ -72,9 +73,9 @@ class Plan:
         """
         return Step(self.statement, self.pack(values), self.formats)
 
-    def rows(self, result: PGresult) -> list[Any]:
+    def rows(self, result: PGresult, where: Place | None = None) -> list[Any]:
         """The hydrated rows of a result."""
-        return self.reader.rows(result)
+        return self.reader.rows(result, where)
 
 
 class PlanCache:

@@ -8,13 +8,14 @@ from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.interchange import as_dict, configure_converter
 from trioorm.model.load import Load, ToMany, ToOne, check_load
-from trioorm.model.metaclass import ModelMeta, unknown_column
+from trioorm.model.metaclass import FETCHED_AT, ModelMeta, unknown_column
 from trioorm.model.model import Model, evolve, model_of, relation_value
 from trioorm.model.relation import Relation
 from trioorm.model.relations import Many, One, belongs_to, has_many, has_one, many_to_many
 from trioorm.model.unset import UNSET, Unset, UnsetType
 
 __all__ = [
+    "FETCHED_AT",
     "UNSET",
     "ColumnDeclaration",
     "FieldInfo",

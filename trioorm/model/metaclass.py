@@ -128,6 +128,9 @@ def unknown_column(info: ModelInfo, name: str) -> UnknownColumn:
     return UnknownColumn(f"{info.model.__name__} has no column {name!r}.\nIts columns are {', '.join(info.by_attribute)}.\n{meant}")
 
 
+FETCHED_AT = "_fetched_at"
+"""The slot that models with relations have for the place where an object was fetched; empty on objects that were not."""
+
 _KINDS = ("table", "view", "materialized_view")
 _DECLARATIONS = (ColumnDeclaration, RelationDeclaration)
 
@@ -244,10 +247,11 @@ def _read_on_class(model: type, column: Column[object]) -> property:
 
 
 def _relation_slots(name: str, bases: tuple[type, ...], namespace: Mapping[str, object]) -> type | None:
-    """A base class with the slots of a model's relations: they are no fields, so attrs makes none for them."""
+    """A base class with the slots of a model's relations, and of the place where an object was fetched: they are no fields, so attrs makes
+    none for them."""
     declarations = [vars(above).get("__trioorm_declarations__", {}) for base in bases for above in base.__mro__]
     named = {key: None for said in (*declarations, namespace) for key, value in said.items() if isinstance(value, RelationDeclaration)}
-    return type(f"{name}Relations", (), {"__slots__": tuple(named)}) if named else None
+    return type(f"{name}Relations", (), {"__slots__": (*named, FETCHED_AT)}) if named else None
 
 
 def _models_named(name: str) -> list[type]:

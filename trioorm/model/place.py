@@ -1,0 +1,44 @@
+"""Where in the user's code something was asked for.
+
+The contract: `place_of_caller` is cheap enough to be asked at each fetch: 0.1 µs, and as much for each frame of ours in between. The line's
+number is worked out when somebody reads it. Neither keeps a frame, and with it the variables of the user's functions, alive.
+"""
+
+import sys
+from itertools import islice
+from types import CodeType, FrameType
+from typing import TypeAlias
+
+Place: TypeAlias = tuple[CodeType, int]
+"""A function, and which of its instructions."""
+
+_OURS: set[int] = set()
+"""The globals of our modules that were met, by their addresses: they stay as long as the modules do."""
+
+_LOOPS = ("trio", "asyncio", "anyio", "uvloop")
+
+
+def place_of_caller(depth: int = 1) -> Place | None:
+    """The nearest place outside of trioorm that led here; None where there is none but the event loop's.
+
+    Args:
+        depth: of the first frame that is looked at; those before it are known to be ours.
+    """
+    frame: FrameType | None = sys._getframe(depth)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
+    while frame is not None:
+        names = frame.f_globals
+        if id(names) not in _OURS:
+            room = str(names.get("__name__", ""))
+            if room.startswith("trioorm."):
+                _OURS.add(id(names))
+            else:
+                return None if room.partition(".")[0] in _LOOPS else (frame.f_code, frame.f_lasti)
+        frame = frame.f_back
+    return None
+
+
+def shown(place: Place) -> str:
+    """A place as file and line."""
+    code, instruction = place
+    line = next(islice(code.co_positions(), instruction // 2, None), (None,))[0]
+    return f"{code.co_filename}:{line or code.co_firstlineno}"
