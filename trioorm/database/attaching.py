@@ -75,6 +75,7 @@ def attacher(load: Load[Never], *, keyed: bool, identify: Identify | None) -> At
     own = key_reader(relation.keys.own)
     width = len(relation.keys.own)
     near = key_reader(relation.keys.near_fields) if not keyed else itemgetter(1) if width == 1 else itemgetter(slice(1, None))
+    first = itemgetter(0)
     model = relation.owner.model
     put = cast(
         "Callable[[Any, object], None]",  # of the slot itself, since frozen models have relations too
@@ -82,7 +83,7 @@ def attacher(load: Load[Never], *, keyed: bool, identify: Identify | None) -> At
     )
 
     def found(graph: Graph, rows: list[Any]) -> list[Any]:
-        made = [row[0] for row in rows] if keyed else rows
+        made = list(map(first, rows)) if keyed else rows
         return made if identify is None else identify(graph, made)
 
     def attach_many(graph: Graph, owners: Sequence[Any], rows: list[Any]) -> list[Any]:

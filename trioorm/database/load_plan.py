@@ -11,6 +11,7 @@ from typing import Any, Never, cast
 
 from attrs import frozen
 
+from trioorm.compiler import ModelResult
 from trioorm.database.attaching import Attach, Identify, attacher, identifier_of
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.expression.shape import Source
@@ -78,12 +79,14 @@ class LoadPlan:
     Attributes:
         rows: of the select, which hands on keys; None for objects in hand.
         identify: what makes one object of several for one row, for each model that needs it among the rows or objects in hand.
+        may_lack: an object may be missing from a row.
         flights: the relations in each flight, each behind that of its owners.
         is_write: something among them may change or lock rows.
     """
 
     rows: Plan | None
     identify: dict[type, Identify]
+    may_lack: bool
     flights: tuple[tuple[Part, ...], ...]
     is_write: bool
 
@@ -111,7 +114,8 @@ def _plan_of_load(plans: PlanCache, statement: Select[Any] | None, loads: Sequen
         flights[number - 1].append(part)
         is_write = is_write or part.plan.compiled.is_write
     identify = {model: identifier_of(model_of(model)) for model in shared}
-    return LoadPlan(rows, identify, tuple(map(tuple, flights)), is_write)
+    may_lack = rows is None or any(isinstance(item, ModelResult) and item.optional for item in rows.compiled.results)
+    return LoadPlan(rows, identify, may_lack, tuple(map(tuple, flights)), is_write)
 
 
 def known_plan(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[Load[Never]], *, by_level: bool = False) -> LoadPlan:

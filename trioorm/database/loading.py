@@ -104,7 +104,7 @@ class _Loading:
             shared = identify[model](self._graph, rows)
             if in_place:
                 rows[:] = shared
-        self._owners[model] = unique_objects(rows) if model in identify or None in rows else rows
+        self._owners[model] = unique_objects(rows) if model in identify or self._plan.may_lack else rows
 
     async def run(self, first: Step | None) -> list[Any]:
         """Run the flights, and attach what each has found; the rows of the first statement.
