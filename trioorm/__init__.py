@@ -8,6 +8,8 @@ What is named here is the public face, together with the rooms that are useful a
 `trioorm.embedded` (servers of one's own), `trioorm.testing` and `trioorm.errors`.
 """
 
+from typing import TYPE_CHECKING
+
 from trioorm.compiler import create_schema_statements, drop_schema_statements
 from trioorm.database import (
     Buffers,
@@ -183,12 +185,8 @@ from trioorm.pool import (
     ListenEvent,
     Notification,
     Overflow,
-    PoolClosed,
-    PoolDeadlock,
     PoolStatistics,
-    PoolTimeout,
     Subscription,
-    TooManyRequests,
 )
 from trioorm.query import (
     ColumnRows,
@@ -249,6 +247,9 @@ from trioorm.schema import (
     sequence,
     unique,
 )
+
+if TYPE_CHECKING:
+    from trioorm.pool import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
 
 __all__ = [
     "BIGINT",
@@ -481,3 +482,12 @@ __all__ = [
     "values_table",
     "window",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What is loaded when it is asked for; see `trioorm.pool`."""
+    if name not in ("PoolClosed", "PoolDeadlock", "PoolTimeout", "TooManyRequests"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trioorm import pool
+
+    return getattr(pool, name)

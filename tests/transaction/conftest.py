@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.wire.witness import Witness
-from trioorm.wire import AnyIOConnection, Step
+from trioorm.wire import AnyIOConnection, Statement, Step
 
 
 @pytest.fixture
@@ -17,17 +17,33 @@ def witness(dsn: str) -> Iterator[Witness]:
 
 
 class Flights:
-    """The texts of the flights that were sent, one list for each."""
+    """The texts of the flights that were sent, one list for each; a statement that is sent alone is one too."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[list[str]] = []
-        take_off = AnyIOConnection[Any].take_off
+        take_off, send_alone, ask = AnyIOConnection[Any].take_off, AnyIOConnection[Any].send_alone, AnyIOConnection[Any].ask
+        asked: list[object] = []
 
-        def noting(connection: AnyIOConnection[Any], steps: list[Step], **how: Any) -> object:  # noqa: ANN401 - as it is
-            self.sent.append([step.statement.text.decode().split(" ")[0] for step in steps])
+        def taking_off(connection: AnyIOConnection[Any], steps: list[Step], **how: Any) -> object:  # noqa: ANN401 - as it is
+            if not any(step.values is values for step in steps for values in asked):  # `ask` for what is not prepared yet
+                self._note(*[step.statement for step in steps])
             return take_off(connection, steps, **how)
 
-        monkeypatch.setattr(AnyIOConnection, "take_off", noting)
+        def sending_alone(connection: AnyIOConnection[Any], step: Step) -> object:
+            self._note(step.statement)
+            return send_alone(connection, step)
+
+        async def asking(connection: AnyIOConnection[Any], statement: Statement, values: object, *rest: Any, **how: Any) -> object:  # noqa: ANN401
+            self._note(statement)
+            asked.append(values)
+            return await ask(connection, statement, values, *rest, **how)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(AnyIOConnection, "take_off", taking_off)
+        monkeypatch.setattr(AnyIOConnection, "send_alone", sending_alone)
+        monkeypatch.setattr(AnyIOConnection, "ask", asking)
+
+    def _note(self, *statements: Statement) -> None:
+        self.sent.append([statement.text.decode().split(" ")[0] for statement in statements])
 
 
 @pytest.fixture

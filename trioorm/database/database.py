@@ -17,7 +17,6 @@ from trioorm.database.plan import PlanCache
 from trioorm.database.snapshot import Snapshot
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
-from trioorm.embedded import open_server
 from trioorm.errors import TransactionId, UsageError
 from trioorm.instruments import Instruments
 from trioorm.pool import Connector, Pool, Pooler, PoolOptions, PoolStatistics, Subscription, open_pool, settings_from
@@ -388,6 +387,8 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
         async with AsyncExitStack() as stack:
             connector = self._connector
             if connector.address.startswith(_EMBEDDED):
+                from trioorm.embedded import open_server  # few need it
+
                 server = await stack.enter_async_context(open_server(connector.address.removeprefix(_EMBEDDED) or None))
                 connector = evolve(connector, address=server.conninfo())
             pool = await stack.enter_async_context(open_pool(connector, **self._options))

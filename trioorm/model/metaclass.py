@@ -6,7 +6,6 @@ on a metaclass made for it alone, as data descriptors: reading on the class give
 Measured: 10.7 ns to read a field of an object this way; 27 ns with `__dict__`, 127 ns with a Python descriptor over a slot.
 """
 
-import difflib
 import inspect
 import typing
 from collections.abc import Iterable, Mapping
@@ -117,6 +116,8 @@ class _DeclaresTable(Protocol):
 
 def unknown_column(info: ModelInfo, name: str) -> UnknownColumn:
     """The error for a name that is no column of a model."""
+    import difflib  # seldom needed
+
     near = difflib.get_close_matches(name, info.by_attribute, n=1)
     guess = guess_of_model(name)
     if guess is not None:

@@ -1,8 +1,9 @@
 """The pool of connections: fair waiting, hand-over without an await, whole after every cancellation. Knows no models."""
 
+from typing import TYPE_CHECKING
+
 from trioorm.pool.behalf import acting_for
 from trioorm.pool.connecting import Connector, Pooler
-from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
 from trioorm.pool.hub import Hub, Subscription
 from trioorm.pool.lease import Lease
 from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow, checked_channel
@@ -21,6 +22,9 @@ from trioorm.pool.settings import (
     PoolStatistics,
     settings_from,
 )
+
+if TYPE_CHECKING:
+    from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
 
 __all__ = [
     "Connection",
@@ -52,3 +56,14 @@ __all__ = [
     "place_of_caller",
     "settings_from",
 ]
+
+_ERRORS = ("PoolClosed", "PoolDeadlock", "PoolTimeout", "TooManyRequests")
+
+
+def __getattr__(name: str) -> object:
+    """The errors that are psycopg_pool's too, when they are asked for: its import takes longer than that of all our rooms but three."""
+    if name not in _ERRORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trioorm.pool import errors
+
+    return getattr(errors, name)

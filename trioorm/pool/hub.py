@@ -14,7 +14,7 @@ psycopg's `notifies` is not used: it holds the connection's lock while it waits,
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import trio
@@ -24,11 +24,13 @@ from psycopg.errors import Diagnostic
 
 from trioorm.errors import ConnectFailed, ConnectionLost, DatabaseError, QueryError, TrioormError, UsageError
 from trioorm.pool.background import Background
-from trioorm.pool.errors import PoolClosed
 from trioorm.pool.notifications import ListenEvent, Mailbox, Notification, checked_channel
 from trioorm.pool.owner import Owner
 from trioorm.resilience import Backoff
 from trioorm.wire import AnyIOConnection, Step, command, error_from_result, is_error
+
+if TYPE_CHECKING:
+    from trioorm.pool.errors import PoolClosed
 
 __all__ = ["Hub", "Subscription"]
 
@@ -92,7 +94,9 @@ class Hub:
             self._listener.end(_closed())
 
 
-def _closed() -> PoolClosed:
+def _closed() -> "PoolClosed":
+    from trioorm.pool.errors import PoolClosed  # see `refusals.py`
+
     return PoolClosed(
         "the database is closed, so no notifications come any more.\nTo fix it: end the tasks that listen before its block ends."
     )

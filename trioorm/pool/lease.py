@@ -27,7 +27,7 @@ class Member:
         expires_at: when it is to be replaced, on the clock of `time.monotonic`.
         generation: which `Pool.drain` it came after.
         idle_since: when it was last given back.
-        own_lease: used again and again for loans of a single statement.
+        own_lease: used again and again by `Pool.lend_at_once`.
     """
 
     __slots__ = ("connection", "expires_at", "generation", "idle_since", "own_lease")
@@ -97,6 +97,12 @@ class Lease:
         """Note that a task has it now."""
         self.task = task
         self._place = place_of_caller()
+
+    def forget(self) -> None:
+        """Let go of the tasks, now that the loan has ended."""
+        self.task = self._place = None
+        if self.inside:
+            self.inside.clear()
 
     @trio.lowlevel.enable_ki_protection
     def release(self) -> None:

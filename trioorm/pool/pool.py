@@ -8,46 +8,39 @@ Ours, because psycopg_pool is bound to asyncio; its words are kept where they me
 """
 
 import logging
-import random
-from collections import deque
-from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 
 import anyio
 import trio
 
-from trioorm.errors import ConnectFailed, TrioormError
 from trioorm.instruments import Instruments
 from trioorm.pool import hooks
 from trioorm.pool.background import Background
 from trioorm.pool.behalf import principals
 from trioorm.pool.counts import Counts
-from trioorm.pool.errors import PoolClosed
+from trioorm.pool.growing import Connect, GrowingPool
 from trioorm.pool.hub import Hub
 from trioorm.pool.lanes import Lanes
 from trioorm.pool.last_cancel import LAST_CANCEL_SECONDS, cancel_statements
 from trioorm.pool.lease import Lease, Member, loans_of, log_long_loans
 from trioorm.pool.leaving import Leaving
-from trioorm.pool.line import Line, Shedding, Waiter
+from trioorm.pool.line import Shedding, Waiter
 from trioorm.pool.outcome_hooks import OutcomeHooks
 from trioorm.pool.owner import Owner
-from trioorm.pool.refusals import deadlocked, line_is_full, timed_out, turned_away
-from trioorm.pool.settings import Connection, Hook, PoolSettings, PoolStatistics
-from trioorm.resilience import Backoff
+from trioorm.pool.refusals import closed, closed_meanwhile, deadlocked, line_is_full, timed_out, turned_away
+from trioorm.pool.settings import Hook, PoolSettings, PoolStatistics
 from trioorm.wire.interrupt import Held, Shield
 
 __all__ = ["Connect", "Pool"]
 
 logger = logging.getLogger("trioorm.pool")
 
-Connect = Callable[[], Awaitable[Connection]]
-
 # A deadlock is found when its last task asks; one that is complete only when a task ends which did not wait, by looking again.
 _LOOK_FOR_DEADLOCK_SECONDS = 1.0
 
 
-class Pool:
+class Pool(GrowingPool):
     """Connections lent to tasks. Made by `open_pool`.
 
     Attributes:
@@ -61,25 +54,16 @@ class Pool:
 
     def __init__(self, connect: Connect, settings: PoolSettings, background: Background, *, listen: Connect) -> None:
         self._keep_to(settings)
-        self._connect = partial(self._set_up, connect)
+        super().__init__(connect)
         self.background = background
         self._leaving = Leaving(background, settings.cleanup_timeout_seconds, self._open_what_is_needed)
         self._owner = Owner()
         self.check_for_cancellation = self._owner.check_for_cancellation
         self.hub = Hub(partial(self._set_up, listen), background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
-        self._idle: deque[Member] = deque()  # the longest idle on the left
-        self._leases: set[Lease] = set()
-        self._line = Line()
-        self._connecting = 0
-        self._resetting = 0
-        self._generation = 0
-        self._backoff = Backoff()
-        self._last_failure: TrioormError | None = None
         self._counts = Counts()
         self.outcome_hooks = OutcomeHooks(background, self._counts, Instruments(settings.instruments))
         target = settings.queue_target_seconds
         self._shedding = None if target is None else Shedding(target, settings.queue_interval_seconds)
-        self._closed = False
         self._all_returned = anyio.Event()
         self.lanes = Lanes(self._open_member, self._has_room, settings, background, self._leaving, self._owner)
 
@@ -101,10 +85,6 @@ class Pool:
             on_loan=len(self._leases),
             lanes=self.lanes.statistics(),
         )
-
-    @property
-    def _size(self) -> int:
-        return len(self._idle) + len(self._leases) + self._connecting + self._resetting
 
     # Borrowing.
 
@@ -151,11 +131,12 @@ class Pool:
             self._counts.request_errors += 1
             raise
 
-    def lend_for_statement(self) -> Lease | None:
-        """Lend a connection to the running task for one statement, if one can be had without a wait or a second look; else None.
+    def lend_at_once(self) -> Lease | None:
+        """Lend a connection to the running task, if one can be had without a wait or a second look; else None.
 
-        As `acquire` in all else, without its cost: the lease is the connection's own, and the task, which waits for its statement
-        meanwhile, is asked for its place only when somebody wants to know. It goes back by `take_back`.
+        As `acquire` in all else, without its cost: the lease is the connection's own, so whoever has it must not use it once it is given
+        back. A task that has it for one statement is asked for its place only when somebody wants to know; one that does other things
+        meanwhile says `taken_by`.
 
         Raises:
             WrongDatabaseOwner: called from another loop or process. Not safe to retry.
@@ -186,7 +167,7 @@ class Pool:
 
     def _take_nowait(self, reserved: bool) -> Lease | None:
         if self._closed:
-            raise PoolClosed("the pool is closed: its `async with` block has ended.\nTo fix it: do the work inside the block.")
+            raise closed()
         if self._line.count and not (reserved and self._line.reserved_count() == 0):
             return None  # others came first
         if not reserved and self._only_reserved_left:
@@ -280,7 +261,7 @@ class Pool:
         self._leases.discard(lease)
         now = monotonic()
         self._counts.used(now - lease.lent_at)
-        lease.task = None
+        lease.forget()
         member, connection, settings = lease.member, lease.connection, self.settings
         is_idle = not connection.pgconn.transaction_status  # IDLE is 0
         if self._closed:
@@ -337,104 +318,6 @@ class Pool:
                 return waiter
             waiter.refuse(turned_away(self.settings, now - waiter.since))
         return None
-
-    # Opening.
-
-    def _open_what_is_needed(self) -> None:
-        """Start opening connections for those in line and for `min_size`, up to `max_size`."""
-        if self._closed:
-            return
-        settings = self.settings
-        while self._size + len(self._leaving) < settings.max_lent and (self._connecting < self._wanted() or self._size < settings.min_size):
-            self._connecting += 1
-            self.background.start_soon(self._open_one, name="trioorm: opening a connection")
-
-    def _wanted(self) -> int:
-        """How many in line could have a connection if there were enough."""
-        if not self.settings.reserved_size:
-            return self._line.count
-        reserved = self._line.reserved_count()
-        for_all = max(0, self.settings.max_lent - self.settings.reserved_size - len(self._leases))
-        return reserved + min(self._line.count - reserved, for_all)
-
-    async def _open_one(self) -> None:
-        """Open one connection for the pool, again and again until it succeeds or nobody needs it."""
-        try:
-            connection = await self._connect_while_needed()
-        finally:
-            self._connecting -= 1
-        if connection is not None:
-            self._admit(self._new_member(connection))
-
-    async def _open_member(self) -> Member:
-        return self._new_member(await self.connect_beside())
-
-    def _has_room(self) -> bool:
-        """Whether one more session, of a lane, fits into `max_size`."""
-        return self._size + len(self.lanes) + len(self._leaving) < self.settings.max_size
-
-    def _new_member(self, connection: Connection) -> Member:
-        self._backoff.succeeded()
-        self._last_failure = None
-        connection.has_farewell = True
-        lifetime = self.settings.max_lifetime_seconds * random.uniform(0.9, 1.0)
-        expires_at = monotonic() + lifetime
-        return Member(connection, self.take_back, self._owner.running_task, expires_at=expires_at, generation=self._generation)
-
-    async def _set_up(self, connect: Connect) -> Connection:
-        """One connection, set up."""
-        connection = await connect()
-        connection.cleanup_timeout_seconds = self.settings.cleanup_timeout_seconds
-        if self.settings.configure is not None:
-            await hooks.configure(connection, self.settings.configure)
-        return connection
-
-    async def connect_beside(self) -> Connection:
-        """Open a connection that is no part of the pool (yet); the caller closes it."""
-        started_at = monotonic()
-        self._counts.connects += 1
-        try:
-            return await self._connect()
-        except Exception:
-            self._counts.connect_errors += 1
-            raise
-        finally:
-            self._counts.connect_seconds += monotonic() - started_at
-
-    async def _connect_while_needed(self) -> Connection | None:
-        while True:
-            try:
-                return await self.connect_beside()
-            except Exception as error:
-                # Whatever it was, it belongs to those who wait: a background task that raised would end the whole database.
-                failure = error if isinstance(error, TrioormError) else ConnectFailed(f"opening a connection failed: {error!r}")
-            self._last_failure = failure
-            none_left = not self._idle and not self._leases
-            if not failure.safe_to_retry or (self.settings.fail_fast and none_left):
-                self._refuse_all(failure)
-            if not failure.safe_to_retry or self._closed or not (self._line.count or self._size <= self.settings.min_size):
-                return None
-            await anyio.sleep(self._backoff.next_delay())
-
-    def _refuse_all(self, error: TrioormError) -> None:
-        while (waiter := self._line.first()) is not None:
-            waiter.refuse(error)
-
-    async def open_first(self) -> None:
-        """Open one connection now, so that a wrong address or password is an error of the block that opens the pool.
-
-        Raises:
-            ConnectFailed, AuthenticationFailed: as `AnyIOConnection.connect`.
-
-        Checkpoint: always.
-        """
-        self._connecting += 1
-        try:
-            member = await self._open_member()
-        finally:
-            self._connecting -= 1
-        self._admit(member)
-        self._open_what_is_needed()
 
     # Keeping.
 
@@ -531,7 +414,8 @@ class Pool:
         self._closed = True
         self.hub.close()
         self.lanes.close()
-        self._refuse_all(PoolClosed("the pool was closed while this task waited for a connection."))
+        if self._line.count:
+            self._refuse_all(closed_meanwhile())
         while self._idle:
             self._leaving.close(self._idle.pop().connection)
         if self._leases or self.lanes.open_lanes:

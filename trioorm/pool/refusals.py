@@ -1,11 +1,17 @@
-"""The texts with which a pool refuses: what happened, who has the connections, how to fix it."""
+"""The texts with which a pool refuses: what happened, who has the connections, how to fix it.
+
+The errors are imported where they are raised, since they are psycopg_pool's too, and its import takes long.
+"""
 
 from collections.abc import Collection
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from trioorm.pool.errors import PoolDeadlock, PoolTimeout, TooManyRequests
 from trioorm.pool.lease import Lease
 from trioorm.pool.settings import PoolSettings
+
+if TYPE_CHECKING:
+    from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
 
 _MOST_NAMED = 3
 
@@ -29,7 +35,7 @@ def _what_it_does(lease: Lease) -> str:
 
 def timed_out(
     settings: PoolSettings, leases: Collection[Lease], *, waiting: int, waited_seconds: float, failure: Exception | None
-) -> PoolTimeout:
+) -> "PoolTimeout":
     """The error of a task that waited in vain."""
     lines = [f"no connection came free within {waited_seconds:.1f} s."]
     count = "All" if len(leases) >= settings.max_size else f"{len(leases)} of"
@@ -44,19 +50,25 @@ def timed_out(
         f"  2. raise max_size (now {settings.max_size})",
         f"  3. give callers more time (timeout_seconds, now {settings.timeout_seconds:g})",
     ]
+    from trioorm.pool.errors import PoolTimeout
+
     return PoolTimeout("\n".join(lines), waited_seconds=waited_seconds, on_loan=len(leases), waiting=waiting)
 
 
-def line_is_full(settings: PoolSettings, waiting: int) -> TooManyRequests:
+def line_is_full(settings: PoolSettings, waiting: int) -> "TooManyRequests":
     """The error of a task that finds the line full."""
+    from trioorm.pool.errors import TooManyRequests
+
     return TooManyRequests(
         f"{waiting} tasks wait for a connection already, and max_waiting is {settings.max_waiting}.\n"
         "To fix it: shed this request, raise max_waiting, or raise max_size."
     )
 
 
-def turned_away(settings: PoolSettings, waited_seconds: float) -> TooManyRequests:
+def turned_away(settings: PoolSettings, waited_seconds: float) -> "TooManyRequests":
     """The error of a task that a slow line turns away."""
+    from trioorm.pool.errors import TooManyRequests
+
     return TooManyRequests(
         f"the line has been slow for {settings.queue_interval_seconds:g} s: nobody was served within {settings.queue_target_seconds:g} s, "
         f"and this task has waited {waited_seconds:.2f} s, so it is turned away for the sake of fresher ones.\n"
@@ -64,8 +76,10 @@ def turned_away(settings: PoolSettings, waited_seconds: float) -> TooManyRequest
     )
 
 
-def deadlocked(leases: Collection[Lease]) -> PoolDeadlock:
+def deadlocked(leases: Collection[Lease]) -> "PoolDeadlock":
     """The error of the task that completes a deadlock."""
+    from trioorm.pool.errors import PoolDeadlock
+
     return PoolDeadlock(
         "this task asks for another connection inside a block that holds one, and every other holder waits for one too, so none can come "
         "free.\n"
@@ -73,3 +87,17 @@ def deadlocked(leases: Collection[Lease]) -> PoolDeadlock:
         "To fix it: pass the transaction (`tx`) on and use it instead of the database inside its block, or raise max_size above the "
         "number of tasks that do this at a time."
     )
+
+
+def closed() -> "PoolClosed":
+    """The error of a task that comes after the end."""
+    from trioorm.pool.errors import PoolClosed
+
+    return PoolClosed("the pool is closed: its `async with` block has ended.\nTo fix it: do the work inside the block.")
+
+
+def closed_meanwhile() -> "PoolClosed":
+    """The error of a task that waits when the end comes."""
+    from trioorm.pool.errors import PoolClosed
+
+    return PoolClosed("the pool was closed while this task waited for a connection.")

@@ -5,7 +5,6 @@ Where psycopg_pool has a setting of the same meaning its word is kept, with the 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from difflib import get_close_matches
 from typing import Any, TypeAlias, TypedDict, Unpack
 
 from attrs import Attribute, evolve, field, fields_dict, frozen, validators
@@ -155,6 +154,8 @@ def settings_from(opener: str, **options: Unpack[PoolOptions]) -> PoolSettings:
     names = fields_dict(PoolSettings)
     for name in options:
         if name not in names:
+            from difflib import get_close_matches  # seldom needed
+
             close = get_close_matches(name, names, 1) or [each for each in names if each.startswith(name)]
             fix = f"write {close[0]}" if close else f"use one of {', '.join(names)}"
             raise TypeError(f"{opener}() has no argument {name!r}.\nTo fix it: {fix}.")

@@ -44,13 +44,15 @@ class CommitAnswer:
         self._requests_before = requests_before
         self._deliver_own_timeout = deliver_own_timeout
 
-    async def take(self, connection: Connection, answer: Answer, transaction_id: TransactionId | None) -> tuple[BaseException | None, Held]:
+    async def take(
+        self, connection: Connection, answer: Answer, transaction_id: Callable[[], TransactionId | None]
+    ) -> tuple[BaseException | None, Held]:
         """Wait for the answer.
 
         Args:
             connection: where COMMIT was queued.
             answer: to COMMIT alone.
-            transaction_id: None if the transaction has written nothing.
+            transaction_id: tells it; None if the transaction has written nothing.
 
         Returns:
             The error that stands for the transaction if it did not take effect, or if nobody knows; and what came meanwhile and comes only
@@ -62,7 +64,7 @@ class CommitAnswer:
         try:
             results = await connection.arrive(answer, on_cancel=OnCancel.FINISH, seconds=seconds * (1 - _SETTLING_PART))
         except ConnectionLost as lost:
-            return await self._settle(lost, transaction_id, seconds)
+            return await self._settle(lost, transaction_id(), seconds)
         if (failure := failure_among([COMMIT], results)) is not None:
             return failure, None
         if results[0].command_status != b"COMMIT":

@@ -12,6 +12,7 @@ Source: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-T
 """
 
 import math
+from collections.abc import Sequence
 
 import anyio
 
@@ -40,14 +41,24 @@ class ServerLimit:
         self._budget_seconds = budget_seconds
 
     @property
+    def is_none(self) -> bool:
+        """Whether the block has no deadline, so that none can come later than its own."""
+        return self.deadline == _NEVER
+
+    @property
     def has_passed(self) -> bool:
         """Whether the block's deadline has passed, so that its scope is cancelled or about to be."""
         return anyio.current_time() >= self.deadline
 
-    def steps(self, server_version: int) -> list[Step]:
-        """The commands that tell the server what it does not know yet; they go with the next statement of the running transaction."""
+    def steps(self, server_version: int, *, behind: Sequence[Step] = ()) -> Sequence[Step]:
+        """The commands that tell the server what it does not know yet; they go with the next statement of the running transaction.
+
+        Args:
+            server_version: as libpq has it.
+            behind: what goes before them.
+        """
         if self.deadline == self._told:
-            return []
+            return behind or []
         self._told = self.deadline
         milliseconds = self._milliseconds()
         if server_version >= _HAS_TRANSACTION_TIMEOUT:
@@ -57,7 +68,7 @@ class ServerLimit:
         else:
             steps = [_set("statement_timeout", milliseconds), _set("idle_in_transaction_session_timeout", milliseconds)]
         self._is_set = True
-        return steps
+        return [*behind, *steps]
 
     def _milliseconds(self) -> int:
         """From now to the limit; 0 is none."""

@@ -58,7 +58,7 @@ _IN_THE_FUTURE = "22023"
 
 def probe() -> Step:
     """The step that asks for the running transaction's id, to go with its first write."""
-    return Step(_PROBE)
+    return _PROBE.alone[0]
 
 
 def read_probe(result: PGresult) -> TransactionId | None:

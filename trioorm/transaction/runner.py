@@ -152,7 +152,7 @@ class PoolRunner:
         """See `Runner.read`. They travel with a transaction around them, which is over before the connection is given back."""
         sent = [_BEGIN_READING, *steps, _COMMIT]
         pool = self._pool
-        lease = pool.lend_for_statement() or await pool.acquire()
+        lease = pool.lend_at_once() or await pool.acquire()
         try:
             results, failure = await self._read_once(lease.connection, sent)
             if failure is not None and is_stale_plan(failure):
@@ -189,7 +189,7 @@ class PoolRunner:
             return result
         await pool.check_for_cancellation()
         on_cancel = _SETTLE if is_write else _STOP
-        at_once = pool.lend_for_statement()
+        at_once = pool.lend_at_once()
         lease = at_once or await pool.acquire()
         try:
             if at_once is None:

@@ -21,7 +21,7 @@ from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, TransactionClosed
-from trioorm.pool import OutcomeHook, place_of_caller
+from trioorm.pool import OutcomeHook
 from trioorm.transaction import refusals
 from trioorm.transaction.aftermath import aftermath, is_cancellation
 from trioorm.transaction.hold import ScopeHold
@@ -37,7 +37,7 @@ from trioorm.wire.interrupt import Held, Shield, after_cleanup, cancel_requests,
 if TYPE_CHECKING:
     from trioorm.pool import Lease
 
-__all__ = ["Scope"]
+__all__ = ["Scope", "running_task_name"]
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -80,7 +80,9 @@ class Scope(ABC):
         self.first_error: BaseException | None = None
         self.hooks = BlockHooks()
         self._fate_is_unknown = False
-        self._owner = self._place = "?"
+        self._owner: str | None = None
+        self._place = "?"
+        self._check_for_cancellation: Callable[[], Awaitable[None]] = checkpoint_if_cancelled
 
     def __str__(self) -> str:
         return f"{self.name}, opened at {self._place},"
@@ -101,8 +103,8 @@ class Scope(ABC):
     async def __aenter__(self) -> Self:
         if self._state is not _State.NEW:
             raise refusals.entered_before(self.name)
-        self._owner, self._place = _running_task(), place_of_caller()
         self._connection = await self._take_connection()
+        self._check_for_cancellation = self._connection.check_for_cancellation
         try:
             self._nursery = anyio.create_task_group()
             await self._nursery.__aenter__()
@@ -116,7 +118,7 @@ class Scope(ABC):
 
     @abstractmethod
     async def _take_connection(self) -> Connection:
-        """Get the connection for the block's length."""
+        """Get the connection for the block's length, and note where it was opened."""
 
     @abstractmethod
     def _give_connection_back(self) -> None:
@@ -128,7 +130,7 @@ class Scope(ABC):
     def cancel_scope(self) -> anyio.CancelScope:
         """The scope of the whole block. Cancelling it rolls back, and the block then raises `TransactionRolledBack`."""
         if self._state is not _State.OPEN:
-            raise refusals.not_open(self.name, _STATES[self._state], _running_task())
+            raise refusals.not_open(self.name, _STATES[self._state], running_task_name())
         return self._nursery.cancel_scope
 
     def start_soon(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments, name: object = None) -> None:
@@ -224,24 +226,31 @@ class Scope(ABC):
 
     async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """Run statements, the opening before them, in one flight; the turn is taken."""
-        await checkpoint_if_cancelled()
-        await self.server_side.follow_deadline()
+        await self._check_for_cancellation()
+        server_side = self.server_side
+        if not server_side.limit.is_none:
+            await server_side.follow_deadline()
         connection = self.usable_connection()
         opening = self.opening()
-        probe = self.server_side.probe_for(is_write=is_write)
-        sent = [*opening, *steps, *probe]
+        probe = server_side.probe_for(is_write=is_write)
+        sent: Sequence[Step] = [*opening, *steps, *probe] if opening or probe else steps
         if not sent:
             return []
-        flight = connection.take_off(sent)
+        flight = connection.take_off(sent) if opening or len(sent) > 1 else None
         try:
-            results = await connection.arrive(flight, on_cancel=OnCancel.STOP)
+            if flight is not None:
+                results = await connection.arrive(flight, on_cancel=OnCancel.STOP)
+            else:
+                (step,) = sent
+                results = [await connection.ask(step.statement, step.values, step.formats, on_cancel=OnCancel.STOP)]
         except BaseException as error:
             self.note_error(error)
             if isinstance(error, ConnectionLost):
                 await self.deliver_own_timeout()
             raise
         finally:
-            self.opened(flight.outcomes[: len(opening)])
+            if flight is not None:
+                self.opened(flight.outcomes[: len(opening)])
         if (failure := failure_among(sent, results)) is not None:
             if is_stale_plan(failure):
                 connection.retire_statements(steps)  # for the next transaction; this one is in error
@@ -251,7 +260,7 @@ class Scope(ABC):
                 await self.deliver_own_timeout()
             raise failure
         if probe:
-            self.server_side.probed(results[-1])
+            server_side.probed(results[-1])
         return results[len(opening) : len(opening) + len(steps)]
 
     async def _arrival_of(self, passenger: Passenger) -> list[PGresult]:
@@ -281,7 +290,7 @@ class Scope(ABC):
         return True
 
     @abstractmethod
-    def opening(self) -> list[Step]:
+    def opening(self) -> Sequence[Step]:
         """The commands that must precede the next statement: BEGIN with the server's limit, SAVEPOINT, or nothing."""
 
     @abstractmethod
@@ -316,7 +325,7 @@ class Scope(ABC):
             TransactionAborted: an earlier error, named and chained, put the transaction in error.
         """
         if self._state is not _State.OPEN:
-            raise refusals.not_open(self.name, _STATES[self._state], _running_task())
+            raise refusals.not_open(self.name, _STATES[self._state], running_task_name())
         connection, status = self._connection, self.connection_status
         if connection is None or status == _UNKNOWN:
             raise refusals.gone(self.name) from self.first_error
@@ -332,9 +341,10 @@ class Scope(ABC):
             ForeignTask: the running task does not carry the block's mark.
         """
         if self._state is not _State.OPEN:
-            raise refusals.not_open(self.name, _STATES[self._state], _running_task())
+            raise refusals.not_open(self.name, _STATES[self._state], running_task_name())
         if not is_inside(self):
-            raise refusals.foreign(self.name, _running_task(), self._owner, self._place)
+            owner = self._owner or (self.lease.holder if self.lease is not None else "?")
+            raise refusals.foreign(self.name, running_task_name(), owner, self._place)
 
     # Leaving.
 
@@ -387,7 +397,7 @@ class Scope(ABC):
     async def _finish_well(self) -> tuple[BaseException | None, Held]:
         """Make the block's work take effect; why it could not, and must be rolled back, else None; and what came meanwhile."""
         try:
-            await checkpoint_if_cancelled()
+            await self._check_for_cancellation()
             await self._take_last_turn()
             status = self.connection_status
             if status == _UNKNOWN:
@@ -437,5 +447,6 @@ class Scope(ABC):
         """Undo the block's work, under a shield and within the cleanup budget; what came meanwhile and comes only once."""
 
 
-def _running_task() -> str:
+def running_task_name() -> str:
+    """How the running task is called, for errors."""
     return anyio.get_current_task().name or "?"

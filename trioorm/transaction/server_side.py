@@ -27,16 +27,15 @@ class ServerSide:
 
     Attributes:
         limit: what the server knows of the block's deadline.
-        id: the transaction's id, once it has written something.
         may_have_written: something was written by other means than a statement; the id is asked for before COMMIT.
     """
 
-    __slots__ = ("_nursery", "id", "limit", "may_have_written")
+    __slots__ = ("_answer", "_nursery", "limit", "may_have_written")
 
     def __init__(self, *, budget_seconds: float, nursery: Callable[[], TaskGroup]) -> None:
         self._nursery = nursery
         self.limit = ServerLimit(math.inf, budget_seconds)
-        self.id: TransactionId | None = None
+        self._answer: PGresult | None = None  # of the probe, once it had an id; read when somebody needs it, which is seldom
         self.may_have_written = False
 
     async def follow_deadline(self) -> None:
@@ -62,8 +61,13 @@ class ServerSide:
 
     def probe_for(self, *, is_write: bool) -> list[Step]:
         """What to send behind a statement so that the transaction's id is known before COMMIT."""
-        return [probe()] if is_write and self.id is None else []
+        return [probe()] if is_write and self._answer is None else []
+
+    def id(self) -> "TransactionId | None":
+        """The transaction's id, once it has written something."""
+        return None if self._answer is None else read_probe(self._answer)
 
     def probed(self, result: PGresult) -> None:
         """Note what the probe said."""
-        self.id = read_probe(result)
+        if result.get_value(0, 0) is not None:
+            self._answer = result

@@ -29,6 +29,8 @@ def setting_steps(values: Mapping[str, SettingValue], role: str | None) -> list[
     Raises:
         QueryError: a value that is no text, number or bool, or no role at all.
     """
+    if role is None and not values:
+        return []
     if role is not None:
         values = {**values, "role": role}
     if role == "":

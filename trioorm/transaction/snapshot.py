@@ -108,7 +108,7 @@ class SnapshotScope:
             raise
         return member, results[1]
 
-    def limit_steps(self, member: Member) -> list[Step]:
+    def limit_steps(self, member: Member) -> Sequence[Step]:
         """What a member's transaction is to be told of the block's deadline; its own is never known to be later than the block's."""
         member.limit.deadline = self._server_side.limit.deadline
         return member.limit.steps(member.connection.pgconn.server_version)

@@ -8,21 +8,21 @@ Source: https://www.postgresql.org/docs/current/sql-commit.html; TARGETS of the 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import ceil, inf
 from typing import Literal
 
-import anyio
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import ConnectionLost, UsageError
-from trioorm.pool import OutcomeHook, Pool
+from trioorm.pool import OutcomeHook, Pool, place_of_caller
 from trioorm.transaction import refusals
 from trioorm.transaction.commit import COMMIT, CommitAnswer, caused
 from trioorm.transaction.hooks import outside_of_all_blocks
 from trioorm.transaction.inside import open_blocks
 from trioorm.transaction.runner import Connection, failure_among
-from trioorm.transaction.scope import Scope
+from trioorm.transaction.scope import Scope, running_task_name
 from trioorm.transaction.server_side import ServerSide
 from trioorm.wire import OnCancel, Step, command
 from trioorm.wire.interrupt import Held
@@ -43,9 +43,10 @@ _LEVELS: dict[Isolation, bytes] = {
 _ROLLBACK = command(b"ROLLBACK")
 
 
+@lru_cache(maxsize=100)
 def begin_steps(
     isolation: Isolation | None, *, read_only: bool = False, deferrable: bool = False, lock_timeout_seconds: float | None = None
-) -> list[Step]:
+) -> Sequence[Step]:
     """The BEGIN command, and what goes with it.
 
     Raises:
@@ -66,8 +67,8 @@ def begin_steps(
     level = _LEVELS[isolation] if isolation is not None else b""
     begin = command(b"BEGIN" + level + (b" READ ONLY" if read_only else b"") + (b" DEFERRABLE" if deferrable else b""))
     if lock_timeout_seconds is None:
-        return [begin]
-    return [begin, command(b"SET LOCAL lock_timeout = %d" % ceil(lock_timeout_seconds * 1000))]
+        return (begin,)
+    return begin, command(b"SET LOCAL lock_timeout = %d" % ceil(lock_timeout_seconds * 1000))
 
 
 class TransactionScope(Scope):
@@ -83,7 +84,7 @@ class TransactionScope(Scope):
     def __init__(self, pool: Pool, begin: Sequence[Step], *, name: str = "the transaction", settings: Sequence[Step] = ()) -> None:
         super().__init__(name, cleanup_timeout_seconds=pool.settings.cleanup_timeout_seconds)
         self._pool = pool
-        self._begin = [*begin, *settings]
+        self._begin = [*begin, *settings] if settings else begin
         self._begun = False
         self._savepoints = 0
         self._server_side = ServerSide(budget_seconds=self.cleanup_timeout_seconds, nursery=lambda: self._nursery)
@@ -98,9 +99,17 @@ class TransactionScope(Scope):
         return self._pool is pool and self.lease is not None
 
     async def _take_connection(self) -> Connection:
-        self.lease = await self._pool.acquire()
-        self._server_side.limit.deadline = anyio.current_effective_deadline()
-        return self.lease.__enter__()
+        pool = self._pool
+        await pool.check_for_cancellation()
+        lease = pool.lend_at_once()
+        if lease is None:
+            lease = await pool.acquire()
+        else:
+            lease.taken_by(lease.task)
+        self.lease = lease
+        self._place = lease.place
+        self._server_side.limit.deadline = lease.connection.read_deadline()
+        return lease.__enter__()
 
     def _give_connection_back(self) -> None:
         if self.lease is not None:
@@ -112,7 +121,7 @@ class TransactionScope(Scope):
         self._savepoints += 1
         return f"trioorm_{self._savepoints}"
 
-    def opening(self) -> list[Step]:
+    def opening(self) -> Sequence[Step]:
         """See `Scope.opening`."""
         connection = self._connection
         assert connection is not None, "the block is open"
@@ -121,7 +130,7 @@ class TransactionScope(Scope):
             return self._server_side.limit.steps(version)
         if self._begun:
             raise self.ended_by_text()
-        return [*self._begin, *self._server_side.limit.steps(version)]
+        return self._server_side.limit.steps(version, behind=self._begin)
 
     def opened(self, results: Sequence[PGresult]) -> None:
         """See `Scope.opened`."""
@@ -139,7 +148,7 @@ class TransactionScope(Scope):
                 return failure, None
             self._server_side.probed(results[0])
         try:
-            answer = connection.take_off([COMMIT])
+            answer = connection.send_alone(COMMIT)
         except ConnectionLost as lost:
             return caused(refusals.gone(self.name), lost), None
         commit = CommitAnswer(self._pool, self.name, requests_before=self._requests_before, deliver_own_timeout=self.deliver_own_timeout)
@@ -152,7 +161,8 @@ class TransactionScope(Scope):
         return held
 
     def _settle_hooks(self, *, took_effect: bool) -> None:
-        self.start_hooks(self.hooks.due(committed=took_effect))
+        if self.hooks:
+            self.start_hooks(self.hooks.due(committed=took_effect))
 
     def start_hooks(self, hooks: Sequence[OutcomeHook]) -> None:
         """Run hooks in the database's background."""
@@ -199,6 +209,7 @@ class SavepointScope(Scope):
         return self._outer.next_savepoint_name()
 
     async def _take_connection(self) -> Connection:
+        self._owner, self._place = running_task_name(), place_of_caller()
         self._outer.check_usable()
         turns = self._outer.turns
         await turns.take()
@@ -218,7 +229,7 @@ class SavepointScope(Scope):
         self._connection = self.lease = None
         self._outer.turns.give()
 
-    def opening(self) -> list[Step]:
+    def opening(self) -> Sequence[Step]:
         """See `Scope.opening`."""
         if self._established:
             if self.connection_status == _IDLE:

@@ -109,11 +109,11 @@ class WholeFlight:
             await deliver_own_timeout()  # a statement had failed by then, so nothing can be committed
             raise
         except BaseException:
-            await commit.take(connection, ending, None)  # it was stopped on the server, which answers COMMIT with ROLLBACK
+            await commit.take(connection, ending, lambda: None)  # it was stopped on the server, which answers COMMIT with ROLLBACK
             raise
         failure = failure_among(sent, results)
         transaction_id = read_probe(results[-1]) if is_write and failure is None else None
-        refused, held = await commit.take(connection, ending, transaction_id)
+        refused, held = await commit.take(connection, ending, lambda: transaction_id)
         if failure is not None:
             if failure.sqlstate in _SERVER_LIMITS:
                 await deliver_own_timeout()

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Self
 
 import trio
-from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import AsyncCursor, OperationalError
 from psycopg import errors as psycopg_errors
 from psycopg.abc import AdaptContext, Buffer, ConnParam, PQGen
@@ -172,7 +171,7 @@ class AnyIOConnection(BlockConnection[Row]):
         Checkpoint: always, except that `OnCancel.FINISH` sends before it looks.
         """
         if on_cancel is not OnCancel.FINISH:
-            await checkpoint_if_cancelled()
+            await self.check_for_cancellation()
         return await self.arrive(self.take_off(steps), on_cancel=on_cancel, seconds=seconds)
 
     @trio.lowlevel.enable_ki_protection
@@ -321,6 +320,24 @@ class AnyIOConnection(BlockConnection[Row]):
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error
+
+    def send_alone(self, step: Step) -> PlainAnswer:
+        """Queue one statement outside of libpq's pipeline mode and under no name, to be waited for with `arrive`. Never waits.
+
+        Raises:
+            ConnectionLost: as `take_off`.
+        """
+        self.sent_steps = (step,)
+        statement, pgconn = step.statement, self.pgconn
+        try:
+            self.leave_pipeline()
+            pgconn.send_query_params(
+                statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
+            )
+        except OperationalError as error:
+            self.finish()
+            raise connection_lost(str(error), safe_to_retry=True) from error
+        return PlainAnswer(pgconn, statement.text)
 
     async def wait_for_input(self) -> None:
         """Wait until more has come from the server, for a stream or a COPY that takes it itself.

@@ -17,6 +17,8 @@ from typing import Self, TypeAlias, TypeVar
 
 import anyio
 
+from trioorm.wire.running_loop import is_on_trio
+
 T = TypeVar("T")
 
 Held: TypeAlias = asyncio.CancelledError | KeyboardInterrupt | None
@@ -124,10 +126,9 @@ def deliver_again(interruption: BaseException, held: Held) -> None:
 
 def cancel_requests() -> int:
     """How many cancels of the running asyncio task are asked for and not taken back; 0 on Trio, whose scopes cancel again by themselves."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
+    if is_on_trio():
         return 0
+    task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 

@@ -1,0 +1,212 @@
+"""What an operation costs, counted instead of timed: waits for the server, functions of ours that run, memory that is kept.
+
+The counts are exact, so a regression shows on any machine. A wait is one suspension of the task; as a rule there is one for each flight.
+"""
+
+import gc
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import trioorm
+from trioorm import Column, Database, Model, column, delete, insert, open_database, select, update
+from trioorm.testing.suspension import Driver
+
+_FOLDER = trioorm.__path__[0]
+
+
+class Walker(Model, table="walkers"):
+    id: Column[int] = column(primary_key=True, generated=True)
+    name: Column[str]
+    age: Column[int]
+
+
+Operation = Callable[[Database], Coroutine[Any, Any, object]]
+
+
+async def _get(db: Database) -> object:
+    return await db.get(Walker, 1)
+
+
+async def _filter(db: Database) -> object:
+    return await db.fetch_all(select(Walker).where(Walker.age == 7).order_by(Walker.id))
+
+
+async def _insert(db: Database) -> object:
+    return await db.insert(Walker(name="Ada", age=36))
+
+
+async def _update(db: Database) -> object:
+    return await db.execute(update(Walker).set(Walker.age, 7).where(Walker.id == 1))
+
+
+async def _get_in_transaction(db: Database) -> object:
+    async with db.transaction() as tx:
+        return await tx.get(Walker, 1)
+
+
+async def _update_in_transaction(db: Database) -> object:
+    async with db.transaction() as tx:
+        return await tx.execute(update(Walker).set(Walker.age, 7).where(Walker.id == 1))
+
+
+async def _transfer(db: Database) -> object:
+    async with db.transaction() as tx:
+        walker = await tx.fetch_one(select(Walker).where(Walker.id == 1).for_update())
+        await tx.execute(update(Walker).set(Walker.age, walker.age).where(Walker.id == 1))
+        return await tx.insert(Walker(name="Grace", age=85))
+
+
+async def _empty_transaction(db: Database) -> object:
+    async with db.transaction():
+        return None
+
+
+@asynccontextmanager
+async def _walkers(dsn: str, *operations: Operation) -> AsyncIterator[Database]:
+    """A database on whose only connection these operations have been run before, so that nothing is compiled or prepared any more."""
+    async with open_database(dsn, max_size=1) as db:
+        await db.create_schema(Walker)
+        await db.execute(insert(Walker).values(*[{"name": f"walker {number}", "age": 7} for number in range(20)]))
+        for operation in operations:
+            for _ in range(3):
+                await operation(db)
+        yield db
+
+
+class _Suspensions:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def suspended(self, coroutine: object, yielded: object) -> None:
+        self.count += 1
+
+    def waking(self, coroutine: object, outcome_or_error: object) -> BaseException | None:
+        return None
+
+
+async def _suspensions(operation: Operation, db: Database) -> int:
+    observer = _Suspensions()
+    await Driver(operation(db), observer)
+    return observer.count
+
+
+async def _functions_of_ours(operation: Operation, db: Database) -> list[str]:
+    """Each function of trioorm that runs, as often as it is called."""
+    called: list[str] = []
+    resumed: set[FrameType] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(_FOLDER) and frame not in resumed:
+            resumed.add(frame)  # a coroutine that goes on is no other call
+            called.append(f"{code.co_filename.removeprefix(_FOLDER + '/')}:{code.co_name}")
+
+    sys.setprofile(note)
+    try:
+        await operation(db)
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+@pytest.mark.parametrize("operation", [_get, _filter, _insert, _update])
+async def test_one_statement_is_one_wait(dsn: str, operation: Operation) -> None:
+    async with _walkers(dsn, operation) as db:
+        assert await _suspensions(operation, db) == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "statements"), [(_empty_transaction, 0), (_get_in_transaction, 1), (_update_in_transaction, 1), (_transfer, 3)]
+)
+async def test_a_transaction_waits_once_for_each_statement_and_once_for_its_commit(dsn: str, operation: Operation, statements: int) -> None:
+    async with _walkers(dsn, operation) as db:
+        # And once more for its nursery, which the event loop gives a turn to at its end: on Trio a checkpoint, and no trip.
+        nursery = await _suspensions(_empty_transaction, db)
+        assert nursery <= 1
+        assert await _suspensions(operation, db) == nursery + statements + (statements > 0)
+
+
+# What runs of ours, at most; on Trio a few less than on asyncio. Raise a number
+# only for a promise that is worth it: each function costs about as much as a look at the clock.
+_MOST_CALLS = [(_get, 20), (_filter, 33), (_insert, 25), (_update_in_transaction, 150), (_transfer, 241)]
+
+
+@pytest.mark.parametrize(("operation", "most"), _MOST_CALLS)
+async def test_no_more_functions_run_than_before(dsn: str, operation: Operation, most: int) -> None:
+    async with _walkers(dsn, operation) as db:
+        called = await _functions_of_ours(operation, db)
+    assert len(called) <= most, "\n".join(called)
+
+
+@pytest.mark.parametrize("operation", [_get, _insert, _update_in_transaction, _transfer])
+async def test_without_instruments_none_is_called(dsn: str, operation: Operation) -> None:
+    async with _walkers(dsn, operation) as db:
+        called = await _functions_of_ours(operation, db)
+    assert not [name for name in called if name.startswith(("instruments.py", "observability"))]
+
+
+@pytest.mark.parametrize("operation", [_get, _filter, _insert, _transfer])
+async def test_no_memory_is_kept(dsn: str, operation: Operation) -> None:
+    async with _walkers(dsn, operation) as db:
+
+        async def blocks_kept(times: int) -> int:
+            gc.collect()
+            before = sys.getallocatedblocks()
+            for _ in range(times):
+                await operation(db)
+            gc.collect()
+            return sys.getallocatedblocks() - before
+
+        await blocks_kept(1100)  # the pool remembers the last thousand waits and loans
+        assert await blocks_kept(500) < 100, "nothing for each of them"
+
+
+async def test_an_expression_or_another_class_takes_the_long_way_and_gives_the_same(dsn: str) -> None:
+    class Text(str):
+        __slots__ = ()
+
+    async with _walkers(dsn, _get, _insert) as db:
+        assert await db.get(Walker, trioorm.literal(1)) == await db.get(Walker, 1)
+        for name in ("Ada", Text("Ada")):
+            made = await db.insert(Walker(name=name, age=1))
+            assert made.name == "Ada"
+            changed = await db.update(trioorm.evolve(made, age=2))
+            assert (changed.id, changed.name, changed.age) == (made.id, "Ada", 2)
+            await db.delete(changed)
+        assert await db.execute(delete(Walker).where(Walker.name == "Ada")) == 3, "those of the beginning"
+
+
+_IMPORTS = """
+import sys
+import psycopg, trio
+before = set(sys.modules)
+import trioorm
+print(*sorted(name for name in set(sys.modules) - before if not name.startswith("trioorm.")))
+"""
+
+
+def test_importing_loads_neither_a_backend_of_anyio_nor_what_few_need() -> None:
+    loaded = subprocess.run([sys.executable, "-c", _IMPORTS], check=True, capture_output=True, text=True).stdout.split()
+    assert "anyio" in loaded
+    unwanted = ("anyio._backends", "psycopg_pool", "uvloop", "difflib", "secrets", "subprocess", "trioorm.embedded", "trioorm.testing")
+    assert not [name for name in loaded if name.startswith(unwanted)]
+
+
+def test_opening_a_database_loads_the_running_backend_alone(dsn: str) -> None:
+    program = """
+import sys, trio, trioorm
+async def main():
+    async with trioorm.open_database(sys.argv[1]) as db:
+        async with db.transaction() as tx:
+            await tx.fetch_value(trioorm.sql("SELECT 1").returns(int))
+trio.run(main)
+print(*[name for name in sys.modules if name.startswith(("anyio._backends._", "trioorm.embedded", "psycopg_pool"))])
+"""
+    loaded = subprocess.run([sys.executable, "-c", program, dsn], check=True, capture_output=True, text=True).stdout.split()
+    assert loaded == ["anyio._backends._trio"]
