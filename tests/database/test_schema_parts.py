@@ -2,12 +2,14 @@
 
 import datetime
 import decimal
+from collections.abc import Iterator
 
 import pytest
 
 from tests.schema.house import PARTS, Booking, BusyRoom, Keeper, Meal, Room, Usage, numbers
 from tests.wire.witness import Witness
 from trioorm import (
+    VECTOR,
     Column,
     DatabaseError,
     ForeignKeyViolation,
@@ -20,11 +22,15 @@ from trioorm import (
     UniqueViolation,
     alias,
     column,
+    create_table_as,
+    extension,
+    generate_series,
     index,
     open_database,
     select,
     update,
 )
+from trioorm.errors import UndefinedTable
 
 DAY = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 
@@ -142,3 +148,39 @@ async def test_an_index_is_made_concurrently_and_an_invalid_one_replaced(dsn: st
             with pytest.raises(QueryError, match="inside a transaction"):
                 await tx.create_index(Note, "notes_text_key")
         assert witness.value("SELECT count(*) FROM pg_indexes WHERE tablename = 'notes'") == 3
+
+
+async def test_a_temporary_table_is_gone_with_its_transaction(dsn: str) -> None:
+    series = generate_series(1, 5, name="series")
+    made = create_table_as("made", select(series.value, (series.value * 2).as_("twice")).where(series.value > 2), temporary=True)
+    async with open_database(dsn, max_size=1) as db:
+        for _ in range(2):  # the second time on the same connection, by a prepared statement
+            async with db.transaction() as tx:
+                assert await tx.execute(made) == 3
+                assert await tx.fetch_all(select(made.table.column("twice", int)).order_by(made.table[series.value])) == [6, 8, 10]
+        with pytest.raises(UndefinedTable):
+            await db.fetch_all(select(made.table[series.value]))
+
+
+class Picture(Model, table="pictures"):
+    id: Column[int] = column(primary_key=True)
+    near: Column[list[float]] = column(type=VECTOR(2))
+
+    @classmethod
+    def table_indexes(cls) -> Iterator[TableIndex]:
+        yield index(cls.near, method="hnsw", operator_class="vector_l2_ops", options={"m": 8}, name="by_hnsw")
+        yield index(cls.near, method="ivfflat", operator_class="vector_cosine_ops", options={"lists": 1}, name="by_ivfflat")
+
+
+@pytest.mark.parametrize("way", ["by_hnsw", "by_ivfflat"])
+async def test_the_nearest_vectors_are_found_by_an_index(dsn: str, way: str) -> None:
+    origin = [0.0, 1.0]
+    distance = Picture.near.l2_distance(origin) if way == "by_hnsw" else Picture.near.cosine_distance(origin)
+    nearest = select(Picture.id).order_by(distance).limit(2)
+    async with open_database(dsn, max_size=1) as db:
+        await db.create_schema(extension("vector"), Picture)
+        await db.insert_many([Picture(id=number, near=[float(number), 1.0]) for number in range(1, 50)])
+        async with db.transaction(settings={"enable_seqscan": "off"}) as tx:
+            plan = await tx.explain(nearest)
+            assert f"using {way}" in str(plan)
+            assert await tx.fetch_all(nearest) == [1, 2]

@@ -2,10 +2,14 @@
 
 import decimal
 
+import pytest
+
 from tests.query.shop import Order, User, run
 from tests.query.statements import Shop, expect
+from trioorm.compiler import compile_statement
+from trioorm.errors import QueryError
 from trioorm.expression import cast, count, literal, lower, max_
-from trioorm.query import alias, excluded, insert, merge, merge_action, new, old, optional, select, update, values_table
+from trioorm.query import alias, create_table_as, excluded, insert, merge, merge_action, new, old, optional, select, update, values_table
 
 
 def test_rows_are_inserted_from_a_select(filled: Shop) -> None:
@@ -271,3 +275,32 @@ def test_a_merge_reads_from_a_cte(filled: Shop) -> None:
         [],
     )
     assert sorted(run(filled, statement), key=str) == [("DELETE", "Cyd"), ("UPDATE", "20"), ("UPDATE", "5")]
+
+
+def test_a_table_is_made_from_a_select(filled: Shop) -> None:
+    dear = select(Order.id, Order.total, User.id).join(User, User.id == Order.user_id).where(Order.total > decimal.Decimal(6)).cte("dear")
+    copy = create_table_as("a copy", select(dear[Order.total], dear[User.id], literal("x").as_("kind")))
+    expect(
+        copy,
+        'CREATE TABLE "a copy" AS\nWITH "dear" ("id", "total", "users_id") AS (\n'
+        '    SELECT "orders"."id", "orders"."total", "users"."id"\n    FROM "orders"\n'
+        '    JOIN "users" ON "users"."id" = "orders"."user_id"\n    WHERE "orders"."total" > $2\n)\n'
+        'SELECT "dear"."total", "dear"."users_id", $1::text AS "kind"\nFROM "dear"',
+        ["x", decimal.Decimal(6)],
+    )
+    run(filled, copy)
+    read = select(copy.table[dear[Order.total]], copy.table.column("kind", str)).where(copy.table[dear[User.id]] == 1)
+    assert compile_statement(read).text == 'SELECT "a copy"."total", "a copy"."kind"\nFROM "a copy"\nWHERE "a copy"."users_id" = $1'
+    assert run(filled, read.order_by(copy.table[dear[Order.total]])) == [(decimal.Decimal("9.50"), "x"), (decimal.Decimal(20), "x")]
+    assert compile_statement(copy).is_write
+    twice = create_table_as("twice", select(User, User.id), schema="public")
+    assert compile_statement(twice).text.startswith(
+        'CREATE TABLE "public"."twice" ("id", "name", "age", "email", "active", "manager_id", "users_id") AS'
+    )
+    run(filled, twice)
+    assert run(filled, select(twice.table[User]).where(twice.table[User].age > 0)) == run(filled, select(User).where(User.age > 0))
+    filled.execute('DROP TABLE "a copy", twice')
+    passing = create_table_as("passing", select(User.id, User.id), temporary=True)
+    assert compile_statement(passing).text.startswith('CREATE TEMPORARY TABLE "passing" ("id", "users_id") ON COMMIT DROP AS\nSELECT')
+    with pytest.raises(QueryError, match="name"):
+        create_table_as("", select(User.id))

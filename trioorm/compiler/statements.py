@@ -10,12 +10,13 @@ from trioorm.compiler.expressions import ExpressionRenderer
 from trioorm.compiler.reading import render_combined, render_select, render_table, with_clause
 from trioorm.compiler.writing import render_delete, render_insert, render_merge, render_update
 from trioorm.errors import QueryError
-from trioorm.expression.identifiers import quote_identifier
+from trioorm.expression.identifiers import quote_identifier, quote_qualified
 from trioorm.expression.shape import Fragment, Shape
 from trioorm.model.model import model_of
 from trioorm.query.shape import (
     CombinedShape,
     CommonTableUse,
+    CreateTableAsShape,
     DeleteShape,
     Derived,
     FunctionTable,
@@ -33,7 +34,8 @@ from trioorm.query.shape import (
 )
 
 STATEMENTS = (
-    SelectShape, CombinedShape, InsertShape, UpdateShape, DeleteShape, MergeShape, ReturnedInto, HandingShape, Fragment, TypedFragment,
+    SelectShape, CombinedShape, InsertShape, UpdateShape, DeleteShape, MergeShape, ReturnedInto, CreateTableAsShape, HandingShape, Fragment,
+    TypedFragment,
 )  # fmt: skip
 """The shapes that are sent as they are."""
 
@@ -67,6 +69,8 @@ def render_statement(render: ExpressionRenderer, shape: Shape) -> str:
         return _fragment_statement(render, shape)
     if isinstance(shape, HandingShape):
         return _handing_statement(render, shape)
+    if isinstance(shape, CreateTableAsShape):
+        return _table_as(render, shape)
     text = render_inner(render, shape)
     return f"{with_clause(render)}\n{text}" if render.common_tables else text
 
@@ -137,6 +141,14 @@ def _fragment_statement(render: ExpressionRenderer, shape: Fragment | TypedFragm
             "A sql() that begins with WITH reads from a CTE of the builder.\nTo fix it: write that into its WITH too, or none of them."
         )
     return f"{tables}\n{text}" if tables else text
+
+
+def _table_as(render: ExpressionRenderer, shape: CreateTableAsShape) -> str:
+    render.writes = True
+    text = render_statement(render, shape.statement)  # with a WITH of its own, which belongs to the query
+    columns = f" ({', '.join([quote_identifier(column) for column in shape.columns])})" if shape.columns is not None else ""
+    how, until = ("TEMPORARY ", " ON COMMIT DROP") if shape.temporary else ("", "")
+    return f"CREATE {how}TABLE {quote_qualified(shape.source.table, shape.source.schema)}{columns}{until} AS\n{text}"
 
 
 def _handing_statement(render: ExpressionRenderer, shape: HandingShape) -> str:

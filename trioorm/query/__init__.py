@@ -18,6 +18,7 @@ from trioorm.query.select import Select, select
 from trioorm.query.shape import ModelItem, SelectShape
 from trioorm.query.sql import Identifier, Sql, TypedSql, identifier, sql
 from trioorm.query.statement import SqlText, Statement
+from trioorm.query.table_as import CreateTableAs, create_table_as
 from trioorm.query.table_functions import ColumnRows, FunctionRows, RecordRows, generate_series, table_function, unnest, values_table
 from trioorm.query.tables import Cte, Subquery, Table
 from trioorm.query.write import Returning, Write
@@ -26,6 +27,7 @@ __all__ = [
     "Alias",
     "ColumnRows",
     "Combined",
+    "CreateTableAs",
     "Cte",
     "Delete",
     "Finding",
@@ -60,6 +62,7 @@ __all__ = [
     "alias",
     "can_be_handed",
     "check_graph",
+    "create_table_as",
     "cube",
     "delete",
     "delete_links",

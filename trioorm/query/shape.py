@@ -332,6 +332,16 @@ class HandingShape(NamedTuple):
     kind: Literal["handing"] = "handing"
 
 
+class CreateTableAsShape(NamedTuple):
+    """`CREATE TABLE ... AS`. `columns`: names for them, where their own would be missing or not unique."""
+
+    source: Source
+    columns: tuple[str, ...] | None
+    temporary: bool
+    statement: Shape
+    kind: Literal["create-table-as"] = "create-table-as"
+
+
 class ReturnedInto(NamedTuple):
     """A write whose returned rows become objects of the user's class."""
 
