@@ -224,8 +224,9 @@ async def test_values_and_rows_larger_than_a_socket_takes(dsn: str, witness: Wit
             right.append(await reads.value(again(echo, large[number])) == large[number])
 
         before = reads.figures
+        await read(0)  # nobody else's answer wakes the lane while this is on its way
         async with anyio.create_task_group() as nursery:
-            for number in range(6):
+            for number in range(1, 6):
                 nursery.start_soon(read, number)
         assert right == [True] * 6
         assert reads.figures.reads - before.reads == 6
@@ -236,14 +237,13 @@ async def test_values_and_rows_larger_than_a_socket_takes(dsn: str, witness: Wit
 
 async def test_a_cancelled_reader_leaves_at_once_and_its_statement_is_stopped(dsn: str, witness: Witness) -> None:
     async with open_lanes(dsn, witness) as reads:
-        pid, left_at = reads.pid, 0.0
+        pid = reads.pid
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as nursery:
                 nursery.start_soon(reads.value, proven_step("SELECT 'x' FROM pg_sleep(60)"))
                 await witness.until_waiting(pid)
                 scope.cancel()
-                left_at = anyio.current_time()
-        assert anyio.current_time() - left_at < 0.04, "not even as long as it takes to notice that a head is slow"
+        assert reads.lane.depth == 1, "it did not wait for its statement to be stopped"
         await server_is_quiet(witness.connection)
         await reads.until_depth(0)
         assert reads.pid == pid, "the lane lives on"
@@ -476,19 +476,21 @@ async def test_a_drained_pool_opens_other_lanes(dsn: str, witness: Witness) -> N
         assert reads.pid != pid
 
 
-async def test_a_lane_that_is_drained_answers_those_who_read_through_it(dsn: str, witness: Witness) -> None:
+async def test_a_lane_that_is_drained_answers_those_who_read_through_it(dsn: str, witness: Witness, guarded: Step) -> None:
     async with open_lanes(dsn, witness) as reads:
         pid, answers = reads.pid, list[str | None]()
 
         async def read() -> None:
-            answers.append(await reads.value(proven_step("SELECT 'answer' FROM pg_sleep(0.05)")))
+            answers.append(await reads.value(guarded))
 
         async with anyio.create_task_group() as nursery:
-            nursery.start_soon(read)
-            await witness.until_waiting(pid)
-            reads.pool.drain()
-            assert reads.lane.is_retired
-        assert answers == ["answer"]
+            with witness.locked("guarded") as unlock:
+                nursery.start_soon(read)
+                await witness.until_waiting(pid, "relation")
+                reads.pool.drain()
+                assert reads.lane.is_retired
+                unlock()
+        assert answers == ["guarded"]
         assert reads.figures.sent_elsewhere == 0
         await witness.until_gone(pid)
 
@@ -510,7 +512,10 @@ async def test_what_sets_a_connection_up_sets_lanes_up_too(dsn: str, witness: Wi
 
 
 async def test_a_lane_that_cannot_be_opened_is_tried_again_with_delays(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trioorm.resilience.backoff.random.uniform", lambda least, most: most)
+    def longest(least: float, most: float) -> float:
+        return most
+
+    monkeypatch.setattr("trioorm.resilience.backoff.random.uniform", longest)
     tries = 0
 
     async def configure(connection: object) -> None:
