@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.pool.lanes import shared_by_few
 from tests.transaction.ledger import Entry
 from tests.wire.witness import Witness
 from trioorm import Database, NoRowFound, func, insert, open_database, select, sql
@@ -19,14 +20,19 @@ _KEY = sql("SELECT key FROM entries WHERE key = 1").returns(int)
 @asynccontextmanager
 async def opened(dsn: str) -> AsyncGenerator[Database]:
     """A database with one lane and one entry."""
-    async with open_database(dsn, max_size=4, lanes=1) as db:
-        await db.create_schema(Entry)
-        await db.insert(Entry(key=1, note="one"))
-        prove(db, _ENTRY)
-        with anyio.fail_after(10):
-            while db.statistics().lanes.open < 1:
-                await db.fetch_one(_ENTRY)
-        yield db
+    with shared_by_few():
+        async with open_database(dsn, max_size=4, lanes=1) as db:
+            await _fill(db)
+            yield db
+
+
+async def _fill(db: Database) -> None:
+    await db.create_schema(Entry)
+    await db.insert(Entry(key=1, note="one"))
+    prove(db, _ENTRY)
+    with anyio.fail_after(10):
+        while db.statistics().lanes.open < 1:
+            await db.fetch_one(_ENTRY)
 
 
 def prove(db: Database, statement: Statement[Any]) -> None:

@@ -1,17 +1,19 @@
 """A pool with lanes, and short words for reading through them.
 
-The contract: after the block of `open_lanes`, when it ended well, every reader was answered, the pool was whole and the server quiet.
+The contract: even a single reader goes on a lane, as many would. After the block of `open_lanes`, when it ended well, every reader was
+answered, the pool was whole and the server quiet.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Unpack
 
 import anyio
+import pytest
 from attrs import frozen
 
 from tests.wire.witness import Witness, step, text_rows
-from trioorm.pool import LaneStatistics, Pool, PoolOptions, open_pool
+from trioorm.pool import LaneStatistics, Pool, PoolOptions, lanes, open_pool
 from trioorm.pool.lanes import Lanes
 from trioorm.testing import pool_is_whole, server_is_quiet
 from trioorm.transaction import PoolRunner
@@ -83,17 +85,32 @@ class Reads:
                 await anyio.sleep(0.001)
 
 
+@contextmanager
+def shared_by_few() -> Generator[None]:
+    """A block in which a lane is used even when there are connections enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "FEW_LOANS", 0)
+        yield
+
+
 @asynccontextmanager
 async def open_lanes(dsn: str, witness: Witness | None, **options: Unpack[PoolOptions]) -> AsyncGenerator[Reads]:
     """A pool whose lanes are open."""
     options = {"lanes": 1, "max_size": 3, **options}
-    async with open_pool(dsn, **options) as pool:
-        reads = Reads(pool)
-        await reads.until_open(options["lanes"])
-        yield reads
-        if witness is not None:
-            await server_is_quiet(witness.connection)
-        with anyio.fail_after(1):
-            while any(reads.figures.depths):  # noqa: ASYNC110 - a lane tells nobody
-                await anyio.sleep(0.001)
-        await pool_is_whole(pool.statistics)
+    with shared_by_few():
+        async with open_pool(dsn, **options) as pool:
+            async with _looked_after(pool, options["lanes"], witness) as reads:
+                yield reads
+
+
+@asynccontextmanager
+async def _looked_after(pool: Pool, number: int, witness: Witness | None) -> AsyncGenerator[Reads]:
+    reads = Reads(pool)
+    await reads.until_open(number)
+    yield reads
+    if witness is not None:
+        await server_is_quiet(witness.connection)
+    with anyio.fail_after(1):
+        while any(reads.figures.depths):  # noqa: ASYNC110 - a lane tells nobody
+            await anyio.sleep(0.001)
+    await pool_is_whole(pool.statistics)

@@ -7,7 +7,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from tests.pool.lanes import open_lanes, proven, proven_echo, proven_step
+from tests.pool.lanes import Reads, open_lanes, proven, proven_echo, proven_step
+from tests.pool.test_pool_line import until_idle
 from tests.wire.witness import Witness, again, step
 from trioorm.errors import ConnectionLost, DatabaseError, QueryCanceled, WrongDatabaseOwner
 from trioorm.pool import PoolClosed, PoolOptions, open_pool
@@ -72,6 +73,30 @@ async def test_a_statement_joins_when_it_has_been_fast_on_its_own(dsn: str, witn
             assert await reads.value(slow) == "slow"
         assert not slow.statement.pace.is_proven
         assert reads.figures.reads == before + 1
+
+
+async def test_a_few_readers_take_connections_and_more_share(dsn: str) -> None:
+    async with open_pool(dsn, min_size=4, max_size=5, lanes=1) as pool:
+        await until_idle(pool, 4)
+        reads, echo = Reads(pool), proven_echo()
+        for number in range(5):
+            assert await reads.value(again(echo, str(number))) == str(number)
+        assert len(reads.lanes) == 0, "for a single reader no lane is even opened"
+
+        async def read_on() -> None:
+            while not many.is_set():
+                await reads.value(again(echo, "x"))
+                if reads.figures.reads:
+                    many.set()
+
+        many = anyio.Event()
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as nursery:
+                for _ in range(10):
+                    nursery.start_soon(read_on)
+        before = reads.figures.reads
+        assert await reads.value(again(echo, "alone again")) == "alone again"
+        assert reads.figures.reads == before
 
 
 async def test_a_write_and_several_statements_together_never_join(dsn: str, witness: Witness) -> None:

@@ -1,15 +1,16 @@
 """The lanes of a pool: a few connections of its own through which single reads go together.
 
-The contract: a read goes on a lane only when its statement has been fast several times on ordinary connections, and when the lane is
-neither full nor held up; otherwise, and whenever a lane does not serve it, it takes a connection of the pool like everybody. So lanes make
-things faster and never decide what works: without any of them the pool is what it always was. Their places are taken out of `max_size`.
+The contract: a read goes on a lane only when its statement has been fast several times on ordinary connections, when the lane is neither
+full nor held up, and when several tasks are at work: for two or three, connections of their own are cheaper. Otherwise, and whenever a lane
+does not serve it, it takes a connection of the pool like everybody. So lanes make things faster and never decide what works: without any of
+them the pool is what it always was. Their places are taken out of `max_size`.
 
 A lane is opened when a read would go on it, and opened anew after it broke, with growing delays; it is closed as the pool's connections
 are, when it is too old, idle for too long, or drained. `Lane` in `wire/` is the connection; here is decided who goes where.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from time import monotonic
 
 import anyio
@@ -19,7 +20,7 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
 from trioorm.pool.background import Background
-from trioorm.pool.lease import Member
+from trioorm.pool.lease import Lease, Member
 from trioorm.pool.leaving import Leaving
 from trioorm.pool.owner import Owner
 from trioorm.pool.settings import LaneStatistics, PoolSettings
@@ -31,6 +32,9 @@ from trioorm.wire.pace import SLOW_SECONDS
 __all__ = ["Lanes"]
 
 logger = logging.getLogger("trioorm.pool")
+
+FEW_LOANS = 2
+"""While fewer connections are on loan, and one is idle, nobody begins to share a lane: alone on one, a read costs a third more."""
 
 # How often lanes are looked after while anybody reads through one.
 _LOOK_SECONDS = SLOW_SECONDS / 2
@@ -44,6 +48,7 @@ class Lanes:
     Args:
         open_member: opens a connection for the pool.
         has_room: whether one more session fits into `max_size`.
+        idle, leases: the pool's own.
         settings: the pool's.
         background: where their tasks run.
         leaving: what closes connections.
@@ -59,9 +64,11 @@ class Lanes:
         "_depth",
         "_ended",
         "_has_room",
+        "_idle",
         "_is_closed",
         "_is_kept",
         "_lanes",
+        "_leases",
         "_leaving",
         "_max_idle_seconds",
         "_most",
@@ -80,6 +87,8 @@ class Lanes:
         self,
         open_member: Callable[[], Awaitable[Member]],
         has_room: Callable[[], bool],
+        idle: Collection[Member],
+        leases: Collection[Lease],
         settings: PoolSettings,
         background: Background,
         leaving: Leaving,
@@ -87,6 +96,8 @@ class Lanes:
     ) -> None:
         self._open_member = open_member
         self._has_room = has_room
+        self._idle = idle
+        self._leases = leases
         self.limit = settings.lanes
         self._depth = settings.lane_depth
         self._max_idle_seconds = settings.max_idle_seconds
@@ -138,6 +149,8 @@ class Lanes:
         for each in self._lanes:
             if each.depth < depth and not each.is_slow and not each.is_retired:
                 lane, depth = each, each.depth
+        if (lane is None or not depth) and self._is_quiet:
+            return None
         if len(self) < self.limit:
             self._open_another()
         if lane is not None:
@@ -151,6 +164,10 @@ class Lanes:
                 return reader
         self._turned_away += 1
         return None
+
+    @property
+    def _is_quiet(self) -> bool:
+        return bool(self._idle) and len(self._leases) < FEW_LOANS and not any(lane.depth for lane in self._lanes)
 
     def note(self, step: Step, since: float, result: PGresult) -> None:
         """Note that a read has run on a connection of the pool, which was lent at that moment.

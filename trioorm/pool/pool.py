@@ -65,7 +65,7 @@ class Pool(GrowingPool):
         target = settings.queue_target_seconds
         self._shedding = None if target is None else Shedding(target, settings.queue_interval_seconds)
         self._all_returned = anyio.Event()
-        self.lanes = Lanes(self._open_member, self._has_room, settings, background, self._leaving, self._owner)
+        self.lanes = Lanes(self._open_member, self._has_room, self._idle, self._leases, settings, background, self._leaving, self._owner)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
