@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import enum
+import gc
 import json
 import sys
 import uuid
@@ -320,3 +321,41 @@ async def test_a_result_is_not_kept_longer_than_its_rows_are_made(dsn: str) -> N
         assert sys.getrefcount(result) == before
         with pytest.raises(QueryError):
             PlanCache().plan(sql("SELECT 1").returns(int, int))[0].rows(result)
+
+
+class Watcher:
+    """Sees whether the collector of cycles is on while rows are made."""
+
+    seen: list[bool]
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        if number < 0:
+            raise LookupError
+        Watcher.seen.append(gc.isenabled())
+
+
+class Numbered(Model, table="numbereds"):
+    number: Column[int] = column(primary_key=True)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_the_collector_of_cycles_is_as_it_was(dsn: str, wanted: bool) -> None:
+    async with open_database(dsn) as db:
+        await db.create_schema(Numbered)
+        await db.insert_many([Numbered(number=number) for number in range(-1, 200)])
+        watched = select(Numbered.number).order_by(Numbered.number.desc()).into(Watcher)
+        Watcher.seen = []
+        try:
+            if not wanted:
+                gc.disable()
+            await db.fetch_all(watched.limit(200))
+            with pytest.raises(LookupError):
+                await db.fetch_all(watched)
+            assert gc.isenabled() is wanted
+        finally:
+            gc.enable()
+        assert set(Watcher.seen) == {False}, "none is looked for among many rows"
+        Watcher.seen = []
+        await db.fetch_all(watched.limit(5))
+        assert Watcher.seen == [True] * 5
