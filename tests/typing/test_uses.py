@@ -141,6 +141,8 @@ assert_type(select(House, count()).load(House.tenants), Select[tuple[House, int]
 assert_type(select(House, Tenant).load(House.tenants, Tenant.house).with_total(), Select[tuple[House, Tenant, int]])
 assert_type(select(House).load(House.tenants).with_total(), Select[tuple[House, int]])
 assert_type(House.tenants.count(), Expression[int])
+assert_type(House.tenants.aggregate(max_(Tenant.name)), Expression[str | None])
+assert_type(select(House, House.tenants.aggregate(max_(Tenant.id))).load(House.owner), Select[tuple[House, int | None]])
 select(House).where(House.tenants.count() > 3)
 User(name="Ada", age=36, email="ada@x")
 Order(id=5)
