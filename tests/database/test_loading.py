@@ -31,6 +31,7 @@ from trioorm import (
     alias,
     belongs_to,
     column,
+    count,
     delete,
     foreign_key,
     func,
@@ -328,6 +329,25 @@ async def test_rows_of_an_order_that_leaves_them_equal_keep_what_is_theirs(dsn: 
             films = await db.fetch_all(select(Film).where(Film.id > 9).order_by(order).limit(7).load(Film.credits.load(Credit.person)))
             assert [(credit.id, credit.person.id) for film in films for credit in film.credits] == [(film.id, 1) for film in films]
             assert len(films) == 7
+
+
+async def test_loads_travel_in_flights_of_others(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_database(dsn) as db:
+        await opened(db)
+        noted = Flights(monkeypatch)
+        async with db.transaction() as tx:
+            async with tx.flight() as flight:
+                films = flight.fetch_all(FILMS.load(Film.credits.order_by(Credit.id).load(Credit.person)))
+                person = flight.fetch_one(select(Person).where(Person.id == 1).load(Person.friends, Person.credits.load(Credit.film)))
+                nobody = flight.fetch_optional(select(Film).where(Film.id == 99).load(Film.genres))
+                total = flight.fetch_value(select(count()).from_(Film))
+        assert [len([text for text in sent if text in ("WITH", "SELECT")]) for sent in noted.sent[:1]] == [3 + 4 + 2 + 1]
+        assert [[credit.person.name for credit in film.credits] for film in films.value] == [["Scott", "Weaver", "Holm"], ["Weaver"], []]
+        assert ([friend.name for friend in person.value.friends], nobody.value, total.value) == (["Holm", "Agent"], None, 3)
+        assert [credit.film.title for credit in person.value.credits] == ["Alien", "Aliens"]
+        with pytest.raises(TooManyRows, match="3 rows were found where one"):
+            async with db.flight() as other:
+                other.fetch_one(FILMS.load(Film.poster))
 
 
 async def test_nothing_is_sent_for_nobody(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

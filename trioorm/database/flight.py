@@ -14,6 +14,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.database.answers import check_gives_rows, check_gives_value, inserted_rows, not_one, not_patched, not_written, only_row
 from trioorm.database.listening import notify_statement
+from trioorm.database.loading import steps_of_load
 from trioorm.database.objects import (
     delete_object,
     insert_objects,
@@ -29,7 +30,7 @@ from trioorm.database.plan import Plan, PlanCache
 from trioorm.errors import DatabaseError, IntegrityError, QueryError, UsageError
 from trioorm.expression import Column
 from trioorm.model import Model, evolve
-from trioorm.query import Statement
+from trioorm.query import Select, Statement
 from trioorm.wire import Step
 
 __all__ = ["Flight", "FlightResult"]
@@ -215,16 +216,39 @@ class Flight:
             BindError: a value does not fit its type. Nothing was sent.
             UsageError: outside of the flight's block.
         """
+        if isinstance(statement, Select) and statement.loads:
+            steps, rows_of = self._with_loads(statement)
+            return self._book("fetch_all", steps, rows_of)
         plan, step = self._for_rows(statement)
         return self._book("fetch_all", [step], lambda results: plan.rows(results[0]))
 
     def fetch_one(self, statement: Statement[R]) -> FlightResult[R]:
         """The only row of a statement; see `Transaction.fetch_one`."""
+        if isinstance(statement, Select) and statement.loads:
+            steps, rows_of = self._with_loads(statement)
+
+            def one(results: Sequence[PGresult]) -> R:
+                rows = rows_of(results)
+                if len(rows) != 1:
+                    raise not_one(len(rows), statement)
+                return cast("R", rows[0])
+
+            return self._book("fetch_one", steps, one)
         plan, step = self._for_rows(statement)
         return self._book("fetch_one", [step], lambda results: only_row(plan, results[0], statement))
 
     def fetch_optional(self, statement: Statement[R]) -> FlightResult[R | None]:
         """The only row of a statement, or None; see `Transaction.fetch_optional`."""
+        if isinstance(statement, Select) and statement.loads:
+            steps, rows_of = self._with_loads(statement)
+
+            def one_or_none(results: Sequence[PGresult]) -> R | None:
+                rows = rows_of(results)
+                if len(rows) > 1:
+                    raise not_one(len(rows), statement)
+                return cast("R", rows[0]) if rows else None
+
+            return self._book("fetch_optional", steps, one_or_none)
         plan, step = self._for_rows(statement)
 
         def finish(results: Sequence[PGresult]) -> R | None:
@@ -339,15 +363,19 @@ class Flight:
 
     def _planned(self, statement: Statement[Any]) -> tuple[Plan, Step]:
         plan, values = self._plans.plan(statement)
-        if statement.loads:
-            raise QueryError(
-                "a flight is one trip, and relations are found by trips of their own; nothing was sent.\nTo fix it, one of:\n"
-                "  1. fetch it outside of the flight\n  2. leave load() out here, and call db.load(objects, ...) behind the block"
-            )
-        if plan.compiled.is_write and self._refused is not None:
-            raise QueryError(f"{self._refused}\n{statement}")
-        self._is_write |= plan.compiled.is_write
+        self._check_may_write(statement, is_write=plan.compiled.is_write)
         return plan, plan.step(values)
+
+    def _with_loads(self, statement: Select[Any]) -> tuple[list[Step], Callable[[Sequence[PGresult]], list[Any]]]:
+        """The steps of a select with loads, and what makes rows of their results."""
+        plan, steps, rows_of = steps_of_load(self._plans, statement)
+        self._check_may_write(statement, is_write=plan.is_write)
+        return steps, rows_of
+
+    def _check_may_write(self, statement: Statement[Any], *, is_write: bool) -> None:
+        if is_write and self._refused is not None:
+            raise QueryError(f"{self._refused}\n{statement}")
+        self._is_write |= is_write
 
     def _book(self, verb: str, steps: Sequence[Step], finish: Finish[T], objects: Sequence[Model] = ()) -> FlightResult[T]:
         if self._bookings is None:

@@ -5,21 +5,21 @@ not). Outside of a transaction reads of one flight show one moment. Within one l
 in hand have what a cancelled load would have loaded either whole flights deep, or not at all.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Never, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Never
 
-from psycopg.pq.abc import PGresult  # noqa: TC002 - for those who ask for the types
+from psycopg.pq.abc import PGresult
 
 from trioorm.database.attaching import Graph, keys_of, unique_objects
 from trioorm.database.load_plan import LoadPlan, Part, known_plan
 from trioorm.database.plan import PlanCache
+from trioorm.errors import QueryError
 from trioorm.model import Load, Model
-from trioorm.model.place import place_of_caller
 from trioorm.query import Select
 from trioorm.transaction import Runner
 from trioorm.wire import Step
 
-__all__ = ["fetch_with_loads", "load_onto_rows", "load_relations"]
+__all__ = ["fetch_with_loads", "load_onto_rows", "load_relations", "steps_of_load"]
 
 
 async def fetch_with_loads(runner: Runner, plans: PlanCache, statement: Select[Any], *, by_level: bool = False) -> list[Any]:
@@ -62,6 +62,24 @@ async def load_relations(runner: Runner, plans: PlanCache, objects: Iterable[Mod
     await loading.run(None)
 
 
+def steps_of_load(plans: PlanCache, statement: Select[Any]) -> tuple[LoadPlan, list[Step], Callable[[Sequence[PGresult]], list[Any]]]:
+    """A select with loads as a part of somebody else's flight: its plan, its steps, and what makes rows of their results.
+
+    Raises:
+        QueryError: it takes several flights, or cannot be compiled.
+    """
+    plan = known_plan(plans, statement, statement.loads)
+    if len(plan.flights) > 1:
+        raise QueryError(
+            "a flight is one trip, and this load takes several, because a key is a floating-point number; nothing was sent.\n"
+            "To fix it: fetch it outside of the flight."
+        )
+    loading = _Loading(None, plan, statement.loads)
+    first = plan.first_step(statement)
+    flight = plan.flights[0]
+    return plan, loading.steps(flight, first), lambda results: loading.land(flight, results, first)
+
+
 def _model_of(items: Iterable[object]) -> type:
     """The class of the first that is there."""
     return next((type(item) for item in items if item is not None), object)
@@ -71,20 +89,20 @@ class _Loading:
     """One load under way.
 
     Args:
-        runner: runs the statements.
+        runner: runs the statements; None where others do.
         plan: which they are.
         loads: with the values of this time.
     """
 
     __slots__ = ("_found", "_graph", "_loads", "_owners", "_plan", "_runner")
 
-    def __init__(self, runner: Runner, plan: LoadPlan, loads: Sequence[Load[Never]]) -> None:
+    def __init__(self, runner: Runner | None, plan: LoadPlan, loads: Sequence[Load[Never]]) -> None:
         self._runner = runner
         self._plan = plan
         self._loads = loads
         self._graph: Graph = {}
         self._owners: dict[type, list[Any]] = {}
-        self._found: list[list[Any]] = []
+        self._found: dict[int, list[Any]] = {}
 
     def take(self, rows: list[Any], *, in_place: bool) -> None:
         """Take the objects in rows for owners, those in tuples too; where a row is met again, its first object takes its place."""
@@ -111,30 +129,43 @@ class _Loading:
 
         Checkpoint: only if something is sent.
         """
-        plan = self._plan
         rows: list[Any] = []
-        found: dict[int, list[Any]] = {}
-        for flight in plan.flights:
-            steps = [] if first is None else [first]
-            asked = first is not None
-            for part in flight:
-                keys = keys_of(part.load, self._owners_of(part, found)) if part.sends_keys else ()
-                asked = asked or bool(keys)
-                steps.append(part.step or part.step_for(self._loads, keys))
-            results: Sequence[PGresult | None] = [None] * len(flight)
-            if asked:
-                results = await (self._runner.run(steps, is_write=True) if plan.is_write else self._runner.read(steps))
-            where = place_of_caller()
-            if first is not None:
-                assert plan.rows is not None, "the plan of a select"
-                rows = plan.rows.rows(cast("PGresult", results[0]), where)
-                self.take(rows, in_place=True)
-                results, first = results[1:], None
-            for part, result in zip(flight, results, strict=True):
-                made = part.attach(self._graph, self._owners_of(part, found), [] if result is None else part.plan.rows(result, where))
-                if part.has_parts:
-                    found[part.number] = unique_objects(made) if part.is_shared else made
+        for number, flight in enumerate(self._plan.flights):
+            opening = first if number == 0 else None
+            steps = self.steps(flight, opening)
+            results = await self._fly(steps) if steps else []
+            found = self.land(flight, results, opening)
+            rows = found if opening is not None else rows
         return rows
 
-    def _owners_of(self, part: Part, found: Mapping[int, list[Any]]) -> list[Any]:
-        return self._owners.get(part.model, []) if part.owner is None else found[part.owner]
+    async def _fly(self, steps: Sequence[Step]) -> list[PGresult]:
+        assert self._runner is not None, "others run them"
+        return await (self._runner.run(steps, is_write=True) if self._plan.is_write else self._runner.read(steps))
+
+    def steps(self, flight: Sequence[Part], first: Step | None) -> list[Step]:
+        """The steps of a flight, behind the select's own; none where they could find nothing."""
+        steps = [] if first is None else [first]
+        asked = first is not None
+        for part in flight:
+            keys = keys_of(part.load, self._owners_of(part)) if part.sends_keys else ()
+            asked = asked or bool(keys)
+            steps.append(part.step or part.step_for(self._loads, keys))
+        return steps if asked else []
+
+    def land(self, flight: Sequence[Part], results: Sequence[PGresult], first: Step | None) -> list[Any]:
+        """Attach what a flight has found; the rows of the select, if that was in it."""
+        rows: list[Any] = []
+        at = 0
+        if first is not None:
+            assert self._plan.rows is not None, "the plan of a select"
+            rows = self._plan.rows.rows(results[0])
+            self.take(rows, in_place=True)
+            at = 1
+        for place, part in enumerate(flight, at):
+            made = part.attach(self._graph, self._owners_of(part), part.plan.rows(results[place]) if results else [])
+            if part.has_parts:
+                self._found[part.number] = unique_objects(made) if part.is_shared else made
+        return rows
+
+    def _owners_of(self, part: Part) -> list[Any]:
+        return self._owners.get(part.model, []) if part.owner is None else self._found[part.owner]
