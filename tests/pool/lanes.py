@@ -46,7 +46,7 @@ class Reads:
 
     async def value(self, read: Step) -> str | None:
         """The only value of a read, by whatever way it goes."""
-        [result] = await PoolRunner(self.pool).run([read], is_write=False)
+        result = await PoolRunner(self.pool).run_one(read.statement, read.values, read.formats, is_write=False)
         [[value]] = text_rows(result)
         return value
 

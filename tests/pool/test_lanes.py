@@ -103,7 +103,7 @@ async def test_a_write_and_several_statements_together_never_join(dsn: str, witn
     async with open_lanes(dsn, witness) as reads:
         before = reads.figures
         read, runner = proven_step("SELECT 'x'"), PoolRunner(reads.pool)
-        await runner.run([read], is_write=True)
+        await runner.run_one(read.statement, read.values, read.formats, is_write=True)
         await runner.run([read, read], is_write=False)
         assert reads.figures == before
 
@@ -114,7 +114,7 @@ async def test_what_is_no_select_for_the_server_is_never_proven(dsn: str, witnes
         sets = step("SET application_name TO 'changed'")
         shows = step("SHOW application_name")
         for _ in range(20):
-            await PoolRunner(reads.pool).run([sets], is_write=False)
+            await PoolRunner(reads.pool).run_one(sets.statement, (), (), is_write=False)
             await reads.value(shows)
         assert not sets.statement.pace.is_proven
         assert not shows.statement.pace.is_proven

@@ -10,13 +10,14 @@ are, when it is too old, idle for too long, or drained. `Lane` in `wire/` is the
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from time import monotonic
 
 import anyio
 import trio
 from psycopg import OperationalError
-from psycopg.pq import ExecStatus
+from psycopg.abc import Buffer
+from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.pool.background import Background
@@ -25,7 +26,7 @@ from trioorm.pool.leaving import Leaving
 from trioorm.pool.owner import Owner
 from trioorm.pool.settings import LaneStatistics, PoolSettings
 from trioorm.resilience import Backoff
-from trioorm.wire import Step
+from trioorm.wire import Statement
 from trioorm.wire.lane import Lane, Reader
 from trioorm.wire.pace import SLOW_SECONDS
 
@@ -133,8 +134,8 @@ class Lanes:
 
     # Reading.
 
-    def join(self, step: Step) -> Reader | None:
-        """Send a read on a lane.
+    def join(self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format]) -> Reader | None:
+        """Send a read, with its packed values, on a lane.
 
         Returns:
             Whose answer the running task must wait for at once; None when it is to take a connection of the pool.
@@ -142,7 +143,7 @@ class Lanes:
         Raises:
             WrongDatabaseOwner: called from another loop or process. Not safe to retry.
         """
-        if not step.statement.pace.is_proven:
+        if not statement.pace.is_proven:
             return None
         self._owner.check()
         lane, depth = None, self._depth
@@ -155,7 +156,7 @@ class Lanes:
             self._open_another()
         if lane is not None:
             try:
-                reader = lane.join(step)
+                reader = lane.join(statement, values, formats)
             except OperationalError as error:
                 logger.debug("a lane broke: %s", error)
             else:
@@ -169,13 +170,13 @@ class Lanes:
     def _is_quiet(self) -> bool:
         return bool(self._idle) and len(self._leases) < FEW_LOANS and not any(lane.depth for lane in self._lanes)
 
-    def note(self, step: Step, since: float, result: PGresult) -> None:
+    def note(self, statement: Statement, since: float, result: PGresult) -> None:
         """Note that a read has run on a connection of the pool, which was lent at that moment.
 
         Only what the server calls a SELECT may ever go on a lane, whatever was marked a read: no BEGIN, no SET.
         """
-        if not step.statement.pace.is_proven and result.status == _TUPLES_OK and (result.command_status or b"").startswith(b"SELECT"):
-            step.statement.pace.note(monotonic() - since)
+        if not statement.pace.is_proven and result.status == _TUPLES_OK and (result.command_status or b"").startswith(b"SELECT"):
+            statement.pace.note(monotonic() - since)
 
     # Opening and closing.
 

@@ -122,12 +122,6 @@ class PoolRunner:
     @trio.lowlevel.enable_ki_protection
     async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """See `Runner.run`. A write whose caller is cancelled either took effect, and this returns, or did not, and this raises."""
-        lanes = self._pool.lanes
-        may_share = bool(lanes.limit) and not is_write and len(steps) == 1
-        if may_share and (reader := lanes.join(steps[0])) is not None and (result := await reader.wait()) is not None:
-            if (failure := failure_among(steps, (result,))) is not None:
-                raise failure
-            return [result]
         lease = await self._pool.acquire()
         try:
             connection = lease.connection
@@ -139,8 +133,6 @@ class PoolRunner:
                 connection.retire_statements(steps)
                 results = await connection.fly(steps, on_cancel=on_cancel)
                 failure = failure_among(steps, results)
-            if may_share:
-                lanes.note(steps[0], lease.lent_at, results[0])
         finally:
             lease.release()
         if failure is not None:
@@ -184,9 +176,13 @@ class PoolRunner:
     ) -> PGresult:
         """See `Runner.run_one`; for cancellations as `run`."""
         pool = self._pool
-        if pool.lanes.limit and not is_write:
-            (result,) = await self.run((Step(statement, values, formats),), is_write=False)
-            return result
+        lanes = pool.lanes if pool.lanes.limit and not is_write else None
+        if lanes is not None and (reader := lanes.join(statement, values, formats)) is not None:
+            answer = await reader.wait()
+            if answer is not None:
+                if answer.status == _FATAL_ERROR:
+                    raise error_from_result(answer, statement=statement.text.decode())
+                return answer
         await pool.check_for_cancellation()
         on_cancel = _SETTLE if is_write else _STOP
         at_once = pool.lend_at_once()
@@ -205,6 +201,8 @@ class PoolRunner:
                 result = await lease.connection.ask(statement, values, formats, on_cancel=on_cancel)
                 if result.status == _FATAL_ERROR:
                     raise error_from_result(result, statement=statement.text.decode())
+            if lanes is not None:
+                lanes.note(statement, lease.lent_at, result)
             return result
         finally:
             pool.take_back(lease)

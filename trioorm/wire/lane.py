@@ -18,7 +18,7 @@ Source: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from time import monotonic
 from typing import Any, Protocol
@@ -28,14 +28,15 @@ import sniffio
 import trio
 from psycopg import OperationalError, pq
 from psycopg import errors as psycopg_errors
-from psycopg.pq import DiagnosticField
+from psycopg.abc import Buffer
+from psycopg.pq import DiagnosticField, Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.wire.connection import AnyIOConnection
 from trioorm.wire.flight import is_end_of_connection
 from trioorm.wire.pace import SLOW_SECONDS
 from trioorm.wire.server_errors import is_farewell
-from trioorm.wire.statements import Statement, Step
+from trioorm.wire.statements import Statement
 
 __all__ = ["Lane", "Reader"]
 
@@ -208,8 +209,8 @@ class Lane:
 
     # Reading.
 
-    def join(self, step: Step) -> Reader:
-        """Send a statement. The running task must wait for the reader's answer at once.
+    def join(self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format]) -> Reader:
+        """Send a statement with its values. The running task must wait for the reader's answer at once.
 
         Raises:
             psycopg.OperationalError: the connection is broken; `drive` will say so.
@@ -217,9 +218,9 @@ class Lane:
         queue = self._queue
         if not queue:
             self._head_since = monotonic()
-        reader = self._make_reader(step.statement)
+        reader = self._make_reader(statement)
         try:
-            self._send(step)
+            self._send(statement, values, formats)
             self._pgconn.pipeline_sync()
             must_wait = self._pgconn.flush()
         except OperationalError:
@@ -232,22 +233,19 @@ class Lane:
             self._wait.cancel()  # the driver must wait for writing too
         return reader
 
-    def _send(self, step: Step) -> None:
-        pgconn, prepared, statement = self._pgconn, self._prepared, step.statement
-        name = statement.name
+    def _send(self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format]) -> None:
+        pgconn, prepared, name = self._pgconn, self._prepared, statement.name
         if name in prepared:
             prepared.touch(name)
         elif not prepared.limit or not name:
-            pgconn.send_query_params(
-                statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
-            )
+            pgconn.send_query_params(statement.text, values, statement.parameter_types or None, formats or None, statement.result_format)
             return
         else:
             for surplus in prepared.surplus(1):
                 pgconn.send_close_prepared(surplus)
             pgconn.send_prepare(name, statement.text, statement.parameter_types)
             prepared.add(name)  # at once, since those behind may use it; taken back when it fails
-        pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
+        pgconn.send_query_prepared(name, values, formats, statement.result_format)
 
     # Answering.
 
