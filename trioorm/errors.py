@@ -89,6 +89,20 @@ class RelationNotLoaded(UsageError):
         self.fetched_at = fetched_at
 
 
+class RepeatedStatement(UsageError):
+    """A statement would be sent more often from one place than `Database.no_repeats` allows. Nothing was sent.
+
+    Attributes:
+        place: the line, as file and number.
+        times: how often it would have been sent by now.
+    """
+
+    def __init__(self, message: str, *, place: str, times: int) -> None:
+        super().__init__(message)
+        self.place = place
+        self.times = times
+
+
 class DatabaseClosed(UsageError):
     """The database was used after its `async with` block ended."""
 

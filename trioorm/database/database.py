@@ -14,6 +14,7 @@ from attrs import evolve
 
 from trioorm.database.flight import Flight
 from trioorm.database.plan import PlanCache
+from trioorm.database.repeats import NoRepeats
 from trioorm.database.snapshot import Snapshot
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
@@ -311,6 +312,25 @@ class Database(Verbs):
         """
         with await self._pool.acquire() as connection:
             return await ask_outcome(connection, transaction_id)
+
+    def no_repeats(self, *, limit: int = 3) -> NoRepeats:
+        """For development and tests: find the same statement sent again and again from one line, where one for all would do.
+
+            async with db.no_repeats(limit=3):
+                await show_page(db)
+
+        Counted is what the block and the tasks started in it send, by the statement without its values and the line of your code that sends
+        it. The call that is one too many raises before it sends anything, and so does the end of the block, if that was swallowed. What is
+        sent together (a flight, a load of relations) counts once. While no such block is open anywhere in the process it costs nothing.
+
+        Args:
+            limit: how often a statement may be sent from one line.
+
+        Raises:
+            RepeatedStatement: in the block: it was sent too often.
+            UsageError: a limit below 1.
+        """
+        return NoRepeats(self._plans, limit)
 
     def statistics(self) -> PoolStatistics:
         """The pool's state at this moment: connections open, idle, on loan, and tasks in line."""

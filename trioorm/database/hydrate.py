@@ -74,16 +74,16 @@ class RowReader:
             DataError: a value cannot be held in Python, such as an infinite date.
         """
         if result.ntuples < _MANY or not gc.isenabled():
-            return self._rows(result)
+            return self._rows(result, where)
         # Python's collector of cycles runs with every 700 objects more, and looks at each time and again; here are none but new ones, which
         # live on or die at once. Without it a stream of 100,000 rows takes 300 ms where it took 460.
         try:
             gc.disable()
-            return self._rows(result)
+            return self._rows(result, where)
         finally:
             gc.enable()
 
-    def _rows(self, result: PGresult) -> list[Any]:
+    def _rows(self, result: PGresult, where: Place | None) -> list[Any]:
         transformer = self._transformer
         if self.width is None:
             transformer.set_pgresult(result)
@@ -116,7 +116,7 @@ class RowReader:
         finally:
             transformer.set_pgresult(None, set_loaders=False)  # or the rows of a plan's last run would be kept until its next
         if self._keeps_place:
-            return self._fill(rows, where or place_of_caller(3), *converted)
+            return self._fill(rows, where or place_of_caller(4), *converted)
         return self._fill(rows, *converted)
 
 

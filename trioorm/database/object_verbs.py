@@ -24,6 +24,7 @@ from trioorm.database.objects import (
     upsert_object,
 )
 from trioorm.database.plan import Plan, PlanCache
+from trioorm.database.repeats import OPEN_SCOPES, note_objects
 from trioorm.errors import IntegrityError, NoRowFound
 from trioorm.expression import Column
 from trioorm.model import Load, Model, ToMany, check_load, evolve
@@ -56,6 +57,8 @@ class ObjectVerbs:
 
         Checkpoint: always.
         """
+        if OPEN_SCOPES:
+            note_objects(self._plans, "get", model)
         plan, parameters = self._plans.known.find_by_key(model, key)
         if plan is None or parameters is None:
             statement = select_by_key(model, key)
@@ -92,6 +95,8 @@ class ObjectVerbs:
 
         Checkpoint: always.
         """
+        if OPEN_SCOPES:
+            note_objects(self._plans, "insert", type(made))
         if with_:
             return (await self._insert_graph([made], with_, "insert"))[0]
         plan, result = await self._run_known("insert", made, insert_object)
@@ -118,6 +123,8 @@ class ObjectVerbs:
         batch = list(objects)
         if not batch:
             return []
+        if OPEN_SCOPES:
+            note_objects(self._plans, "insert_many", type(batch[0]))
         if with_:
             return await self._insert_graph(batch, with_, "insert_many")
         statements = insert_objects(batch)
@@ -151,6 +158,8 @@ class ObjectVerbs:
         Checkpoint: always, except when nothing has changed.
         """
         if since is None:
+            if OPEN_SCOPES:
+                note_objects(self._plans, "update", type(must_be_object(changed, "update")))
             plan, result = await self._run_known("update", changed, update_object)
             if not result.ntuples:
                 raise not_written(changed, update_object(changed), "update", in_transaction=self._runner.in_transaction)
@@ -158,6 +167,8 @@ class ObjectVerbs:
         statement = update_of_changes(must_be_object(changed, "update"), since)
         if statement is None:
             return evolve(changed)
+        if OPEN_SCOPES:
+            note_objects(self._plans, "update", type(changed))
         try:
             return await self._row_of(statement, changed)
         except NoRowFound:
@@ -182,6 +193,8 @@ class ObjectVerbs:
         batch = [must_be_object(each, "update_many") for each in objects]
         if not batch:
             return []
+        if OPEN_SCOPES:
+            note_objects(self._plans, "update_many", type(batch[0]))
         prepared = [self._plans.plan(statement) for statement in update_objects(batch)]
         steps = [plan.step(values) for plan, values in prepared]
         try:
@@ -215,6 +228,8 @@ class ObjectVerbs:
 
         Checkpoint: always.
         """
+        if OPEN_SCOPES:
+            note_objects(self._plans, "patch", model)
         statement = patch_by_key(model, key, values)
         try:
             return await self._row_of(statement)
@@ -232,6 +247,8 @@ class ObjectVerbs:
 
         Checkpoint: always.
         """
+        if OPEN_SCOPES:
+            note_objects(self._plans, "delete", type(must_be_object(gone, "delete")))
         _, result = await self._run_known("delete", gone, delete_object)
         if not result.command_tuples:
             raise not_written(gone, delete_object(gone), "delete", in_transaction=self._runner.in_transaction)
@@ -256,6 +273,8 @@ class ObjectVerbs:
         """
         columns = (on,) if isinstance(on, Column) else tuple(on)
         statement = upsert_object(must_be_object(made, "upsert"), columns)
+        if OPEN_SCOPES:
+            note_objects(self._plans, "upsert", type(made))
         try:
             return await self._row_of(statement, made)
         except NoRowFound:
@@ -285,6 +304,8 @@ class ObjectVerbs:
         """
         check_load(relation, type(must_be_object(owner, "replace_links")), "replace_links()")
         links = links_of(owner, relation, targets)
+        if OPEN_SCOPES:
+            note_objects(self._plans, "replace_links", type(owner))
         return await self._in_transaction(lambda runner: replace_links(runner, self._plans, links))
 
     async def _insert_graph(self, objects: Sequence[M], loads: Sequence[Load[M]], verb: str) -> list[M]:

@@ -22,6 +22,7 @@ from trioorm.database.loading import fetch_with_loads, load_onto_rows, load_rela
 from trioorm.database.object_verbs import ObjectVerbs
 from trioorm.database.objects import must_be_object
 from trioorm.database.plan import Plan, PlanCache
+from trioorm.database.repeats import OPEN_SCOPES, note_objects, note_statement
 from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.database.streaming import CursorBlock, RowsBlock
 from trioorm.errors import IntegrityError, UsageError
@@ -74,6 +75,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        if OPEN_SCOPES:
+            note_statement(self._plans, statement)
         if isinstance(statement, Select) and statement.loads:
             return await fetch_with_loads(self._runner, self._plans, statement)
         plan, values = self._plans.plan(statement)
@@ -89,6 +92,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        if OPEN_SCOPES:
+            note_statement(self._plans, statement)
         if isinstance(statement, Select) and statement.loads:
             rows: list[R] = await fetch_with_loads(self._runner, self._plans, statement)
             if len(rows) != 1:
@@ -106,6 +111,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        if OPEN_SCOPES:
+            note_statement(self._plans, statement)
         if isinstance(statement, Select) and statement.loads:
             rows: list[R] = await fetch_with_loads(self._runner, self._plans, statement)
             if len(rows) > 1:
@@ -127,6 +134,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        if OPEN_SCOPES:
+            note_statement(self._plans, statement)
         plan, values = self._plans.plan(statement)
         check_gives_value(plan, statement)
         return only_row(plan, await self._run_for_rows(plan, values), statement)
@@ -142,6 +151,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        if OPEN_SCOPES:
+            note_statement(self._plans, statement)
         plan, values = self._plans.plan(statement)
         result = await self._run_one(plan, values)
         return result.command_tuples or 0
@@ -170,6 +181,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: entering always; the iteration once a batch.
         """
+        if OPEN_SCOPES:
+            note_statement(self._plans, statement)
         plan, values = self._plans.plan(statement)
         check_gives_rows(plan, statement)
         block = CursorBlock[R] if cursor else RowsBlock[R]
@@ -204,6 +217,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         for model in {type(each): None for each in listed}:
             for relation in relations:
                 check_load(relation, model, "load()")
+        if OPEN_SCOPES and listed:
+            note_objects(self._plans, "load", type(listed[0]), relations)
         check_graph(relations)
         await load_relations(self._runner, self._plans, listed, relations)
 
