@@ -22,8 +22,9 @@ logger = logging.getLogger("trioorm.wire")
 
 _ACTIVE = pq.TransactionStatus.ACTIVE
 
-# How long the session may take to end before it is asked again: the request may have overtaken the statement.
-_REPEAT_CANCEL_SECONDS = 0.1
+# How long the session may take to end before it is asked again: the request may have overtaken the statement, which nobody waits for and
+# which is to be off the server within a tenth of a second.
+_REPEAT_CANCEL_SECONDS = 0.04
 _DISCARDED_BYTES = 1 << 16
 
 
