@@ -69,14 +69,14 @@ def steps_of_load(plans: PlanCache, statement: Select[Any]) -> tuple[LoadPlan, l
         QueryError: it takes several flights, or cannot be compiled.
     """
     plan = known_plan(plans, statement, statement.loads)
-    if len(plan.flights) > 1:
+    flight, *further = plan.flights
+    if further:
         raise QueryError(
             "a flight is one trip, and this load takes several, because a key is a floating-point number; nothing was sent.\n"
             "To fix it: fetch it outside of the flight."
         )
     loading = _Loading(None, plan, statement.loads)
     first = plan.first_step(statement)
-    flight = plan.flights[0]
     return plan, loading.steps(flight, first), lambda results: loading.land(flight, results, first)
 
 
