@@ -98,7 +98,7 @@ MUTATIONS = (
     Mutation(
         "no last checkpoint before COMMIT",
         "transaction/scope.py",
-        "        try:\n            await checkpoint_if_cancelled()\n            await self._take_last_turn()",
+        "        try:\n            await self._check_for_cancellation()\n            await self._take_last_turn()",
         "        try:\n            await self._take_last_turn()",
         ("transaction/test_cancellation.py::test_a_cancellation_between_the_body_and_the_commit_rolls_back",),
     ),
@@ -119,7 +119,7 @@ MUTATIONS = (
     Mutation(
         "a lost COMMIT is taken for a failure without asking",
         "transaction/commit.py",
-        "            return await self._settle(lost, transaction_id, seconds)\n",
+        "            return await self._settle(lost, transaction_id(), seconds)\n",
         "            return caused(refusals.commit_lost(self._name), lost), None\n",
         ("transaction/test_settling.py::test_a_commit_whose_answer_is_lost_is_found_committed",),
     ),
