@@ -15,6 +15,7 @@ from trioorm.database.load_plan import LoadPlan, Part, known_plan
 from trioorm.database.plan import PlanCache
 from trioorm.errors import QueryError
 from trioorm.model import Load, Model
+from trioorm.model.place import place_of_caller
 from trioorm.query import Select
 from trioorm.transaction import Runner
 from trioorm.wire import Step
@@ -156,13 +157,14 @@ class _Loading:
         """Attach what a flight has found; the rows of the select, if that was in it."""
         rows: list[Any] = []
         at = 0
+        where = place_of_caller()  # once for all, or each part would walk there
         if first is not None:
             assert self._plan.rows is not None, "the plan of a select"
-            rows = self._plan.rows.rows(results[0])
+            rows = self._plan.rows.rows(results[0], where)
             self.take(rows, in_place=True)
             at = 1
         for place, part in enumerate(flight, at):
-            made = part.attach(self._graph, self._owners_of(part), part.plan.rows(results[place]) if results else [])
+            made = part.attach(self._graph, self._owners_of(part), part.plan.rows(results[place], where) if results else [])
             if part.has_parts:
                 self._found[part.number] = unique_objects(made) if part.is_shared else made
         return rows

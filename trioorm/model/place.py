@@ -1,6 +1,6 @@
 """Where in the user's code something was asked for.
 
-The contract: `place_of_caller` is cheap enough to be asked at each fetch: 0.1 µs, and as much for each frame of ours in between. The line's
+The contract: `place_of_caller` is cheap enough to be asked at each fetch: some 0.6 µs, and 0.1 more for each further frame of ours in between. The line's
 number is worked out when somebody reads it. Neither keeps a frame, and with it the variables of the user's functions, alive.
 """
 
@@ -13,7 +13,8 @@ Place: TypeAlias = tuple[CodeType, int]
 """A function, and which of its instructions."""
 
 _OURS: set[int] = set()
-"""The globals of our modules that were met, by their addresses: they stay as long as the modules do."""
+_THEIRS: set[int] = set()
+"""The globals of modules that were met, ours and the user's, by their addresses."""
 
 _LOOPS = ("trio", "asyncio", "anyio", "uvloop")
 
@@ -26,13 +27,15 @@ def place_of_caller(depth: int = 1) -> Place | None:
     """
     frame: FrameType | None = sys._getframe(depth)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
     while frame is not None:
-        names = frame.f_globals
-        if id(names) not in _OURS:
-            room = str(names.get("__name__", ""))
-            if room.startswith("trioorm."):
-                _OURS.add(id(names))
-            else:
-                return None if room.partition(".")[0] in _LOOPS else (frame.f_code, frame.f_lasti)
+        module = id(frame.f_globals)
+        if module not in _OURS:
+            if module in _THEIRS:
+                return frame.f_code, frame.f_lasti
+            room = str(frame.f_globals.get("__name__", ""))
+            if room.partition(".")[0] in _LOOPS:
+                return None
+            (_OURS if room.startswith("trioorm.") else _THEIRS).add(module)
+            continue
         frame = frame.f_back
     return None
 
