@@ -1,7 +1,8 @@
 """Where in the user's code something was asked for.
 
-The contract: `place_of_caller` is cheap enough to be asked at each fetch: some 0.6 µs, and 0.1 more for each further frame of ours in between. The line's
-number is worked out when somebody reads it. Neither keeps a frame, and with it the variables of the user's functions, alive.
+The contract: `place_of_caller` is cheap enough to be asked at each fetch: some 0.6 µs, and 0.1 more for each further frame of ours in
+between. The line's number is worked out when somebody reads it. Neither keeps a frame, and with it the variables of the user's functions,
+alive.
 """
 
 import sys
