@@ -132,15 +132,17 @@ async def test_a_transaction_waits_once_for_each_statement_and_once_for_its_comm
         assert await _suspensions(operation, db) == nursery + statements + (statements > 0)
 
 
-# What runs of ours, at most; on Trio a few less than on asyncio. Raise a number
-# only for a promise that is worth it: each function costs about as much as a look at the clock.
-_MOST_CALLS = [(_get, 20), (_filter, 33), (_insert, 25), (_update_in_transaction, 150), (_transfer, 241)]
+# How often an event loop calls for a readiness is its own affair, and what hydration calls depends on the number of rows.
+_NOT_COUNTED = ("wire/readiness.py", "database/hydrate")
+
+# What runs of ours, at most. Raise a number only for a promise that is worth it: each function costs about as much as a look at the clock.
+_MOST_CALLS = [(_get, 13), (_filter, 26), (_insert, 18), (_update_in_transaction, 135), (_transfer, 204)]
 
 
 @pytest.mark.parametrize(("operation", "most"), _MOST_CALLS)
 async def test_no_more_functions_run_than_before(dsn: str, operation: Operation, most: int) -> None:
     async with _walkers(dsn, operation) as db:
-        called = await _functions_of_ours(operation, db)
+        called = [name for name in await _functions_of_ours(operation, db) if not name.startswith(_NOT_COUNTED)]
     assert len(called) <= most, "\n".join(called)
 
 

@@ -47,7 +47,7 @@ class GrowingPool(ABC):
         self._line = Line()
         self._connecting = 0
         self._resetting = 0
-        self._generation = 0
+        self._generation: int = 0
         self._backoff = Backoff()
         self._last_failure: TrioormError | None = None
         self._closed = False

@@ -30,7 +30,7 @@ def _is_ours(frame: FrameType) -> bool:
 def place_of_caller() -> str:
     """Where the running code was called from, as `file:line`."""
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
-    while frame is not None and _is_ours(frame):
+    while frame is not None and (id(frame.f_code) in _ours or _is_ours(frame)):
         frame = frame.f_back
     return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 

@@ -217,11 +217,21 @@ class Scope(ABC):
         """See `Runner.read`; what they see is a matter of the transaction's isolation."""
         return await self.run(steps, is_write=False)
 
+    @trio.lowlevel.enable_ki_protection
     async def run_one(
         self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
     ) -> PGresult:
         """See `Runner.run_one`."""
-        (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
+        step = Step(statement, values, formats)
+        if self.turns.busy:
+            (result,) = await self.run((step,), is_write=is_write)
+            return result
+        self.check_usable()
+        await self.turns.take()
+        try:
+            (result,) = await self.run_in_turn((step,), is_write=is_write)
+        finally:
+            self.turns.give()
         return result
 
     async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:

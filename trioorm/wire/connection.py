@@ -42,6 +42,7 @@ __all__ = ["AnyIOConnection", "OnCancel"]
 
 STATEMENT_CACHE_SIZE = 500
 
+_COMMAND_OK = ExecStatus.COMMAND_OK
 _TUPLES_OK = ExecStatus.TUPLES_OK
 _WAIT_R = Wait.R
 
@@ -215,7 +216,9 @@ class AnyIOConnection(BlockConnection[Row]):
                     taken = (first,)
                     if not pgconn.is_busy():
                         behind = pgconn.get_result()
-                        if behind is None and first.status == _TUPLES_OK:
+                        if behind is None and (
+                            first.status == _TUPLES_OK or (first.status == _COMMAND_OK and first.command_status not in FORGETTING)
+                        ):
                             return first
                         if behind is not None:
                             taken = (first, behind)
