@@ -425,7 +425,7 @@ class Pool(GrowingPool):
         if self._leases or self.lanes.open_lanes:
             with Shield(LAST_CANCEL_SECONDS) as shield:
                 connections = [*[lease.connection for lease in self._leases], *[lane.connection for lane in self.lanes.open_lanes]]
-                await shield.wait(lambda: cancel_statements(connections, shield))
+                await shield.wait(lambda: cancel_statements(connections))
                 await shield.wait(self._wait_all_returned)
             held = held or shield.held
         for lease in tuple(self._leases):

@@ -353,6 +353,20 @@ class ReadyConnection(AsyncConnection[Row]):
         finally:
             request.close()
 
+    async def request_cancel_unshielded(self) -> None:
+        """Send a cancel request and see it through, unless the caller is cancelled; then the connection must be closed.
+
+        Raises:
+            psycopg.OperationalError, OSError: the server took no request.
+
+        Checkpoint: always.
+        """
+        request = CancelRequest(self._cancel_gen())
+        try:
+            await request.go_on(wait_for_socket)
+        finally:
+            request.close()
+
     async def _finish_request(self, request: CancelRequest, shield: Shield) -> bool:
         try:
             return await request.go_on(lambda fileno, want: shield.wait(partial(wait_for_socket, fileno, want)))
