@@ -1,14 +1,17 @@
 """The figures of a pool: they say what is so now, and the counts add up to what was done."""
 
+import re
 from collections.abc import Awaitable, Callable
 
 import anyio
+import attrs
 import pytest
+from psycopg_pool.base import BasePool
 
 from tests.pool.test_pool_line import until_idle, until_waiting
 from tests.wire.witness import Witness, step, works
 from trioorm.errors import ConnectionLost
-from trioorm.pool import Pool, PoolTimeout, open_pool
+from trioorm.pool import Pool, PoolStatistics, PoolTimeout, open_pool
 from trioorm.wire import AnyIOConnection, command
 
 
@@ -150,3 +153,11 @@ async def test_a_request_that_is_given_up_counts_as_an_error(dsn: str) -> None:
                 await until_waiting(pool, 1)
                 nursery.cancel_scope.cancel()
         assert (pool.statistics().requests_num, pool.statistics().requests_errors, pool.statistics().waiting) == (2, 1, 0)
+
+
+def test_it_has_the_keys_of_psycopg_pool() -> None:
+    """Whoever reads its figures finds them under the same names."""
+    names = {name for name in vars(BasePool) if re.fullmatch("_[A-Z_]+", name)}
+    theirs = {getattr(BasePool, name) for name in names}
+    assert theirs >= {"pool_min", "pool_available", "requests_waiting", "requests_wait_ms", "usage_ms", "returns_bad", "connections_lost"}
+    assert theirs <= {each.name for each in attrs.fields(PoolStatistics)}
