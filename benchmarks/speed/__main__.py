@@ -1,4 +1,4 @@
-"""Choose what to measure, measure it, and show it. A whole run is published; a part of one is only shown."""
+"""Choose what to measure, measure it, and show it. A whole run is published; a part of one is only shown, unless it is asked for."""
 
 import argparse
 import sys
@@ -72,12 +72,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.1, help="how long it does so in a round (0.1)")
     parser.add_argument("--clock", choices=["cpu", "wall"], help="what to show: CPU of the client, or wall time")
     parser.add_argument("--quick", action="store_true", help="psycopg and asyncpg on five workloads, in under three minutes")
+    parser.add_argument("--publish", action="store_true", help="rewrite pages, pictures and record even though this is not a whole run")
     asked = parser.parse_args()
-    asked.is_whole = not (asked.workload or asked.against or asked.network or asked.quick)
+    asked.is_whole = asked.publish or not (asked.workload or asked.against or asked.network or asked.quick)
     if asked.quick:
         asked.workload, asked.against = asked.workload or list(_QUICK), asked.against or ["psycopg"]
     if not asked.network:
-        asked.network = list(NETWORKS) if asked.is_whole else ["unix"]
+        asked.network = list(NETWORKS) if not (asked.workload or asked.against or asked.quick) else ["unix"]
     return asked
 
 
@@ -125,7 +126,7 @@ def _publish(
     made = record.Record(
         date=record.today(),
         commit=record.commit(),
-        command=f"python -m benchmarks.speed --rounds {asked.rounds} --seconds {asked.seconds:g}",
+        command=" ".join(["python -m benchmarks.speed", *sys.argv[1:]]),
         machine=record.machine(),
         versions={"python": sys.version.split()[0], "postgresql": postgresql, **versions(who)},
         settings={**settings, "rounds": asked.rounds, "far_rounds": max(3, asked.rounds // 2), "seconds": asked.seconds, "malloc": MALLOC},

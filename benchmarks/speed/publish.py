@@ -36,11 +36,12 @@ def _made_with(record: Record) -> list[str]:
     machine, settings = record.machine, record.settings
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items() if name != "trioorm")
     busy = "" if settings["load"] is None else f" When it began, {settings['load']:.1f} processes wanted to run on average."
+    over_tcp = f" ({settings['far_rounds']} over TCP)" if len(record.figures) > 1 else ""
     pinned = "all kept on one core" if settings["core"] is not None else "not kept on one core, which this system cannot do"
     return [
         f"Measured on {record.date} at commit {record.commit or 'unknown'} with `{record.command}`: {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['system']}.{busy} {settings['rounds']} rounds over the unix socket "
-        f"({settings['far_rounds']} over TCP); contenders and server {pinned}; fsync off; "
+        f"{machine['cores']} cores, {machine['system']}.{busy} {settings['rounds']} rounds over the unix socket{over_tcp}; "
+        f" contenders and server {pinned}; fsync off; "
         f"{', '.join(f'`{name}={value}`' for name, value in settings['malloc'].items())}.",
         "",
         f"Versions: {versions}.",

@@ -1,5 +1,6 @@
 """Figures as tables: for a terminal, and in Markdown for the documentation."""
 
+import statistics
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -101,7 +102,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _median(values: Sequence[float] | None) -> str:
-    return "–" if values is None else micros(sorted(values)[len(values) // 2])
+    return "–" if values is None else micros(statistics.median(values))
 
 
 def _ratio(found: Ratio) -> str:
