@@ -41,7 +41,7 @@ def _made_with(record: Record) -> list[str]:
     return [
         f"Measured on {record.date} at commit {record.commit or 'unknown'} with `{record.command}`: {machine['processor']}, "
         f"{machine['cores']} cores, {machine['system']}.{busy} {settings['rounds']} rounds over the unix socket{over_tcp}; "
-        f" contenders and server {pinned}; fsync off; "
+        f"contenders and server {pinned}; fsync off; "
         f"{', '.join(f'`{name}={value}`' for name, value in settings['malloc'].items())}.",
         "",
         f"Versions: {versions}.",
