@@ -6,7 +6,7 @@ The counts are exact, so a regression shows on any machine. A wait is one suspen
 import gc
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
@@ -68,7 +68,7 @@ async def _empty_transaction(db: Database) -> object:
 
 
 @asynccontextmanager
-async def _walkers(dsn: str, *operations: Operation) -> AsyncIterator[Database]:
+async def _walkers(dsn: str, *operations: Operation) -> AsyncGenerator[Database]:
     """A database on whose only connection these operations have been run before, so that nothing is compiled or prepared any more."""
     async with open_database(dsn, max_size=1) as db:
         await db.create_schema(Walker)

@@ -33,10 +33,10 @@ class Flights:
             self._note(step.statement)
             return send_alone(connection, step)
 
-        async def asking(connection: AnyIOConnection[Any], statement: Statement, values: object, *rest: Any, **how: Any) -> object:  # noqa: ANN401
+        async def asking(connection: AnyIOConnection[Any], statement: Statement, values: Any, *rest: Any, **how: Any) -> object:  # noqa: ANN401
             self._note(statement)
             asked.append(values)
-            return await ask(connection, statement, values, *rest, **how)  # type: ignore[arg-type]
+            return await ask(connection, statement, values, *rest, **how)
 
         monkeypatch.setattr(AnyIOConnection, "take_off", taking_off)
         monkeypatch.setattr(AnyIOConnection, "send_alone", sending_alone)
