@@ -181,7 +181,7 @@ async def test_no_anomaly_and_no_duplicate_under_serializable_with_faults(dsn: s
             await anyio.sleep(chance.uniform(0.01, 0.05))
             witness.run(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                " AND backend_type = 'client backend' ORDER BY random() LIMIT 1"
+                " AND backend_type = 'client backend' ORDER BY state = 'idle', random() LIMIT 1"
             )
 
     class Failures(Instrument):

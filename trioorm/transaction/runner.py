@@ -183,13 +183,10 @@ class PoolRunner:
                 if answer.status == _FATAL_ERROR:
                     raise error_from_result(answer, statement=statement.text.decode())
                 return answer
-        await pool.check_for_cancellation()
         on_cancel = _SETTLE if is_write else _STOP
-        at_once = pool.lend_at_once()
-        lease = at_once or await pool.acquire()
+        lease = pool.lend_at_once() or await pool.acquire()
         try:
-            if at_once is None:
-                await pool.check_for_cancellation()  # it may have come while others were waited for
+            await pool.check_for_cancellation()  # which may also have come while others were waited for
             result = await lease.connection.ask(statement, values, formats, on_cancel=on_cancel)
             if result.status == _FATAL_ERROR:
                 failure = error_from_result(result, statement=statement.text.decode())

@@ -100,11 +100,15 @@ class TransactionScope(Scope):
 
     async def _take_connection(self) -> Connection:
         pool = self._pool
-        await pool.check_for_cancellation()
         lease = pool.lend_at_once()
         if lease is None:
             lease = await pool.acquire()
         else:
+            try:
+                await pool.check_for_cancellation()
+            except BaseException:
+                pool.take_back(lease)
+                raise
             lease.taken_by(lease.task)
         self.lease = lease
         self._place = lease.place
