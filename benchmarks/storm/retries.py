@@ -50,7 +50,7 @@ async def _transfer(tx: Transaction, number: int, payer: int, payee: int) -> Non
 
 async def _kill(db: Database, chance: random.Random) -> None:
     while True:
-        await anyio.sleep(chance.uniform(0.02, 0.2))
+        await anyio.sleep(chance.uniform(0.005, 0.03))
         try:
             await db.execute(
                 sql(

@@ -154,14 +154,17 @@ async def test_no_anomaly_and_no_duplicate_under_serializable_with_faults(dsn: s
     seed = random.randrange(2**32)
     records: list[Record] = []
     failures: set[str] = set()
+    both = {"ConnectionLost", "SerializationFailure"}
 
     async def client(db: Database, number: int) -> None:
         chance = random.Random(seed + number)
-        for turn in range(20):
+        for turn in range(400):
+            if turn >= 20 and failures >= both:
+                break
             record = Record(f"{number}.{turn}")
             steps = [(chance.random() < 0.5, chance.randrange(3)) for _ in range(chance.randint(1, 3))]
             try:
-                await db.run_in_transaction(body, record, steps, 1000 * number + 10 * turn, isolation="serializable", retry=PATIENT)
+                await db.run_in_transaction(body, record, steps, 100_000 * number + 10 * turn, isolation="serializable", retry=PATIENT)
             except CommitOutcomeUnknown:
                 record.certain = False
             records.append(record)
@@ -178,7 +181,7 @@ async def test_no_anomaly_and_no_duplicate_under_serializable_with_faults(dsn: s
     async def kill() -> None:
         chance = random.Random(seed)
         while True:
-            await anyio.sleep(chance.uniform(0.01, 0.05))
+            await anyio.sleep(chance.uniform(0.005, 0.03))
             witness.run(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 " AND backend_type = 'client backend' ORDER BY state = 'idle', random() LIMIT 1"
@@ -198,8 +201,8 @@ async def test_no_anomaly_and_no_duplicate_under_serializable_with_faults(dsn: s
         for _ in range(8):  # what was killed as it lay idle is found dead here
             await db.fetch_all(select(Register))
         assert await anomalies_in(db, *records) == [], f"seed {seed}"
-        assert len(records) == 80
-        assert failures > {"ConnectionLost", "SerializationFailure"}, "both were met, and so was success"
+        assert len(records) >= 80
+        assert failures > both, "both were met, and so was success"
         assert sum(record.certain for record in records) > 40
 
 
