@@ -50,6 +50,21 @@ _MOST_SHOWN = 80
 _REPEAT_CANCEL_SECONDS = 0.1
 
 
+class _Pending:
+    """One of psycopg's generators while it is drained, which may take several attempts.
+
+    Attributes:
+        generator: not to be asked again once it has ended, since what it waited for has been read.
+        want: what it waits for; None when it has ended.
+    """
+
+    __slots__ = ("generator", "want")
+
+    def __init__(self, generator: PQGen[Any], want: Wait) -> None:
+        self.generator = generator
+        self.want: Wait | None = want
+
+
 class ReadyConnection(AsyncConnection[Row]):
     """A psycopg connection that works under Trio, asyncio and uvloop.
 
@@ -183,7 +198,7 @@ class ReadyConnection(AsyncConnection[Row]):
                 deliver_again(interruption, None)
             return cast("RV", stop.value)
         if ending is not None and ending.stops_now:
-            ending.held = await self.stop(partial(self._drain_generator, gen, want))
+            ending.held = await self.stop(partial(self._drain_generator, _Pending(gen, want)))
             return cast("RV", None)  # the end of a pipeline has no value
         try:
             with anyio.move_on_after(timeout):
@@ -205,7 +220,7 @@ class ReadyConnection(AsyncConnection[Row]):
                 return value
             if self.pgconn.transaction_status != _ACTIVE:
                 raise
-            held = await self.stop(partial(self._drain_generator, gen, want))
+            held = await self.stop(partial(self._drain_generator, _Pending(gen, want)))
             raise after_cleanup(interruption, held) or interruption from None
 
     async def _wait_shielded(self, gen: PQGen[RV], shield: Shield, want: Wait | None = None) -> RV:
@@ -248,17 +263,17 @@ class ReadyConnection(AsyncConnection[Row]):
         else:
             await super()._try_cancel(timeout=min(timeout, self.cleanup_timeout_seconds))
 
-    async def _drain_generator(self, gen: PQGen[Any], want: Wait, shield: Shield, until: float) -> bool:
+    async def _drain_generator(self, pending: "_Pending", shield: Shield, until: float) -> bool:
         try:
-            while True:
+            while (want := pending.want) is not None:
                 ready = await shield.wait(partial(self.readiness.wait, want), until=until)
                 if ready is None:
                     return False
-                want = gen.send(ready)
-        except StopIteration:
-            pass
-        except psycopg_errors.Error:
-            pass  # QueryCanceled as expected, or the statement's own error, which the cancellation outranks
+                pending.want = pending.generator.send(ready)
+        except (StopIteration, psycopg_errors.Error):
+            pending.want = (
+                None  # it has ended: as expected, by QueryCanceled, or by the statement's own error, which the cancellation outranks
+            )
         # The generator may have been one of several for the same statement: the beginning of a COPY, or some rows of a stream.
         return self._pipeline is not None or await self.drain(PlainAnswer(self.pgconn, b""), shield, until)
 
