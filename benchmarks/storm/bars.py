@@ -33,7 +33,8 @@ def bars(result: StormResult) -> list[Bar]:
     own_p99 = percentile([o.seconds - scheduling.surely_waited(o.cancelled_at, o.ended_at) for o in undisturbed], 99)
     frozen = [o.seconds for o in figures.overruns if figures.frozen.touches(o.started_at, o.ended_at)]
     healthy_p99, frozen_p99 = percentile(healthy, 99), percentile(frozen, 99)
-    orphans_p99, oldest = percentile(figures.orphan_seconds, 99), max(figures.orphan_seconds, default=0.0)
+    orphans = figures.orphan_seconds
+    orphans_p99, oldest = percentile(orphans, 99), max(orphans, default=0.0)
     success = max((recovery.first_success_seconds for recovery in figures.recoveries), default=0.0)
     full = max((recovery.full_capacity_seconds for recovery in figures.recoveries), default=0.0)
     cleanup, commit = settings.cleanup_timeout_seconds, settings.commit_timeout_seconds
@@ -99,7 +100,7 @@ def bars(result: StormResult) -> list[Bar]:
         Bar(
             "8",
             "no orphan: no query that nobody waits for",
-            f"oldest {oldest:.2f} s, p99 {orphans_p99 * _MILLISECONDS:.0f} ms, {figures.samples:,} looks",
+            f"oldest {oldest:.2f} s, p99 {orphans_p99 * _MILLISECONDS:.0f} ms of {len(orphans):,}, {figures.samples:,} looks",
             "none over 1 s, p99 < 100 ms",
             oldest <= 1 and orphans_p99 < 0.1 and figures.samples > 0,
         ),

@@ -42,22 +42,25 @@ class Witness:
         try:
             while True:
                 asked_at = anyio.current_time()
-                sessions = await anyio.to_thread.run_sync(self._sessions)
-                if sessions is not None:
-                    self._judge(sessions, asked_at)
+                self._judge(await anyio.to_thread.run_sync(self._sessions), asked_at)
                 await anyio.sleep(_LOOK_EVERY_SECONDS)
         finally:
             if self._connection is not None:
                 self._connection.close()
 
-    def _sessions(self) -> list[Session] | None:
+    @property
+    def has_suspects(self) -> bool:
+        """Whether the last look found a query that nobody waits for."""
+        return bool(self._first_seen)
+
+    def _sessions(self) -> list[Session]:
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(self._address, autocommit=True)
             return self._connection.execute(_SESSIONS, [APPLICATION]).fetchall()
         except psycopg.OperationalError:
-            self._connection = None  # the server is down; it will be asked again
-            return None
+            self._connection = None
+            return []  # the server is down, and its sessions have ended with it; it will be asked again
 
     def _judge(self, sessions: list[Session], asked_at: float) -> None:
         figures, now = self._figures, anyio.current_time()
