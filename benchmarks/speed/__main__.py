@@ -11,9 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.speed import record, tables
 from benchmarks.speed.entrants import BASELINE, ENTRANTS, Entrant, chosen, versions
+from benchmarks.speed.figures import micros
 from benchmarks.speed.imports import Imports, measure_imports, programs
 from benchmarks.speed.measuring import Different, Figures, Plan, measure
-from benchmarks.speed.networks import NETWORKS, Network, pin, server, way
+from benchmarks.speed.networks import NETWORKS, Network, pin, round_trip, server, way
 from benchmarks.speed.publish import SPEED, publish
 from benchmarks.speed.showing import terminal_table
 from benchmarks.speed.workers import MALLOC, WorkerError
@@ -52,14 +53,16 @@ def _plan(network: Network, who: Sequence[Entrant], asked: argparse.Namespace) -
     return Plan(who, [WORKLOADS[name] for name in names], rounds, asked.seconds)
 
 
-def _measure(found: Server, plans: dict[str, Plan], console: Console) -> tuple[dict[str, Figures], str]:
+def _measure(found: Server, plans: dict[str, Plan], console: Console) -> tuple[dict[str, Figures], dict[str, float], str]:
     with psycopg.connect(found.conninfo(), autocommit=True) as direct:
         tables.create(direct)
         figures: dict[str, Figures] = {}
+        trips: dict[str, float] = {}
         for name, plan in plans.items():
             with way(found, NETWORKS[name]) as where, progress(console, plan.steps()) as step:
+                trips[name] = round_trip(where)
                 figures[name] = measure(plan, where, direct, step)
-        return figures, str(direct.info.parameter_status("server_version"))
+        return figures, trips, str(direct.info.parameter_status("server_version"))
 
 
 def _arguments() -> argparse.Namespace:
@@ -93,7 +96,7 @@ def main() -> int:
     imports: Imports = {}
     try:
         with server() as found:
-            figures, postgresql = _measure(found, plans, console)
+            figures, trips, postgresql = _measure(found, plans, console)
         if asked.is_whole:
             with progress(console, len(programs()) * (_IMPORT_ROUNDS + 1)) as step:
                 imports = measure_imports(_IMPORT_ROUNDS, step)
@@ -102,6 +105,7 @@ def main() -> int:
         return 1
     for name, of_network in figures.items():
         console.print(terminal_table(of_network, NETWORKS[name], asked.clock or NETWORKS[name].clock))
+        console.print(f"The shortest of questions took {micros(trips[name])} there, asked without an event loop.")
     for name, cost in imports.items():
         console.print(f"importing {name}: {cost['milliseconds']:.0f} ms, {cost['megabytes']:.1f} MB")
     pinned = f"Clients and server on core {core}" if core is not None else "Not kept on one core, which this system cannot do"
@@ -110,7 +114,7 @@ def main() -> int:
         "trioorm and the other ORMs give objects, the drivers rows."
     )
     if asked.is_whole:
-        _publish(figures, imports, who, asked, {"core": core, "load": load}, postgresql, console)
+        _publish(figures, imports, who, asked, {"core": core, "load": load, "round_trips": trips}, postgresql, console)
     return 0
 
 

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from statistics import median
+from time import perf_counter
 
+import psycopg
 from attrs import evolve, frozen
 from psycopg.conninfo import conninfo_to_dict
 
@@ -13,6 +16,7 @@ from benchmarks.speed.contender import Address
 from trioorm.embedded import Server, ServerOptions, running_server
 
 ROUND_TRIP_SECONDS = 0.0005
+_QUESTIONS = 300
 
 _SETTINGS: dict[str, str | int | float | bool] = {
     "autovacuum": False,  # nothing in the background while somebody is timed
@@ -86,6 +90,20 @@ def slow_line(target: Address, seconds: float) -> Generator[int]:
             yield int(process.stdout.readline())
         finally:
             process.communicate()  # ends its input
+
+
+def round_trip(where: Address) -> float:
+    """How long the shortest of questions takes over this way, in microseconds, asked by psycopg without an event loop; the median."""
+    with psycopg.connect(
+        host=where.host, port=where.port, user=where.user, dbname=where.database, password=where.password, autocommit=True
+    ) as connection:
+        connection.execute("SELECT 1", prepare=True)
+        times: list[float] = []
+        for _ in range(_QUESTIONS):
+            began = perf_counter()
+            connection.execute("SELECT 1")
+            times.append(perf_counter() - began)
+    return median(times) * 1e6
 
 
 def _address(conninfo: str) -> Address:

@@ -8,6 +8,7 @@ record, so that a page never says what was not measured.
 
 from pathlib import Path
 
+from benchmarks.speed.figures import micros
 from benchmarks.speed.networks import NETWORKS
 from benchmarks.speed.record import RESULTS, ROOT, Record
 from benchmarks.speed.showing import CLOCKS, OURS, imports_table, markdown_table, short_table, where_others_win
@@ -55,6 +56,8 @@ def page_lines(record: Record) -> list[str]:
         network = NETWORKS[name]
         image = f"images/speed-{name}"
         lines += ["", f"## Over {network.title}", "", f"![ratios to asyncpg]({image}.svg)", ""]
+        if (trip := record.settings.get("round_trips", {}).get(name)) is not None:
+            lines += [f"The shortest of questions, asked by psycopg without an event loop, took {micros(trip)}.", ""]
         for clock in ("cpu", "wall") if network.clock == "cpu" else ("wall", "cpu"):
             lines += [f"{CLOCKS[clock]} of one operation; below it the ratio to asyncpg in the same round, median (middle half):", ""]
             lines += [*markdown_table(figures, clock), ""]
