@@ -10,24 +10,14 @@ What is named here is the public face, together with the rooms that are useful a
 
 from typing import TYPE_CHECKING
 
-from trioorm.compiler import create_schema_statements, drop_schema_statements
 from trioorm.database import (
-    Buffers,
-    CopyBlock,
-    CopyStream,
     Database,
     Flight,
     FlightResult,
-    LinkChanges,
-    LoadedRelation,
-    PlanNode,
-    QueryPlan,
     Savepoint,
-    Snapshot,
     Transaction,
     Verbs,
     open_database,
-    show_progress,
 )
 from trioorm.errors import (
     AuthenticationFailed,
@@ -127,7 +117,6 @@ from trioorm.expression import (
     any_,
     array,
     array_of,
-    arrays,
     avg,
     case,
     cast,
@@ -141,28 +130,23 @@ from trioorm.expression import (
     extract,
     func,
     greatest,
-    hstore,
-    jsonb,
     least,
     literal,
     lower,
     max_,
     min_,
     multirange_type,
-    networks,
     not_,
     now,
     nullif,
     or_,
     range_type,
-    ranges,
     row,
-    search,
     sum_,
-    trigram,
     upper,
     window,
 )
+from trioorm.later import given_later
 from trioorm.model import (
     UNSET,
     Load,
@@ -172,38 +156,24 @@ from trioorm.model import (
     ToMany,
     ToOne,
     Unset,
-    as_dict,
     belongs_to,
     column,
-    configure_converter,
     evolve,
     has_many,
     has_one,
     many_to_many,
 )
 from trioorm.pool import (
-    Gap,
-    ListenEvent,
-    Notification,
-    Overflow,
     PoolStatistics,
-    Subscription,
 )
 from trioorm.query import (
-    ColumnRows,
     Combined,
-    CreateTableAs,
     Cte,
     Delete,
-    FunctionRows,
     Grouping,
     Identifier,
     Insert,
-    LintFinding,
-    LintRule,
-    Merge,
     Query,
-    RecordRows,
     Returning,
     Select,
     Sql,
@@ -214,45 +184,74 @@ from trioorm.query import (
     TypedSql,
     Update,
     alias,
-    create_table_as,
     cube,
     delete,
     excluded,
-    generate_series,
     grouping,
     grouping_sets,
     identifier,
     insert,
-    merge,
-    merge_action,
     new,
     old,
     optional,
     rollup,
     select,
     sql,
-    table_function,
-    unnest,
     update,
-    values_table,
 )
 from trioorm.resilience import Attempts, Retry
-from trioorm.schema import (
-    OnDelete,
-    TableConstraint,
-    TableIndex,
-    check,
-    exclude,
-    extension,
-    foreign_key,
-    identity,
-    index,
-    sequence,
-    unique,
-)
 
 if TYPE_CHECKING:
-    from trioorm.pool import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
+    from trioorm.compiler import create_schema_statements, drop_schema_statements
+    from trioorm.database import Buffers, CopyBlock, CopyStream, LinkChanges, LoadedRelation, PlanNode, QueryPlan, Snapshot, show_progress
+    from trioorm.expression import arrays, hstore, jsonb, networks, ranges, search, trigram
+    from trioorm.model import as_dict, configure_converter
+    from trioorm.pool import Gap, ListenEvent, Notification, Overflow, PoolClosed, PoolDeadlock, PoolTimeout, Subscription, TooManyRequests
+    from trioorm.query import (
+        ColumnRows,
+        CreateTableAs,
+        FunctionRows,
+        LintFinding,
+        LintRule,
+        Merge,
+        RecordRows,
+        create_table_as,
+        generate_series,
+        merge,
+        merge_action,
+        table_function,
+        unnest,
+        values_table,
+    )
+    from trioorm.schema import (
+        OnDelete,
+        TableConstraint,
+        TableIndex,
+        check,
+        exclude,
+        extension,
+        foreign_key,
+        identity,
+        index,
+        sequence,
+        unique,
+    )
+else:  # to type checkers a name that is not here must be an error
+    __getattr__, __dir__ = given_later(
+        __name__,
+        {
+            "trioorm.compiler": "create_schema_statements drop_schema_statements",
+            "trioorm.database": ("Buffers CopyBlock CopyStream LinkChanges LoadedRelation PlanNode QueryPlan Snapshot show_progress"),
+            "trioorm.expression": "arrays hstore jsonb networks ranges search trigram",
+            "trioorm.model": "as_dict configure_converter",
+            "trioorm.pool": "Gap ListenEvent Notification Overflow PoolClosed PoolDeadlock PoolTimeout Subscription TooManyRequests",
+            "trioorm.query": (
+                "ColumnRows CreateTableAs FunctionRows LintFinding LintRule Merge RecordRows create_table_as "
+                "generate_series merge merge_action table_function unnest values_table"
+            ),
+            "trioorm.schema": ("OnDelete TableConstraint TableIndex check exclude extension foreign_key identity index sequence unique"),
+        },
+    )
 
 __all__ = [
     "BIGINT",
@@ -488,12 +487,3 @@ __all__ = [
     "values_table",
     "window",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """What is loaded when it is asked for; see `trioorm.pool`."""
-    if name not in ("PoolClosed", "PoolDeadlock", "PoolTimeout", "TooManyRequests"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from trioorm import pool
-
-    return getattr(pool, name)

@@ -1,6 +1,7 @@
 """What it costs to import each library, in interpreters of their own."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -42,13 +43,16 @@ def programs() -> list[str]:
 def measure_imports(rounds: int, step: Callable[[str], None]) -> Imports:
     """Import each so many times, taking turns; `step` is told of each. Empty where the system does not tell how much memory is held."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in programs()}
+    # What pip installs is compiled there and then. A checkout is compiled when it is first imported, unless this forbids to keep it: then
+    # it would be compiled each time, which takes longer than everything else together.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for number in range(rounds + 1):
         for name in found:
             step(f"importing {name}")
             before, program, _ = _PROGRAMS[name]
             text = _MEASURE.format(before=before, program=program)
-            done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
-            if number:  # the first reads files that later ones find in memory
+            done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=environment)
+            if number:  # the first compiles, and reads files that later ones find in memory
                 milliseconds, megabytes = json.loads(done.stdout)
                 found[name].append((milliseconds, megabytes))
     return {

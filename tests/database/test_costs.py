@@ -184,22 +184,6 @@ async def test_an_expression_or_another_class_takes_the_long_way_and_gives_the_s
         assert await db.execute(delete(Walker).where(Walker.name == "Ada")) == 3, "those of the beginning"
 
 
-_IMPORTS = """
-import sys
-import psycopg, trio
-before = set(sys.modules)
-import trioorm
-print(*sorted(name for name in set(sys.modules) - before if not name.startswith("trioorm.")))
-"""
-
-
-def test_importing_loads_neither_a_backend_of_anyio_nor_what_few_need() -> None:
-    loaded = subprocess.run([sys.executable, "-c", _IMPORTS], check=True, capture_output=True, text=True).stdout.split()
-    assert "anyio" in loaded
-    unwanted = ("anyio._backends", "psycopg_pool", "uvloop", "difflib", "secrets", "subprocess", "trioorm.embedded", "trioorm.testing")
-    assert not [name for name in loaded if name.startswith(unwanted)]
-
-
 def test_opening_a_database_loads_the_running_backend_alone(dsn: str) -> None:
     program = """
 import sys, trio, trioorm

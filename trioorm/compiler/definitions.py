@@ -19,9 +19,10 @@ from trioorm.expression.shape import Bind, ColumnReference, Keyword, Ordered, So
 from trioorm.expression.types import SqlType, sibling_of
 from trioorm.expression.user_types import CompositeType, DomainType, RangeType
 from trioorm.model.model import model_of
-from trioorm.schema.extension import Extension
-from trioorm.schema.sequence import Counting, NumberSequence
-from trioorm.schema.table import Deferral, Exclusion, ForeignKey, Formula, Index, Table, TableColumn
+from trioorm.schema.deferring import Deferral
+from trioorm.schema.extensions import Extension
+from trioorm.schema.sequences import Counting, NumberSequence
+from trioorm.schema.table import Exclusion, ForeignKey, Formula, Index, Table, TableColumn
 from trioorm.schema.view import View
 
 W = TypeVar("W", bound=str)

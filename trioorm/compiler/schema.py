@@ -25,9 +25,9 @@ from trioorm.expression.shape import Source
 from trioorm.expression.types import SqlType, sibling_of
 from trioorm.expression.user_types import CompositeType, DomainType, MultirangeType, RangeType
 from trioorm.model.model import Model, model_of
-from trioorm.schema.extension import Extension
+from trioorm.schema.extensions import Extension
 from trioorm.schema.order import creation_order, view_order
-from trioorm.schema.sequence import NumberSequence
+from trioorm.schema.sequences import NumberSequence
 from trioorm.schema.table import Table
 from trioorm.schema.view import View
 

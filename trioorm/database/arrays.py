@@ -33,7 +33,7 @@ _NULL = struct.pack("!i", -1)
 _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _EPOCH_DAY = datetime.date(2000, 1, 1).toordinal()
 _NONE = type(None)
-_ANY_NAN = re.compile(r"-?NaN\d*")
+_ANY_NAN = r"-?NaN\d*"
 
 Numbers: TypeAlias = Callable[[Sequence[Any], set[type]], Sequence[Any]]
 
@@ -220,5 +220,5 @@ def _numeric_array(values: Sequence[Any]) -> bytes:
     if "NaN" in joined:
         if "sNaN" in joined:
             raise ValueError("a signalling NaN has no place in PostgreSQL")
-        joined = _ANY_NAN.sub("NaN", joined)
+        joined = re.sub(_ANY_NAN, "NaN", joined)
     return f"{{{joined}}}".encode()

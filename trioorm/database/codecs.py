@@ -36,7 +36,7 @@ _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _DECIMAL = psycopg.adapters.get_dumper(decimal.Decimal, PyFormat.BINARY)(decimal.Decimal)  # in C where psycopg has it so
 _NAIVE_EPOCH = datetime.datetime(2000, 1, 1)
 _EPOCH_DAY = datetime.date(2000, 1, 1).toordinal()
-_NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_NUL_ESCAPE = r"(?<!\\)(?:\\\\)*\\u0000"
 _NULL = struct.pack("!i", -1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -155,7 +155,7 @@ _write_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_
 
 def _pack_jsonb(value: object) -> bytes:
     text = _write_json(value)
-    if "\\u0000" in text and _NUL_ESCAPE.search(text):
+    if "\\u0000" in text and re.search(_NUL_ESCAPE, text):
         raise ValueError("jsonb cannot hold the character NUL in a string")
     return b"\x01" + text.encode()
 

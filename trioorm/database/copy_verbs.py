@@ -2,10 +2,8 @@
 
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
-from trioorm.database.copying import ConflictAction, OnConflict, copy_rows
-from trioorm.database.copying_out import CopyBlock, CopyFormat
 from trioorm.database.plan import PlanCache
 from trioorm.database.streaming import RowsBlock
 from trioorm.errors import IntegrityError, QueryError
@@ -14,13 +12,17 @@ from trioorm.model import Model, model_of
 from trioorm.query import Identifier, Query, Sql, Statement, TypedSql, select
 from trioorm.transaction import Runner
 
+if TYPE_CHECKING:
+    from trioorm.database.copying import ConflictAction
+    from trioorm.database.copying_out import CopyBlock, CopyFormat
+
 __all__ = ["CopyVerbs"]
 
 R = TypeVar("R")
 M = TypeVar("M", bound=Model)
 
 _BATCH_ROWS = 500
-_OPTIONS: dict[CopyFormat, str] = {"csv": "FORMAT csv", "text": "FORMAT text", "binary": "FORMAT binary"}
+_OPTIONS: "dict[CopyFormat, str]" = {"csv": "FORMAT csv", "text": "FORMAT text", "binary": "FORMAT binary"}
 
 
 class CopyVerbs:
@@ -35,7 +37,7 @@ class CopyVerbs:
         table: type[M],
         rows: Iterable[M] | AsyncIterable[M],
         *,
-        on_conflict: ConflictAction | None = None,
+        on_conflict: "ConflictAction | None" = None,
         on: Column[Any] | Sequence[Column[Any]] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> int: ...
@@ -46,7 +48,7 @@ class CopyVerbs:
         rows: Iterable[Sequence[object]] | AsyncIterable[Sequence[object]],
         *,
         columns: Sequence[Column[Any]],
-        on_conflict: ConflictAction | None = None,
+        on_conflict: "ConflictAction | None" = None,
         on: Column[Any] | Sequence[Column[Any]] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> int: ...
@@ -57,7 +59,7 @@ class CopyVerbs:
         rows: Iterable[Sequence[object]] | AsyncIterable[Sequence[object]],
         *,
         columns: Sequence[str],
-        on_conflict: ConflictAction | None = None,
+        on_conflict: "ConflictAction | None" = None,
         on: str | Sequence[str] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> int: ...
@@ -67,7 +69,7 @@ class CopyVerbs:
         rows: Iterable[object] | AsyncIterable[object],
         *,
         columns: Sequence[Column[Any] | str] = (),
-        on_conflict: ConflictAction | None = None,
+        on_conflict: "ConflictAction | None" = None,
         on: Column[Any] | str | Sequence[Column[Any] | str] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> int:
@@ -98,6 +100,8 @@ class CopyVerbs:
 
         Checkpoint: always; at least once every 500 rows.
         """
+        from trioorm.database.copying import OnConflict, copy_rows  # few need it
+
         decides = (on,) if isinstance(on, Column | str) else tuple(on)
         if decides and on_conflict is None:
             raise QueryError('copy_in(on=...) says nothing without on_conflict.\nTo fix it: on_conflict="do_nothing" or "do_update".')
@@ -118,12 +122,12 @@ class CopyVerbs:
     @overload
     def copy_out(self, source: Statement[R]) -> RowsBlock[R]: ...
     @overload
-    def copy_out(self, source: type[Model] | Statement[Any], *, format: Literal["csv"], header: bool = False) -> CopyBlock: ...
+    def copy_out(self, source: type[Model] | Statement[Any], *, format: Literal["csv"], header: bool = False) -> "CopyBlock": ...
     @overload
-    def copy_out(self, source: type[Model] | Statement[Any], *, format: CopyFormat) -> CopyBlock: ...
+    def copy_out(self, source: type[Model] | Statement[Any], *, format: "CopyFormat") -> "CopyBlock": ...
     def copy_out(
-        self, source: type[Model] | Statement[Any], *, format: CopyFormat | None = None, header: bool = False
-    ) -> RowsBlock[Any] | CopyBlock:
+        self, source: type[Model] | Statement[Any], *, format: "CopyFormat | None" = None, header: bool = False
+    ) -> "RowsBlock[Any] | CopyBlock":
         """Read many rows: as objects or tuples, or, with `format`, as the bytes that the server writes.
 
             async with db.copy_out(User, format="csv", header=True) as blocks:
@@ -164,6 +168,8 @@ class CopyVerbs:
             raise QueryError(f"copy_out(format=...) is 'csv', 'text' or 'binary', not {format!r}.\nTo fix it: choose one of them.")
         if header and format != "csv":
             _refuse_header()
+        from trioorm.database.copying_out import CopyBlock  # few need it
+
         own = self._own_transaction if values and not self._runner.in_transaction else None
         if values:
             self._check_can_stage()

@@ -8,27 +8,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import NoReturn, TypedDict, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 from attrs import evolve
 
 from trioorm.database.flight import Flight
 from trioorm.database.plan import PlanCache
 from trioorm.database.repeats import NoRepeats
-from trioorm.database.snapshot import Snapshot
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.errors import TransactionId, UsageError
 from trioorm.instruments import Instruments
-from trioorm.pool import Connector, Pool, Pooler, PoolOptions, PoolStatistics, Subscription, open_pool, settings_from
+from trioorm.pool import Connector, Pool, Pooler, PoolOptions, PoolStatistics, open_pool, settings_from
 from trioorm.resilience import Attempts, Retry
 from trioorm.transaction import (
-    AdvisoryLock,
     Isolation,
     Outcome,
     PoolRunner,
     SettingValue,
-    SnapshotScope,
     TransactionScope,
     WholeFlight,
     ask_outcome,
@@ -38,6 +35,11 @@ from trioorm.transaction import (
 )
 from trioorm.wire import Password
 from trioorm.wire.connection import STATEMENT_CACHE_SIZE
+
+if TYPE_CHECKING:
+    from trioorm.database.snapshot import Snapshot
+    from trioorm.pool import Subscription
+    from trioorm.transaction import AdvisoryLock
 
 __all__ = ["Database", "TransactionOptions", "open_database"]
 
@@ -227,7 +229,7 @@ class Database(Verbs):
         name = options.get("name") or "the transaction"
         return Attempts(partial(self.transaction, **options), retry, name=name, instrument=self._instrument)
 
-    def snapshot(self, *, connections: int = 4, name: str | None = None) -> Snapshot:
+    def snapshot(self, *, connections: int = 4, name: str | None = None) -> "Snapshot":
         """One picture of the database, to be read by many tasks at once.
 
             async with db.snapshot() as snap:
@@ -244,10 +246,13 @@ class Database(Verbs):
         Raises:
             UsageError: fewer than one connection.
         """
+        from trioorm.database.snapshot import Snapshot  # few need it
+        from trioorm.transaction import SnapshotScope
+
         label = "the snapshot" if name is None else f"the snapshot {name!r}"
         return Snapshot(SnapshotScope(self._pool, connections, name=label), self._plans)
 
-    def advisory_lock(self, key: int | str, *, shared: bool = False, nowait: bool = False) -> AdvisoryLock:
+    def advisory_lock(self, key: int | str, *, shared: bool = False, nowait: bool = False) -> "AdvisoryLock":
         """A lock of one's own, which PostgreSQL keeps for the length of a block: one holder at a time among all clients of the database.
 
             async with db.advisory_lock("nightly report"):
@@ -266,9 +271,11 @@ class Database(Verbs):
             QueryError: a key that is neither number nor text.
             Others: on entry and on leaving, see `AdvisoryLock`.
         """
+        from trioorm.transaction import AdvisoryLock  # few need it
+
         return AdvisoryLock(self._pool, key, shared=shared, nowait=nowait)
 
-    def listen(self, *channels: str, buffer: int = 64) -> Subscription:
+    def listen(self, *channels: str, buffer: int = 64) -> "Subscription":
         """Hear notifications, for the length of a block.
 
             async with db.listen("orders", "stock") as events:

@@ -13,7 +13,6 @@ from anyio.lowlevel import checkpoint
 from psycopg.pq.abc import PGresult
 
 from trioorm.database.answers import check_gives_rows, check_gives_value, inserted_rows, not_one, not_patched, not_written, only_row
-from trioorm.database.listening import notify_statement
 from trioorm.database.loading import steps_of_load
 from trioorm.database.objects import (
     delete_object,
@@ -272,6 +271,8 @@ class Flight:
 
     def notify(self, channel: str, payload: str = "") -> FlightResult[int]:
         """Send a notification with the commit; see `Transaction.notify`."""
+        from trioorm.database.listening import notify_statement  # few need it
+
         return self.execute(notify_statement(channel, payload))
 
     # Objects.

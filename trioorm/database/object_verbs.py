@@ -2,13 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
 
 from trioorm.database.answers import inserted_rows, not_one, not_patched, not_written, only_row
-from trioorm.database.graph_order import graph_of
-from trioorm.database.graph_writing import LinkChanges, insert_graph, links_of, replace_links
 from trioorm.database.known_plans import ObjectVerb
 from trioorm.database.objects import (
     delete_object,
@@ -30,6 +28,9 @@ from trioorm.expression import Column
 from trioorm.model import Load, Model, ToMany, check_load, evolve
 from trioorm.query import Statement
 from trioorm.transaction import Runner
+
+if TYPE_CHECKING:
+    from trioorm.database.graph_writing import LinkChanges
 
 __all__ = ["ObjectVerbs"]
 
@@ -280,7 +281,7 @@ class ObjectVerbs:
         except NoRowFound:
             raise not_written(made, statement, "upsert", in_transaction=self._runner.in_transaction) from None
 
-    async def replace_links(self, owner: M, relation: ToMany[M, T], targets: Iterable[T]) -> LinkChanges:
+    async def replace_links(self, owner: M, relation: ToMany[M, T], targets: Iterable[T]) -> "LinkChanges":
         """Make the rows between an object and others exactly these: `await tx.replace_links(film, Film.genres, genres)`.
 
         Rows that are there and wanted stay, with all their columns; no statement is sent for what does not change. Those who replace the
@@ -302,6 +303,8 @@ class ObjectVerbs:
 
         Checkpoint: always.
         """
+        from trioorm.database.graph_writing import links_of, replace_links  # few need it
+
         check_load(relation, type(must_be_object(owner, "replace_links")), "replace_links()")
         links = links_of(owner, relation, targets)
         if OPEN_SCOPES:
@@ -309,6 +312,9 @@ class ObjectVerbs:
         return await self._in_transaction(lambda runner: replace_links(runner, self._plans, links))
 
     async def _insert_graph(self, objects: Sequence[M], loads: Sequence[Load[M]], verb: str) -> list[M]:
+        from trioorm.database.graph_order import graph_of  # few need it
+        from trioorm.database.graph_writing import insert_graph
+
         for each in objects:
             must_be_object(each, verb)
             for load in loads:

@@ -4,16 +4,19 @@ The contract: the texts come from `compiler/`; here they are run, all of one ver
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from psycopg.pq import Format
 
-from trioorm.compiler import SchemaPart, create_index_statement, create_schema_statements, drop_schema_statements, refresh_statement
 from trioorm.errors import QueryError
 from trioorm.expression import quote_qualified
 from trioorm.expression.shape import Source
 from trioorm.model import Model, model_of
 from trioorm.transaction import Runner
 from trioorm.wire import Statement, Step, command
+
+if TYPE_CHECKING:
+    from trioorm.compiler import SchemaPart
 
 __all__ = ["SchemaVerbs"]
 
@@ -30,7 +33,7 @@ class SchemaVerbs:
 
     _runner: Runner
 
-    async def create_schema(self, *parts: SchemaPart) -> None:
+    async def create_schema(self, *parts: "SchemaPart") -> None:
         """Create tables and views of models, sequences and extensions, in the order in which they depend on each other.
 
         With them come their schemas, enum types, constraints, indexes and comments. All or nothing, in one trip. Schemas and extensions may
@@ -42,9 +45,11 @@ class SchemaVerbs:
 
         Checkpoint: always.
         """
+        from trioorm.compiler import create_schema_statements  # few need it, here and below
+
         await self._run_commands(create_schema_statements(parts))
 
-    async def drop_schema(self, *parts: SchemaPart) -> None:
+    async def drop_schema(self, *parts: "SchemaPart") -> None:
         """Drop what `create_schema` creates, where it exists. All or nothing, in one trip. A schema goes when nothing is left in it.
 
         Raises:
@@ -52,6 +57,8 @@ class SchemaVerbs:
 
         Checkpoint: always.
         """
+        from trioorm.compiler import drop_schema_statements
+
         await self._run_commands(drop_schema_statements(parts))
 
     async def create_index(self, model: type[Model], name: str) -> None:
@@ -67,6 +74,8 @@ class SchemaVerbs:
 
         Checkpoint: always.
         """
+        from trioorm.compiler import create_index_statement
+
         text, concurrently = create_index_statement(model, name)
         if concurrently and self._runner.in_transaction:
             raise QueryError(
@@ -91,6 +100,8 @@ class SchemaVerbs:
 
         Checkpoint: always.
         """
+        from trioorm.compiler import refresh_statement
+
         await self._run_commands([refresh_statement(model, concurrently=concurrently, with_data=with_data)])
 
     async def _drop_invalid_index(self, table: Source, name: str) -> None:

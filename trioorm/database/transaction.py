@@ -10,7 +10,7 @@ from trioorm.database.plan import PlanCache
 from trioorm.database.verbs import Verbs
 from trioorm.errors import IntegrityError
 from trioorm.pool import OutcomeHook
-from trioorm.transaction import SavepointScope, SettingValue, TransactionScope, lock_in_transaction, setting_steps
+from trioorm.transaction import SavepointScope, SettingValue, TransactionScope, setting_steps
 
 __all__ = ["Savepoint", "Transaction"]
 
@@ -153,6 +153,8 @@ class _Block(Verbs):
 
         Checkpoint: always.
         """
+        from trioorm.transaction import lock_in_transaction  # few need it
+
         await lock_in_transaction(self._scope, key, shared=shared, nowait=nowait)
 
     def savepoint(self) -> "Savepoint":

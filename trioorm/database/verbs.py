@@ -7,16 +7,13 @@ it raises.
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from psycopg.pq.abc import PGresult
 
 from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, only_row
 from trioorm.database.copy_verbs import CopyVerbs
-from trioorm.database.explaining import QueryPlan, explain_step, read_plan
-from trioorm.database.explaining_loads import explain_load_steps, read_load_plan
 from trioorm.database.flight import Flight
-from trioorm.database.listening import notify_statement
 from trioorm.database.load_plan import known_plan
 from trioorm.database.loading import fetch_with_loads, load_onto_rows, load_relations
 from trioorm.database.object_verbs import ObjectVerbs
@@ -30,6 +27,9 @@ from trioorm.model import Load, Model, check_load
 from trioorm.query import Select, Statement, check_graph
 from trioorm.transaction import Runner
 from trioorm.wire import command
+
+if TYPE_CHECKING:
+    from trioorm.database.explaining import QueryPlan
 
 __all__ = ["Verbs"]
 
@@ -222,7 +222,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         check_graph(relations)
         await load_relations(self._runner, self._plans, listed, relations)
 
-    async def explain(self, statement: Statement[Any], *, analyze: bool = False, verbose: bool = False) -> QueryPlan:
+    async def explain(self, statement: Statement[Any], *, analyze: bool = False, verbose: bool = False) -> "QueryPlan":
         """Ask PostgreSQL how it would run a statement; `print` the answer.
 
         Args:
@@ -239,6 +239,9 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        from trioorm.database.explaining import explain_step, read_plan  # few need it
+        from trioorm.database.explaining_loads import explain_load_steps, read_load_plan
+
         around = ((), ()) if not analyze else _UNDONE_INSIDE if self._runner.in_transaction else _UNDONE
         if isinstance(statement, Select) and statement.loads:
             loading = known_plan(self._plans, statement, statement.loads)
@@ -268,6 +271,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
+        from trioorm.database.listening import notify_statement  # few need it
+
         await self.execute(notify_statement(channel, payload))
 
     # Several at once.

@@ -11,14 +11,16 @@ import enum
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from trioorm.compiler import Compiled, ModelResult
 from trioorm.errors import IntegrityError, NotNullViolation
 from trioorm.expression.shape import ColumnReference
 from trioorm.model import UNSET, Model, ModelInfo, model_of
 from trioorm.query import Returning, Statement, Write
-from trioorm.schema import Table
+
+if TYPE_CHECKING:
+    from trioorm.schema import Table
 
 __all__ = ["Violations"]
 
@@ -100,7 +102,7 @@ def _quoted_names(detail: str) -> list[str]:
     return [] if quoted is None else [name.strip('"') for name in quoted[1].split(", ")]
 
 
-def _constraint_columns(table: Table, constraint: str) -> Sequence[str] | None:
+def _constraint_columns(table: "Table", constraint: str) -> Sequence[str] | None:
     if constraint == table.primary_key_name:
         return table.primary_key
     keys = [(key.name, key.columns) for key in table.uniques] + [(key.name, key.columns) for key in table.foreign_keys]

@@ -4,7 +4,8 @@ The contract: an expression is a shape and its bind values; the shape says every
 statements or servers.
 """
 
-from trioorm.expression import arrays, hstore, jsonb, networks, ranges, search, trigram
+from typing import TYPE_CHECKING
+
 from trioorm.expression.aggregates import avg, count, max_, min_, sum_
 from trioorm.expression.annotations import composite_type, type_of_annotation, type_of_value
 from trioorm.expression.column import Column, ColumnExpression
@@ -101,6 +102,17 @@ from trioorm.expression.user_types import (
 )
 from trioorm.expression.values import Interval, Multirange, Range, TsQuery, TsVector
 from trioorm.expression.windows import WindowSpec, window
+from trioorm.later import given_later
+
+if TYPE_CHECKING:
+    from trioorm.expression import arrays, hstore, jsonb, networks, ranges, search, trigram
+else:
+    __getattr__, __dir__ = given_later(
+        __name__,
+        {
+            "trioorm.expression": "arrays hstore jsonb networks ranges search trigram",
+        },
+    )
 
 __all__ = [
     "BIGINT", "BIT", "BOOLEAN", "BUILT_IN", "BYTEA", "CALENDAR_INTERVAL", "CHAR", "CIDR", "CITEXT", "DATE", "DATEMULTIRANGE", "DATERANGE",

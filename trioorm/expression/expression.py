@@ -214,7 +214,7 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
         Raises:
             QueryError: it is not written as PostgreSQL's operators are.
         """
-        if not _OPERATOR.fullmatch(operator) or "--" in operator or "/*" in operator:
+        if not re.fullmatch(_OPERATOR, operator) or "--" in operator or "/*" in operator:
             raise QueryError(
                 f"{operator[:70]!r} is no name of an operator.\nIt has 1 to 63 of the characters "
                 "+ - * / < > = ~ ! @ # % ^ & | ` ? and begins no comment.\n"
@@ -364,7 +364,7 @@ class CustomOperator:
         return Operation(Binary(self.operator, self.left.operand(), shape), self.left.bind_values + values, result)
 
 
-_OPERATOR = re.compile(r"[-+*/<>=~!@#%^&|`?]{1,63}")
+_OPERATOR = r"[-+*/<>=~!@#%^&|`?]{1,63}"
 
 
 def _is_nothing(terms: Terms) -> bool:

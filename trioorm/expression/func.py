@@ -45,7 +45,7 @@ R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 Where: typing.TypeAlias = Expression[bool] | None
 
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_NAME = r"[a-z_][a-z0-9_]{0,62}"
 
 
 class Fixed(Protocol[A_contra, R_co]):
@@ -189,7 +189,7 @@ class FunctionNamespace:
     # fmt: on
 
     def __getattr__(self, name: str) -> "FunctionCall":
-        if name.startswith("__") or not _NAME.fullmatch(name):
+        if name.startswith("__") or not re.fullmatch(_NAME, name):
             raise AttributeError(f"func.{name} is no name of a function: small letters, digits and underscores only")
         return FunctionCall(name)
 

@@ -96,7 +96,7 @@ class JsonType(SqlType):
     codec: JsonCodec = attrs.field(kw_only=True)
 
 
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_UNSTORABLE = "[\0\ud800-\udfff]"
 """What no text in PostgreSQL can hold: NUL, and half of a surrogate pair."""
 
 
@@ -122,7 +122,7 @@ def enum_type(members: type[Enum], *, name: str | None = None) -> SqlType:
     labels: dict[str, Enum] = {}
     for member in members:
         label = enum_label(member)
-        if label in labels or not 0 < len(label.encode(errors="surrogatepass")) <= 63 or _UNSTORABLE.search(label):
+        if label in labels or not 0 < len(label.encode(errors="surrogatepass")) <= 63 or re.search(_UNSTORABLE, label):
             raise ModelError(
                 f"{members.__name__}.{member.name} cannot be a label of an enum type: {label!r}.\n"
                 "A label has 1 to 63 bytes and stands for one member only.\nTo fix it: change the member's value."

@@ -7,7 +7,7 @@ keeps a generated key.
 """
 
 from collections.abc import Callable
-from typing import Literal, Never, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, Never, TypeVar, overload
 
 import attrs
 
@@ -17,9 +17,10 @@ from trioorm.expression.expression import Expression
 from trioorm.expression.types import SqlType
 from trioorm.expression.user_types import JsonCodec
 from trioorm.model.unset import UNSET, Unset
-from trioorm.schema.constraint import deferral
-from trioorm.schema.sequence import Identity
-from trioorm.schema.table import AT_ONCE, Deferral, OnDelete
+from trioorm.schema.deferring import AT_ONCE, Deferral, OnDelete, deferral
+
+if TYPE_CHECKING:
+    from trioorm.schema.sequences import Identity
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ class ColumnDeclaration:
     """The arguments of one `column(...)`, as given."""
 
     primary_key: bool = False
-    generated: bool | Identity = False
+    generated: "bool | Identity" = False
     generated_as: Callable[[], Expression[object]] | None = None
     stored: bool = True
     default: object = UNSET
@@ -60,7 +61,7 @@ def column(
 def column(
     *,
     default: T | Unset,
-    generated: bool | Identity = ...,
+    generated: "bool | Identity" = ...,
     server_default: T | Expression[T] = ...,
     primary_key: bool = ...,
     unique: bool = ...,
@@ -98,7 +99,7 @@ def column(
 @overload
 def column(
     *,
-    generated: Literal[True] | Identity,
+    generated: "Literal[True] | Identity",
     primary_key: bool = ...,
     unique: bool = ...,
     index: bool = ...,
@@ -167,7 +168,7 @@ def column(
 def column(
     *,
     primary_key: bool = False,
-    generated: bool | Identity = False,
+    generated: "bool | Identity" = False,
     generated_as: Callable[[], Expression[object]] | None = None,
     stored: bool = True,
     default: object = _NOT_SAID,

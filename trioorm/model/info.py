@@ -6,14 +6,17 @@ name models that are declared later.
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from trioorm.errors import ModelError
 from trioorm.expression.shape import Source
 from trioorm.model.field import FieldInfo
-from trioorm.schema.table import Table
-from trioorm.schema.view import View
+
+if TYPE_CHECKING:
+    from trioorm.schema.table import Table
+    from trioorm.schema.view import View
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -39,7 +42,7 @@ class ModelInfo:
     by_name: Mapping[str, FieldInfo]
     frozen: bool
     is_view: bool
-    make_relation: Callable[[], Table | View]
+    make_relation: "Callable[[], Table | View]"
 
     @property
     def table_name(self) -> str:
@@ -47,7 +50,7 @@ class ModelInfo:
         return self.source.table
 
     @functools.cached_property
-    def relation(self) -> Table | View:
+    def relation(self) -> "Table | View":
         """Worked out when first asked for; see the attributes.
 
         Raises:
@@ -56,15 +59,14 @@ class ModelInfo:
         return self.make_relation()
 
     @property
-    def table(self) -> Table:
+    def table(self) -> "Table":
         """The table.
 
         Raises:
             ModelError: it is a view, or a reference leads nowhere.
         """
-        found = self.relation
-        if isinstance(found, Table):
-            return found
+        if not self.is_view:
+            return cast("Table", self.relation)
         raise ModelError(f"{self.model.__qualname__} is a view and no table.\nTo fix it: name the model of a table.")
 
     @functools.cached_property

@@ -27,10 +27,11 @@ from trioorm.model.info import ModelInfo
 from trioorm.model.load import ToMany, ToOne
 from trioorm.model.relation import Relation, RelationDeclaration
 from trioorm.model.relations import belongs_to, has_many, has_one, many_to_many, relations_of
-from trioorm.model.tables import build_table, build_view
-from trioorm.schema.constraint import TableConstraint, TableIndex
-from trioorm.schema.table import Table
-from trioorm.schema.view import View
+
+if TYPE_CHECKING:
+    from trioorm.schema.constraint import TableConstraint, TableIndex
+    from trioorm.schema.table import Table
+    from trioorm.schema.view import View
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(column, belongs_to, has_one, has_many, many_to_many))
@@ -109,8 +110,8 @@ class ModelMeta(type):
 class _DeclaresTable(Protocol):
     """The class methods of `Model` that say more about its table."""
 
-    def table_constraints(self) -> Iterable[TableConstraint]: ...
-    def table_indexes(self) -> Iterable[TableIndex]: ...
+    def table_constraints(self) -> "Iterable[TableConstraint]": ...
+    def table_indexes(self) -> "Iterable[TableIndex]": ...
     def view_query(self) -> Expression[object]: ...
 
 
@@ -218,7 +219,9 @@ def _model_class(name: str, bases: tuple[type, ...], namespace: dict[str, object
         setattr(meta, attribute, ToMany(relation) if relation.many else ToOne(relation))
     meta.__trioorm_relations__ = MappingProxyType(relations)
 
-    def make_relation() -> Table | View:
+    def make_relation() -> "Table | View":
+        from trioorm.model.tables import build_table, build_view  # only those who create tables need them
+
         declared = typing.cast("_DeclaresTable", model)
         constraints, indexes = tuple(declared.table_constraints()), tuple(declared.table_indexes())
         whole = tuple(fields.values())

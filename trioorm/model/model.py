@@ -8,16 +8,16 @@ import attrs
 from trioorm.errors import ModelError, RelationNotLoaded
 from trioorm.expression.expression import Expression
 from trioorm.model.info import ModelInfo
-from trioorm.model.interchange import pydantic_schema
 from trioorm.model.metaclass import FETCHED_AT, ModelMeta
 from trioorm.model.place import Place, shown
 from trioorm.model.relation import Relation
 from trioorm.model.unset import UNSET
-from trioorm.schema.constraint import TableConstraint, TableIndex
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
+
+    from trioorm.schema.constraint import TableConstraint, TableIndex
 
 M = TypeVar("M", bound="Model")
 
@@ -49,10 +49,12 @@ class Model(metaclass=ModelMeta):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
         """What pydantic, and with it FastAPI, needs to know of a model; see `interchange.py`."""
+        from trioorm.model.interchange import pydantic_schema  # few need it
+
         return pydantic_schema(cls, handler)
 
     @classmethod
-    def table_constraints(cls) -> Iterable[TableConstraint]:
+    def table_constraints(cls) -> "Iterable[TableConstraint]":
         """Constraints over several columns: `unique(...)`, `check(...)`, `foreign_key(...)`, `exclude(...)`. To be overridden.
 
         Called once, when the table is first needed, so that other models may be named in it.
@@ -60,7 +62,7 @@ class Model(metaclass=ModelMeta):
         return ()
 
     @classmethod
-    def table_indexes(cls) -> Iterable[TableIndex]:
+    def table_indexes(cls) -> "Iterable[TableIndex]":
         """Indexes beyond `column(index=True)`: `index(...)`. To be overridden; called as `table_constraints` is."""
         return ()
 

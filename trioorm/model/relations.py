@@ -141,7 +141,7 @@ def _names(given: Names) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-_ANNOTATION = re.compile(r"\s*(?:\w+\s*\.\s*)*(Many|One)\s*\[(.+)\]\s*", re.DOTALL)
+_ANNOTATION = r"(?s)\s*(?:\w+\s*\.\s*)*(Many|One)\s*\[(.+)\]\s*"
 
 
 def relations_of(
@@ -176,7 +176,7 @@ def relations_of(
 def _parts(annotation: object) -> tuple[str | None, object]:
     """Which of the two an annotation is, and what stands in its brackets."""
     if isinstance(annotation, str):
-        found = _ANNOTATION.fullmatch(annotation)
+        found = re.fullmatch(_ANNOTATION, annotation)
         return (found[1], found[2]) if found is not None else (None, None)
     for kind in (Many, One):
         if typing.get_origin(annotation) is kind:

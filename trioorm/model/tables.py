@@ -25,7 +25,7 @@ from trioorm.schema.constraint import (
     UniqueConstraint,
 )
 from trioorm.schema.naming import constraint_name, distinct_name
-from trioorm.schema.sequence import Identity
+from trioorm.schema.sequences import Identity
 from trioorm.schema.table import Check, Exclusion, ForeignKey, Formula, Index, IndexTerm, Table, TableColumn, Unique
 from trioorm.schema.view import View
 

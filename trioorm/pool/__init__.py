@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from trioorm.later import given_later
 from trioorm.pool.behalf import acting_for
 from trioorm.pool.connecting import Connector, Pooler
-from trioorm.pool.hub import Hub, Subscription
 from trioorm.pool.lease import Lease
-from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow, checked_channel
 from trioorm.pool.opening import open_pool
 from trioorm.pool.outcome_hooks import OutcomeHook
 from trioorm.pool.place import place_of_caller
@@ -25,6 +24,17 @@ from trioorm.pool.settings import (
 
 if TYPE_CHECKING:
     from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
+    from trioorm.pool.hub import Hub, Subscription
+    from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow, checked_channel
+else:  # the errors are psycopg_pool's too, whose import takes longer than that of all our rooms but three
+    __getattr__, __dir__ = given_later(
+        __name__,
+        {
+            "trioorm.pool.errors": "PoolClosed PoolDeadlock PoolTimeout TooManyRequests",
+            "trioorm.pool.hub": "Hub Subscription",
+            "trioorm.pool.notifications": "Gap ListenEvent Notification Overflow checked_channel",
+        },
+    )
 
 __all__ = [
     "Connection",
@@ -56,14 +66,3 @@ __all__ = [
     "place_of_caller",
     "settings_from",
 ]
-
-_ERRORS = ("PoolClosed", "PoolDeadlock", "PoolTimeout", "TooManyRequests")
-
-
-def __getattr__(name: str) -> object:
-    """The errors that are psycopg_pool's too, when they are asked for: its import takes longer than that of all our rooms but three."""
-    if name not in _ERRORS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from trioorm.pool import errors
-
-    return getattr(errors, name)

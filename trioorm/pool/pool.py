@@ -10,6 +10,7 @@ Ours, because psycopg_pool is bound to asyncio; its words are kept where they me
 import logging
 from functools import partial
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import anyio
 import trio
@@ -20,7 +21,6 @@ from trioorm.pool.background import Background
 from trioorm.pool.behalf import principals
 from trioorm.pool.counts import Counts
 from trioorm.pool.growing import Connect, GrowingPool
-from trioorm.pool.hub import Hub
 from trioorm.pool.lanes import Lanes
 from trioorm.pool.last_cancel import LAST_CANCEL_SECONDS, cancel_statements
 from trioorm.pool.lease import Lease, Member, loans_of, log_long_loans
@@ -31,6 +31,9 @@ from trioorm.pool.owner import Owner
 from trioorm.pool.refusals import closed, closed_meanwhile, deadlocked, line_is_full, timed_out, turned_away
 from trioorm.pool.settings import Hook, PoolSettings, PoolStatistics
 from trioorm.wire.interrupt import Held, Shield
+
+if TYPE_CHECKING:
+    from trioorm.pool.hub import Hub
 
 __all__ = ["Connect", "Pool"]
 
@@ -45,7 +48,6 @@ class Pool(GrowingPool):
 
     Attributes:
         settings: as given, or as `resize` left them.
-        hub: where notifications are heard, on a connection of its own.
         background: the tasks that the database owns.
         outcome_hooks: what runs once a transaction's outcome is certain.
         lanes: the connections that many reads share.
@@ -59,7 +61,8 @@ class Pool(GrowingPool):
         self._leaving = Leaving(background, settings.cleanup_timeout_seconds, self._open_what_is_needed)
         self._owner = Owner()
         self.check_for_cancellation = self._owner.check_for_cancellation
-        self.hub = Hub(partial(self._set_up, listen), background, self._owner, max_silence_seconds=settings.listener_max_silence_seconds)
+        self._listen = listen
+        self._hub: Hub | None = None
         self._counts = Counts()
         self.outcome_hooks = OutcomeHooks(background, self._counts, Instruments(settings.instruments))
         target = settings.queue_target_seconds
@@ -71,6 +74,16 @@ class Pool(GrowingPool):
         state = "closed" if self._closed else "open"
         counts = f"{len(self._idle)} idle, {len(self._leases)} on loan, {self._line.count} waiting"
         return f"<Pool {state}, {counts}, at most {self.settings.max_size}>"
+
+    @property
+    def hub(self) -> "Hub":
+        """Where notifications are heard, on a connection of its own. Made when it is first asked for, as few need it."""
+        if self._hub is None:
+            from trioorm.pool.hub import Hub
+
+            silence = self.settings.listener_max_silence_seconds
+            self._hub = Hub(partial(self._set_up, self._listen), self.background, self._owner, max_silence_seconds=silence)
+        return self._hub
 
     def statistics(self) -> PoolStatistics:
         """The pool's state now, and its counts since it was opened."""
@@ -412,7 +425,8 @@ class Pool(GrowingPool):
         if self._closed:
             return held
         self._closed = True
-        self.hub.close()
+        if self._hub is not None:
+            self._hub.close()
         self.lanes.close()
         if self._line.count:
             self._refuse_all(closed_meanwhile())

@@ -5,7 +5,7 @@ The contract: without a condition the statement is refused; `everywhere()` says 
 
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.column import Column
@@ -18,13 +18,15 @@ from trioorm.model.model import Model
 from trioorm.query.assignment import columns_set, counted_up, field_named, require_fitting, value_for
 from trioorm.query.entity import entity_of
 from trioorm.query.joins import Joining
-from trioorm.query.lint import LintFinding, missing_where
 from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, DeleteShape, FromShape, Join, RowAssignment, UpdateShape
 from trioorm.query.statement import Clause
 from trioorm.query.tables import Table, from_item_of, outputs_of
 from trioorm.query.value_rows import object_rows, value_rows
 from trioorm.query.write import Returning, Write
+
+if TYPE_CHECKING:
+    from trioorm.query.lint import LintFinding
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
@@ -79,9 +81,11 @@ class _Change(Write, Joining):
     def _tables(self) -> tuple[FromShape | Join, ...]:
         return typing.cast("tuple[FromShape | Join, ...]", self._others.shapes)
 
-    def lint(self) -> tuple[LintFinding, ...]:
+    def lint(self) -> "tuple[LintFinding, ...]":
         """As `Statement.lint`; a missing condition, which would be refused, is a finding too."""
         if not self._where.shapes and not self._everywhere:
+            from trioorm.query.lint import missing_where  # few need it
+
             return (missing_where(self._verb, self._info.model.__name__, self._info.table_name),)
         return super().lint()
 

@@ -33,7 +33,6 @@ from trioorm.query.entity import alias
 from trioorm.query.select import Select, select
 from trioorm.query.shape import Handed, HandingShape, ModelItem
 from trioorm.query.statement import Statement
-from trioorm.query.table_functions import unnest
 from trioorm.query.tables import Table, outputs_of
 
 R_co = TypeVar("R_co", covariant=True)
@@ -75,6 +74,8 @@ def find_related(load: Load[Never], keys: Sequence[Expression[typing.Any]]) -> F
         found: Select[typing.Any] = select(target) if link is None else cast("typing.Any", select)(target, *near)
         found = _linked(found, target, link).where(_among(relation, keys), *relation.conditions, *load.conditions)
         return Finding(found.order_by(*order) if order else found, keyed=link is not None)
+    from trioorm.query.table_functions import unnest  # only for so many of each
+
     owners = cast("typing.Any", unnest)(*keys, name="trioorm_keys")
     own = [owners.column(output.name) for output in owners.outputs]
     inner: Select[typing.Any] = select(target)

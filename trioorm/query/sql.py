@@ -203,17 +203,15 @@ class _Gap:
 
 
 # One alternative for each thing that may hide a brace, a dollar sign or the end of the text; then the gaps themselves.
-_LEXEME = re.compile(
-    r"""(?P<string>[eE]'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*')
+_LEXEME = r"""(?sx)
+        (?P<string>[eE]'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*')
       | (?P<quoted>"(?:[^"]|"")*")
       | (?P<comment>--[^\n]*|/\*.*?\*/)
       | (?P<dollar>\$(?P<tag>[A-Za-z_]\w*)?\$.*?\$(?P=tag)\$|\$\$.*?\$\$)
       | (?P<number>\$\d+)
       | (?P<brace>\{\{|\}\})
       | (?P<gap>\{[^{}]*\})
-      | (?P<stray>['"{}])""",
-    re.VERBOSE | re.DOTALL,
-)
+      | (?P<stray>['"{}])"""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -223,7 +221,7 @@ def _parsed(text: str) -> tuple["str | _Gap", ...]:
     at = 0
     if "\0" in text:
         raise QueryError("The text of a sql() holds a NUL character, which PostgreSQL does not take.\nTo fix it: leave it out.")
-    for match in _LEXEME.finditer(text):
+    for match in re.finditer(_LEXEME, text):
         literal.append(text[at : match.start()])
         at = match.end()
         found = match.group()

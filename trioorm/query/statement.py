@@ -1,13 +1,15 @@
 """What all statements have in common."""
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple, Never, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar, overload
 
 from trioorm.expression.expression import Expression, condition_operand
 from trioorm.expression.printing import text_of
 from trioorm.expression.shape import Shape
 from trioorm.model.load import Load  # noqa: TC001 - for those who ask for the types of attributes
-from trioorm.query.lint import LintFinding, lint_shape
+
+if TYPE_CHECKING:
+    from trioorm.query.lint import LintFinding
 
 R_co = TypeVar("R_co", covariant=True)
 V = TypeVar("V")
@@ -66,7 +68,7 @@ class Statement(Generic[R_co]):
         """What a plan is found by sooner than by the shape; it stands for one shape. None for most statements."""
         return None
 
-    def lint(self) -> tuple[LintFinding, ...]:
+    def lint(self) -> "tuple[LintFinding, ...]":
         """What is legal here and seldom meant: tables that no condition connects, a limit without an order, a comparison with NULL.
 
         Nothing is sent; each finding's text says how to fix it.
@@ -74,6 +76,8 @@ class Statement(Generic[R_co]):
         Raises:
             QueryError: the statement is not complete.
         """
+        from trioorm.query.lint import lint_shape  # few need it
+
         return lint_shape(self.shape)
 
     def sql(self) -> "SqlText":

@@ -4,41 +4,59 @@ extensions.
 The contract: records and functions over them; no SQL text, no models.
 """
 
-from trioorm.schema.constraint import (
-    CheckConstraint,
-    ExclusionConstraint,
-    ForeignKeyConstraint,
-    TableConstraint,
-    TableIndex,
-    UniqueConstraint,
-    check,
-    deferral,
-    exclude,
-    foreign_key,
-    index,
-    unique,
-)
-from trioorm.schema.extension import Extension, extension
-from trioorm.schema.naming import constraint_name, distinct_name, shortened
-from trioorm.schema.order import CreationOrder, creation_order, sources_in, view_order
-from trioorm.schema.sequence import Counting, Identity, NumberSequence, identity, sequence
-from trioorm.schema.table import (
-    AT_ONCE,
-    Check,
-    Deferral,
-    Exclusion,
-    ForeignKey,
-    Formula,
-    Index,
-    IndexMethod,
-    IndexOption,
-    IndexTerm,
-    OnDelete,
-    Table,
-    TableColumn,
-    Unique,
-)
-from trioorm.schema.view import View
+from typing import TYPE_CHECKING
+
+from trioorm.later import given_later
+from trioorm.schema.deferring import AT_ONCE, Deferral, OnDelete, deferral
+
+if TYPE_CHECKING:
+    from trioorm.schema.constraint import (
+        CheckConstraint,
+        ExclusionConstraint,
+        ForeignKeyConstraint,
+        TableConstraint,
+        TableIndex,
+        UniqueConstraint,
+        check,
+        exclude,
+        foreign_key,
+        index,
+        unique,
+    )
+    from trioorm.schema.extensions import Extension, extension
+    from trioorm.schema.naming import constraint_name, distinct_name, shortened
+    from trioorm.schema.order import CreationOrder, creation_order, sources_in, view_order
+    from trioorm.schema.sequences import Counting, Identity, NumberSequence, identity, sequence
+    from trioorm.schema.table import (
+        Check,
+        Exclusion,
+        ForeignKey,
+        Formula,
+        Index,
+        IndexMethod,
+        IndexOption,
+        IndexTerm,
+        Table,
+        TableColumn,
+        Unique,
+    )
+    from trioorm.schema.view import View
+else:
+    __getattr__, __dir__ = given_later(
+        __name__,
+        {
+            "trioorm.schema.constraint": (
+                "CheckConstraint ExclusionConstraint ForeignKeyConstraint TableConstraint TableIndex "
+                "UniqueConstraint check exclude foreign_key index unique"
+            ),
+            "trioorm.schema.extensions": "Extension extension",
+            "trioorm.schema.naming": "constraint_name distinct_name shortened",
+            "trioorm.schema.order": "CreationOrder creation_order sources_in view_order",
+            "trioorm.schema.sequences": "Counting Identity NumberSequence identity sequence",
+            "trioorm.schema.table": "Check Exclusion ForeignKey Formula Index IndexMethod IndexOption IndexTerm Table TableColumn Unique",
+            "trioorm.schema.view": "View",
+        },
+    )
 
 __all__ = [
     "AT_ONCE",

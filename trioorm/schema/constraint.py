@@ -13,10 +13,11 @@ from trioorm.errors import ModelError
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression, Ordering, condition_operand
 from trioorm.expression.shape import ColumnReference, Ordered
-from trioorm.schema.table import Deferral, Formula, IndexMethod, IndexOption, IndexTerm, OnDelete
+from trioorm.schema.deferring import Deferral, OnDelete, deferral
+from trioorm.schema.table import Formula, IndexMethod, IndexOption, IndexTerm
 
-_OPERATOR = re.compile(r"(?!.*(?:--|/\*))[-+*/<>=~!@#%^&|`?]{1,63}")
-_OPTION = re.compile(r"[a-z_]{1,63}")
+_OPERATOR = r"(?!.*(?:--|/\*))[-+*/<>=~!@#%^&|`?]{1,63}"
+_OPTION = r"[a-z_]{1,63}"
 
 
 @attrs.frozen
@@ -149,7 +150,7 @@ def exclude(
     if not terms:
         raise ModelError('exclude() was given nothing to compare.\nTo fix it: exclude((cls.room, "="), (cls.during, "&&")).')
     for _, operator in terms:
-        if not _OPERATOR.fullmatch(operator):
+        if not re.fullmatch(_OPERATOR, operator):
             raise ModelError(f'{operator!r} is no operator of PostgreSQL\'s.\nTo fix it: name one by its signs, such as "=" or "&&".')
     formulas = tuple((Formula(term.shape, term.bind_values), operator) for term, operator in terms)
     names = tuple(_name_of(term) for term, _ in terms)
@@ -195,7 +196,7 @@ def index(
     if not nulls_distinct and not unique:
         raise ModelError("index(nulls_distinct=False) says nothing without unique=True.\nTo fix it: add it, or leave nulls_distinct out.")
     for option in options or ():
-        if not _OPTION.fullmatch(option):
+        if not re.fullmatch(_OPTION, option):
             raise ModelError(f'{option!r} is no option of an index.\nTo fix it: name one as PostgreSQL does, such as "fillfactor".')
     carried = (include,) if isinstance(include, Expression) else tuple(include)
     return TableIndex(
@@ -210,17 +211,6 @@ def index(
         concurrently,
         name,
     )
-
-
-def deferral(deferrable: bool, initially_deferred: bool) -> Deferral:
-    """When a constraint is checked.
-
-    Raises:
-        ModelError: it is put off and may not be.
-    """
-    if initially_deferred and not deferrable:
-        raise ModelError("initially_deferred=True needs deferrable=True.\nTo fix it: give both.")
-    return Deferral(deferrable, initially_deferred)
 
 
 def _where(condition: Expression[bool] | Expression[bool | None] | None, what: str) -> Formula | None:

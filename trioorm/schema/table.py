@@ -10,10 +10,8 @@ import attrs
 
 from trioorm.expression.shape import Shape, Source
 from trioorm.expression.types import SqlType
-from trioorm.schema.sequence import Identity
-
-OnDelete: TypeAlias = Literal["cascade", "restrict", "set null", "set default", "no action"]
-"""What happens to a row when the row it refers to is deleted (or its key changed)."""
+from trioorm.schema.deferring import AT_ONCE, Deferral, OnDelete
+from trioorm.schema.sequences import Identity
 
 IndexMethod: TypeAlias = Literal["btree", "hash", "gin", "gist", "spgist", "brin", "hnsw", "ivfflat"]
 """How an index is built. The last two are pgvector's."""
@@ -48,23 +46,6 @@ class TableColumn:
     generated_as: Formula | None = None
     stored: bool = True
     comment: str | None = None
-
-
-@attrs.frozen
-class Deferral:
-    """When a constraint is checked.
-
-    Attributes:
-        deferrable: a transaction may put the check off to its COMMIT.
-        initially: it is put off unless the transaction says otherwise.
-    """
-
-    deferrable: bool = False
-    initially: bool = False
-
-
-AT_ONCE = Deferral()
-"""PostgreSQL's own rule: at each statement."""
 
 
 @attrs.frozen

@@ -1,13 +1,26 @@
 """Transactions and savepoints as nurseries, and statements outside of them. Knows no models."""
 
-from trioorm.transaction.advisory_lock import AdvisoryLock, lock_in_transaction
+from typing import TYPE_CHECKING
+
+from trioorm.later import given_later
 from trioorm.transaction.inside import open_blocks, restore_blocks
 from trioorm.transaction.outcome import Outcome, ask_outcome
 from trioorm.transaction.runner import Hold, PoolRunner, Runner, failure_among
 from trioorm.transaction.settings import SettingValue, setting_steps
-from trioorm.transaction.snapshot import SnapshotScope
 from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_steps, refuse_inside_transaction
 from trioorm.transaction.whole_flight import WholeFlight
+
+if TYPE_CHECKING:
+    from trioorm.transaction.advisory_lock import AdvisoryLock, lock_in_transaction
+    from trioorm.transaction.snapshot import SnapshotScope
+else:
+    __getattr__, __dir__ = given_later(
+        __name__,
+        {
+            "trioorm.transaction.advisory_lock": "AdvisoryLock lock_in_transaction",
+            "trioorm.transaction.snapshot": "SnapshotScope",
+        },
+    )
 
 __all__ = [
     "AdvisoryLock",

@@ -3,15 +3,28 @@
 Knows no models. Useful alone: `AnyIOConnection` is for everybody who wants psycopg on Trio.
 """
 
+from typing import TYPE_CHECKING
+
+from trioorm.later import given_later
 from trioorm.wire.connection import AnyIOConnection, OnCancel
-from trioorm.wire.copy import CopyIn
-from trioorm.wire.copy_out import CopyOut
 from trioorm.wire.farewell import Farewell
 from trioorm.wire.interrupt import after_cleanup
 from trioorm.wire.password import Password
 from trioorm.wire.server_errors import error_from_result, is_error
 from trioorm.wire.statements import Statement, Step, command
 from trioorm.wire.stream import RowStream
+
+if TYPE_CHECKING:
+    from trioorm.wire.copy import CopyIn
+    from trioorm.wire.copy_out import CopyOut
+else:
+    __getattr__, __dir__ = given_later(
+        __name__,
+        {
+            "trioorm.wire.copy": "CopyIn",
+            "trioorm.wire.copy_out": "CopyOut",
+        },
+    )
 
 __all__ = [
     "AnyIOConnection",

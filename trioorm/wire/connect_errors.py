@@ -57,7 +57,7 @@ _SENTENCES = (
 
 _AUTHENTICATION = ("28", "3D")
 
-_UNUSABLE = re.compile(r'^(connection is bad: )?(invalid [\w ]+ (value|number)|definition of service |could not match \d|service file ")')
+_UNUSABLE = r'^(connection is bad: )?(invalid [\w ]+ (value|number)|definition of service |could not match \d|service file ")'
 
 _FIXES = (
     ("unsupported startup parameter", "a connection pooler refuses it: leave `options` out of the address, or let PgBouncer ignore it."),
@@ -82,7 +82,7 @@ def is_refusal(error: OperationalError) -> bool:
 
 def is_unusable(error: OperationalError) -> bool:
     """Whether libpq made no attempt, because a value in the address makes no sense."""
-    return "connection option" in str(error) or _UNUSABLE.match(str(error)) is not None
+    return "connection option" in str(error) or re.match(_UNUSABLE, str(error)) is not None
 
 
 def connect_error(failures: Sequence[tuple[str, OperationalError]], *, untried: int = 0) -> errors.ConnectFailed | UsageError:

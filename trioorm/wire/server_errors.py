@@ -32,7 +32,7 @@ _FIXES: dict[str, str] = {
     "25006": "The transaction is read only; open it without `read_only=True`.",
 }
 
-_QUOTED = re.compile(r'".*"', re.DOTALL)
+_QUOTED = r'(?s)".*"'
 
 
 def is_error(result: PGresult) -> bool:
@@ -60,7 +60,7 @@ def error_from_result(result: PGresult, *, statement: str | None = None, encodin
     position_text = field(DiagnosticField.STATEMENT_POSITION)
     position = int(position_text) if position_text else None
     # Errors about a value quote it.
-    shown = _QUOTED.sub('"…"', primary) if sqlstate.startswith("22") else primary
+    shown = re.sub(_QUOTED, '"…"', primary) if sqlstate.startswith("22") else primary
     lines = [f"{shown} (SQLSTATE {sqlstate})"]
     if table:
         lines[0] += f", table {table!r}"

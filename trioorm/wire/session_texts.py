@@ -26,16 +26,15 @@ _KEPT = (
     rb"LOCAL|TRANSACTION|CONSTRAINTS"
     rb"|(?:SESSION\s+)?(?:NAMES|TIME\s+ZONE|client_encoding|datestyle|timezone|standard_conforming_strings|application_name)"
 )
-_TEXTS = re.compile(
-    rb"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
+_TEXTS = (
+    rb"(?is)(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
     rb"(?:(?P<listen>(?:UN)?LISTEN)\b"
     rb"|(?P<set>(?:SET|RESET)\s++(?!(?:" + _KEPT + rb")\b))"
     rb"|(?P<prepare>PREPARE\s++(?!TRANSACTION\b)|DEALLOCATE\b)"
     rb"|(?P<load>LOAD\s)"
     rb'|(?P<hold>DECLARE\s+(?:"[^"]*"|\S+)\s+(?:[A-Z]+\s+)*?CURSOR\s+WITH\s+HOLD\b)'
     rb"|(?P<temporary>CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:GLOBAL|LOCAL)\s+)?TEMP(?:ORARY)?\s)"
-    rb"|(?P<lock>SELECT\s+pg_(?:try_)?advisory_(?:un)?lock(?:_shared|_all)?\s*\())",
-    re.IGNORECASE | re.DOTALL,
+    rb"|(?P<lock>SELECT\s+pg_(?:try_)?advisory_(?:un)?lock(?:_shared|_all)?\s*\())"
 )
 _UNDONE_BY_A_TRANSACTION: frozenset[Need] = frozenset({"temporary", "lock"})
 _WAYS_OUT: dict[Need, str] = {
@@ -80,7 +79,7 @@ def refuse_without_session(text: bytes, *, in_transaction: bool) -> None:
 
 @lru_cache(1000)
 def _need(text: bytes) -> Need | None:
-    found = _TEXTS.match(text)
+    found = re.match(_TEXTS, text)
     return None if found is None else _NEEDS[found.lastgroup or ""]
 
 

@@ -1,0 +1,99 @@
+"""`import trioorm` loads what every program needs and nothing else: which modules come with it is a fact, its time only a figure."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trioorm
+
+PACKAGE = Path(trioorm.__file__).parent
+ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+FACES = ["trioorm", *(f"trioorm.{room}" for room in ROOMS)]
+
+_PROGRAM = """
+import sys
+import psycopg, trio
+before = set(sys.modules)
+import trioorm
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> set[str]:
+    answer = subprocess.run([sys.executable, "-c", _PROGRAM], check=True, capture_output=True, text=True)
+    return set(answer.stdout.split())
+
+
+def given_later(face: str) -> dict[str, list[str]]:
+    """By module, what a face gives out without importing it beforehand."""
+    for node in ast.walk(_tree(face)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "given_later":
+            found: dict[str, str] = ast.literal_eval(node.args[1])
+            return {module: names.split() for module, names in found.items()}
+    return {}
+
+
+def _tree(face: str) -> ast.Module:
+    path = PACKAGE.joinpath(*face.split(".")[1:], "__init__.py")
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_of_other_packages_only_anyio_comes_with_it(loaded: set[str]) -> None:
+    others = {name.split(".")[0] for name in loaded} - {"trioorm"}
+    # uuid is the class of a column
+    assert others <= {"anyio", "uuid", "_uuid"}
+    assert not [name for name in loaded if name.startswith("anyio._backends")], "the backend that does not run is never loaded"
+
+
+def test_nothing_that_is_given_later_comes_with_it(loaded: set[str]) -> None:
+    later = {module for face in FACES[1:] for module in given_later(face) if module != face}
+    later |= {f"{face}.{name}" for face in FACES for name in given_later(face).get(face, [])}
+    assert len(later) > 20
+    assert not later & loaded
+
+
+@pytest.mark.parametrize(
+    "room", ["trioorm.embedded", "trioorm.testing", "trioorm.database.copying", "trioorm.database.explaining", "trioorm.model.tables"]
+)
+def test_a_room_that_few_need_does_not_come_with_it(loaded: set[str], room: str) -> None:
+    importlib.import_module(room)  # it is there
+    assert room not in loaded
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_every_name_of_a_face_can_be_had(face: str) -> None:
+    """In an interpreter of its own, in which nothing was asked for before."""
+    program = f"import {face} as face; print(*[name for name in face.__all__ if name not in dir(face) or getattr(face, name) is None])"
+    answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert answer.stdout.split() == []
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_what_is_given_later_is_what_type_checkers_see(face: str) -> None:
+    seen: dict[str, list[str]] = {}
+    for node in ast.walk(_tree(face)):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for statement in node.body:
+                assert isinstance(statement, ast.ImportFrom)
+                assert statement.module is not None
+                seen[statement.module] = [alias.name for alias in statement.names]
+    later = given_later(face)
+    assert {module: sorted(names) for module, names in later.items()} == {module: sorted(names) for module, names in seen.items()}
+    for module, names in later.items():
+        for name in names:
+            found: object = getattr(importlib.import_module(face), name)
+            assert found is getattr(importlib.import_module(module), name)
+            # The import system would put a module of this name in the place of what is meant.
+            assert (PACKAGE.joinpath(*face.split(".")[1:], f"{name}.py").exists()) == (module == face)
+
+
+def test_a_name_that_is_not_there_is_refused_as_by_any_module() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'trioorm' has no attribute 'selekt'$"):
+        trioorm.selekt  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'selekt' from 'trioorm'"):
+        exec("from trioorm import selekt")

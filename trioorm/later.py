@@ -1,0 +1,31 @@
+"""What a room gives out without importing it beforehand (PEP 562): `import trioorm` shall not load what few programs need.
+
+The contract: the module of such a name is imported when somebody asks for one. Type checkers see the names by the imports that stand beside
+under `TYPE_CHECKING`. No such name is also that of a module of its room: the import system would put the module in its place.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+__all__ = ["given_later"]
+
+
+def given_later(room: str, names: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a room.
+
+    Args:
+        room: its `__name__`.
+        names: by the module that has them, with blanks between; those by the room itself are modules of it.
+    """
+    places = {name: module for module, listed in names.items() for name in listed.split()}
+
+    def get(name: str) -> object:
+        place = places.get(name)
+        if place is None:
+            raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        found: object = import_module(f"{room}.{name}") if place == room else getattr(import_module(place), name)
+        setattr(sys.modules[room], name, found)  # so that it comes here once
+        return found
+
+    return get, lambda: sorted({*vars(sys.modules[room]), *places})
