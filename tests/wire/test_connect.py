@@ -111,12 +111,19 @@ async def test_a_wrong_password_is_refused_without_being_told(rough_server: Serv
     assert not failure.value.safe_to_retry
     assert failure.value.sqlstate == "28P01"
     _assert_untold("swordfish", failure.value)
+    assert isinstance(failure.value, psycopg.OperationalError)
+    assert failure.value.pgconn is not None
+    assert failure.value.pgconn.used_password
+    assert "swordfish" not in repr(failure.value.pgconn), "where psycopg's own has it"
 
 
 async def test_a_missing_password_is_refused(rough_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSFILE", "/nonexistent")
-    with pytest.raises(AuthenticationFailed):
+    with pytest.raises(AuthenticationFailed) as failure:
         await AnyIOConnection.connect(_address(hosts="127.0.0.1", ports=str(rough_server.port)))
+    assert isinstance(failure.value, psycopg.OperationalError)
+    assert failure.value.pgconn is not None
+    assert failure.value.pgconn.needs_password, "psycopg's way of asking whether to ask for one"
 
 
 async def test_a_missing_database_is_named(server_dsn: str) -> None:
@@ -190,3 +197,17 @@ async def test_a_malformed_address_is_refused_without_its_password() -> None:
     with pytest.raises((psycopg.ProgrammingError, UsageError)) as failure:
         await AnyIOConnection.connect("postgresql://ada:sword fish@host/shop")
     _assert_untold("sword fish", failure.value)
+
+
+@pytest.mark.parametrize("address", ["dbnam=shop password=swordfish", "postgresql://ada:swordfish@host/shop?connecttimeout=3"])
+async def test_a_misspelt_option_is_told_by_the_one_that_was_meant(address: str) -> None:
+    with pytest.raises(psycopg.ProgrammingError, match=r"misspelt, and probably meant for (dbname|connect_timeout);") as failure:
+        await AnyIOConnection.connect(address)
+    _assert_untold("swordfish", failure.value)
+
+
+async def test_the_rest_of_a_password_with_a_space_is_not_taken_for_an_option() -> None:
+    with pytest.raises(psycopg.ProgrammingError) as failure:
+        await AnyIOConnection.connect("host=db password=sword fish=4711")
+    _assert_untold("fish", failure.value)
+    assert "misspelt" not in str(failure.value)

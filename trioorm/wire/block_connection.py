@@ -87,11 +87,11 @@ class BlockConnection(ReadyConnection[Row]):
         """Whether a pipeline block of psycopg's is open; flights leave libpq in pipeline mode without one."""
         return self._pipeline is not None
 
-    async def abandon(self, error: BaseException) -> None:
-        """Stop the rows of a stream that is left before its end.
+    async def abandon(self, error: BaseException | None) -> None:
+        """Stop the rows of a stream or a COPY that is left before its end.
 
         Args:
-            error: what it is left for.
+            error: what it is left for; None for `break`.
         """
         held = await self.stop(partial(self.drain, PlainAnswer(self.pgconn, b"")))
         if (raised := after_cleanup(error, held)) is not None and raised is not error:

@@ -27,6 +27,7 @@ __all__ = ["Copy", "Cursor", "LeaveBlock", "Pipeline", "ServerCursor", "Transact
 
 _OK = pq.ConnStatus.OK
 _ACTIVE = pq.TransactionStatus.ACTIVE
+_COPY_OUT = pq.ExecStatus.COPY_OUT
 
 
 class LeaveBlock(Protocol[T_co]):
@@ -45,7 +46,7 @@ class _Ends(Protocol):
     @property
     def in_pipeline(self) -> bool: ...
 
-    async def abandon(self, error: BaseException) -> None: ...
+    async def abandon(self, error: BaseException | None) -> None: ...
 
     async def stop_block(self, leave: LeaveBlock[T], error: BaseException | None) -> T: ...
 
@@ -108,6 +109,11 @@ class Copy(AsyncCopy):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if error is not None and self._pgconn.transaction_status != _ACTIVE:
             return  # a cancellation has stopped it
+        if error is None and self._direction == _COPY_OUT and self._pgconn.transaction_status == _ACTIVE:
+            await cast("_Ends", self.connection).abandon(
+                None
+            )  # left by `break`, where psycopg leaves the rows in the way of all that follows
+            return
         await cast("_Ends", self.connection).end_block(super().__aexit__, error, stops=True)
 
     # No generators: Trio warns of those that are left early.

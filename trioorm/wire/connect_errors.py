@@ -6,8 +6,13 @@ password, nor an address that libpq could not read.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 from psycopg import OperationalError, ProgrammingError
+from psycopg.errors import FinishedPGconn
+from psycopg.pq import Conninfo
+from psycopg.pq.abc import PGconn
 
 from trioorm import errors
 from trioorm.errors import UsageError
@@ -27,12 +32,26 @@ class MalformedAddress(UsageError, ProgrammingError):
     """The connection string cannot be read, or contradicts itself."""
 
 
-def malformed_address() -> UsageError:
-    """The error for a connection string that libpq cannot read. libpq's own sentence would quote it, with its password."""
+_UNKNOWN_OPTION = re.compile(r'invalid (?:connection option|URI query parameter:) "(.+)"')
+
+
+def malformed_address(reason: str) -> UsageError:
+    """The error for a connection string that libpq cannot read. libpq's own sentence would quote it, with its password; so of an option
+    that libpq does not know, which may be the rest of a password with a space in it, only that is told for which it is probably meant.
+
+    Args:
+        reason: libpq's sentence.
+    """
+    meant: list[str] = []
+    if unknown := _UNKNOWN_OPTION.search(reason):
+        from difflib import get_close_matches  # seldom needed
+
+        meant = get_close_matches(unknown[1], [option.keyword.decode() for option in Conninfo.get_defaults()], 1)
+    misspelt = f"one of its options is misspelt, and probably meant for {meant[0]}; or " if meant else ""
     return MalformedAddress(
         "the address of the database cannot be read as a connection string or URI.\n"
-        "It is not shown, since it may hold a password. To fix it: write postgresql://user:password@host/database with special characters "
-        "percent-encoded (urllib.parse.quote), or key=value pairs with values that hold spaces in single quotes."
+        f"It is not shown, since it may hold a password. To fix it: {misspelt}write postgresql://user:password@host/database with special "
+        "characters percent-encoded (urllib.parse.quote), or key=value pairs with values that hold spaces in single quotes."
     )
 
 
@@ -94,7 +113,7 @@ def connect_error(failures: Sequence[tuple[str, OperationalError]], *, untried: 
     """
     last = failures[-1][1]
     if "connection option" in str(last):
-        return malformed_address()
+        return malformed_address(str(last))
     if is_unusable(last):
         return unusable_address(str(last))
     if len(failures) == 1:
@@ -104,14 +123,26 @@ def connect_error(failures: Sequence[tuple[str, OperationalError]], *, untried: 
         text = f"no connection could be made; {len(failures)} attempts failed:{each}"
     if untried:
         text += f"\nFurther hosts were not tried ({untried}), since this server was reached and refused us."
+    error: ConnectFailed | AuthenticationFailed
     if is_refusal(last):
-        return AuthenticationFailed(
+        error = AuthenticationFailed(
             f"{text}\nTo fix it: check the user, the password and the database name in the address; retrying will not help.",
             sqlstate=sqlstate_of(last),
         )
-    known = (fix for sentence, fix in _FIXES if sentence in str(last))
-    fix = next(known, "check that the server runs and listens there, then the host and port in the address.")
-    return ConnectFailed(f"{text}\nTo fix it: {fix}", sqlstate=sqlstate_of(last))
+    else:
+        known = (fix for sentence, fix in _FIXES if sentence in str(last))
+        fix = next(known, "check that the server runs and listens there, then the host and port in the address.")
+        error = ConnectFailed(f"{text}\nTo fix it: {fix}", sqlstate=sqlstate_of(last))
+    error._pgconn = _without_passwords(last.pgconn)  # pyright: ignore[reportPrivateUsage] - psycopg gives it to its constructor, which is not ours
+    return error
+
+
+def _without_passwords(pgconn: PGconn | None) -> PGconn | None:
+    """What psycopg keeps of a connection that failed, so that its users can ask whether a password was needed."""
+    if not isinstance(pgconn, FinishedPGconn):
+        return None
+    options = [option for option in pgconn.info if b"password" not in option.keyword]
+    return cast("PGconn", replace(pgconn, info=options, password=b""))
 
 
 def _sentence(error: OperationalError) -> str:

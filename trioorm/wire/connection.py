@@ -109,8 +109,8 @@ class AnyIOConnection(BlockConnection[Row]):
         try:
             parameters = await cls._get_connection_params(conninfo, **kwargs)
             in_force = parameters_in_force(parameters)
-        except psycopg_errors.ProgrammingError:
-            raise malformed_address() from None
+        except psycopg_errors.ProgrammingError as error:
+            raise malformed_address(str(error)) from None
         try:
             seconds = timeout_from_conninfo(dict(in_force))
         except psycopg_errors.ProgrammingError as error:

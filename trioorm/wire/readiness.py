@@ -51,6 +51,10 @@ class Readiness(Protocol):
         """
         ...
 
+    def share(self) -> None:
+        """Leave the socket to others between waits: somebody has asked for its number, and may watch it on the event loop."""
+        ...
+
     def close(self) -> None:
         """Forget the socket. To be called before libpq closes it."""
         ...
@@ -148,6 +152,9 @@ class TrioReadiness:
         self._pgconn.consume_input()
         return True
 
+    def share(self) -> None:
+        pass  # nothing of ours is registered between waits
+
     def close(self) -> None:
         # Only while a task waits is the number surely still our socket's: libpq closes a broken one by itself, and numbers are used again.
         self._closed = True
@@ -162,13 +169,14 @@ class _TrioWait(Protocol):
 class AsyncioReadiness:
     """Readiness on asyncio and uvloop, with one reader for the connection's life."""
 
-    __slots__ = ("_broken", "_fileno", "_loop", "_pgconn", "_reading", "_taken", "_waiter", "_wants_result", "_writing")
+    __slots__ = ("_broken", "_fileno", "_loop", "_pgconn", "_reading", "_shared", "_taken", "_waiter", "_wants_result", "_writing")
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
         self._fileno = pgconn.socket
         self._loop = asyncio.get_running_loop()
         self._reading = False
+        self._shared = False
         self._wants_result = False
         self._taken = False
         self._broken = False
@@ -211,6 +219,11 @@ class AsyncioReadiness:
             raise
         return True
 
+    def share(self) -> None:
+        self._shared = True
+        if self._waiter is None:
+            self._stop_reading()
+
     def close(self) -> None:
         self._stop_reading()
         self._stop_writing()
@@ -231,7 +244,11 @@ class AsyncioReadiness:
         if not self._reading:
             self._loop.add_reader(self._fileno, self._on_readable)
             self._reading = True
-        await self._wait_woken()
+        try:
+            await self._wait_woken()
+        finally:
+            if self._shared:  # a loop has one reader for a socket, and that of the others has taken the place of ours, or is about to
+                self._stop_reading()
 
     async def _wait_woken(self) -> None:
         self._waiter = self._loop.create_future()

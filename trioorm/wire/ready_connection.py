@@ -118,7 +118,7 @@ class ReadyConnection(AsyncConnection[Row]):
 
     def close_nowait(self) -> None:
         """Close the connection at once; a task that waits for its answer gets `psycopg.OperationalError`."""
-        self._closed = True
+        self._closed = self._closed or not self.closed  # one that broke before stays `broken`
         self.finish()
         cast("ConnectionLock", self.lock).close_nowait()
 
@@ -135,6 +135,12 @@ class ReadyConnection(AsyncConnection[Row]):
                 logger.debug("a session is left to itself: %s", error)
         self.readiness.close()
         self.pgconn.finish()
+
+    def fileno(self) -> int:
+        """The socket's number, for somebody who watches it on the event loop; from then on our own reader is there only while we wait."""
+        number = super().fileno()
+        self.readiness.share()
+        return number
 
     @property
     def is_idle(self) -> bool:

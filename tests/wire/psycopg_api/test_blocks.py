@@ -310,6 +310,11 @@ async def test_errors_end_a_copy(dsn: str) -> None:
                 await copy.read()
                 raise LookupError
         assert await works(connection)
+        for many in (3, 1_000_000):  # all there when it is left, and still coming
+            async with cursor.copy("COPY (SELECT generate_series(1, %s)) TO STDOUT", [many]) as copy:
+                async for _ in copy:
+                    break
+            assert await works(connection), "psycopg leaves the rest in the way of all that follows"
         with pytest.raises(psycopg.ProgrammingError, match="COPY"):
             async with cursor.copy("SELECT 1"):
                 pass

@@ -140,6 +140,11 @@ async def _copy_out_left_early(connection: AnyIOConnection) -> None:
         pass
 
 
+async def _copy_out_left_by_break(connection: AnyIOConnection) -> None:
+    async with connection.cursor().copy(f"COPY ({_MANY}) TO STDOUT") as copy:
+        await copy.read()
+
+
 async def _named_cursor(connection: AnyIOConnection) -> None:
     async with connection.cursor("held", withhold=True, scrollable=True) as cursor:
         await cursor.execute("SELECT n FROM generate_series(1, 9) n")
@@ -187,6 +192,7 @@ _OPERATIONS: list[tuple[Operation, int]] = [
     (_raw_stream, 0),
     (_copy_out, 0),
     (_copy_out_left_early, 0),
+    (_copy_out_left_by_break, 0),
     (_named_cursor, 0),
     (_raw_named_cursor, 0),
     (_notifies, 0),

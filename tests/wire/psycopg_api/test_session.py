@@ -1,12 +1,17 @@
 """psycopg's connection as a session: its settings, what it tells of itself, notices, notifications, cancelling, the block."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import psycopg
 import pytest
+import sniffio
+import trio
 from psycopg import AsyncConnection, AsyncCursor, ConnectionInfo, errors
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap
@@ -80,6 +85,36 @@ async def test_a_session_that_the_server_ends_is_broken(dsn: str, witness: Witne
             await connection.execute("SELECT 1")
         assert connection.closed
         assert connection.broken
+        await connection.close()
+        assert connection.broken, "what broke is not closed on purpose any more"
+
+
+@covers(AsyncConnection, "fileno")
+async def test_the_socket_can_be_watched_by_others(dsn: str, witness: Witness) -> None:
+    """psycopg's recipe for noticing that the server has gone: wait for the socket, then ask."""
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute("LISTEN news")
+        for _ in range(2):
+            is_readable = await _watch(connection.fileno())
+            witness.run("NOTIFY news")
+            with anyio.fail_after(5):
+                await is_readable()
+                assert await works(connection), "and that takes what was there"
+        is_readable = await _watch(connection.fileno())
+        witness.terminate(connection.info.backend_pid)
+        with anyio.fail_after(5):
+            await is_readable()
+            with pytest.raises(psycopg.OperationalError):
+                await connection.execute("SELECT 1")
+
+
+async def _watch(fileno: int) -> Callable[[], Awaitable[object]]:
+    """Watch a socket as a user would on the running event loop; what waits until it is readable."""
+    if sniffio.current_async_library() == "trio":
+        return partial(trio.lowlevel.wait_readable, fileno)
+    event = asyncio.Event()
+    asyncio.get_running_loop().add_reader(fileno, event.set)
+    return event.wait
 
 
 @covers(
