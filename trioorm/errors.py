@@ -7,6 +7,8 @@ driver, so that both wings may raise from it; errors that must also subclass psy
 Source: PostgreSQL manual, appendix A (SQLSTATE codes).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import cast

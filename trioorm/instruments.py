@@ -4,6 +4,8 @@ The contract: `open_database(..., instruments=[...])` takes observers and import
 happens, so they must be quick; one that raises is logged, and changes nothing. Events are frozen records without bind values.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable
 

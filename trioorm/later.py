@@ -4,6 +4,8 @@ The contract: the module of such a name is imported when somebody asks for one. 
 under `TYPE_CHECKING`. No such name is also that of a module of its room: the import system would put the module in its place.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module

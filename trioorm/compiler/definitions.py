@@ -6,6 +6,8 @@ program's class bodies, and are quoted all the same. Words that a record holds a
 Source: PostgreSQL manual, part VI (SQL commands).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 

@@ -3,6 +3,8 @@
 The contract: the same text as the server gets, with the same places and no values. An incomplete statement is shown as far as it goes.
 """
 
+from __future__ import annotations
+
 from trioorm.compiler.expressions import ExpressionRenderer
 from trioorm.compiler.statements import STATEMENTS, compile_shape, render_inner
 from trioorm.expression.printing import install_renderer

@@ -4,6 +4,8 @@ The contract: as in `expressions.py`. A CTE is rendered where it is met first an
 see no other statement's columns. Where it is met again its values are there again, and are left out (`Compiled.arranged`).
 """
 
+from __future__ import annotations
+
 import typing
 
 from trioorm.compiler.compiled import Repeat
@@ -194,7 +196,7 @@ def items_text(render: ExpressionRenderer, items: tuple[Shape, ...]) -> str:
 # Tables.
 
 
-def names_of(tables: "tuple[FromShape | Join, ...]", first: Source | None = None) -> list[str]:
+def names_of(tables: tuple[FromShape | Join, ...], first: Source | None = None) -> list[str]:
     """The names of a statement's tables.
 
     Raises:
@@ -213,7 +215,7 @@ def names_of(tables: "tuple[FromShape | Join, ...]", first: Source | None = None
     return names
 
 
-def tables_text(render: ExpressionRenderer, tables: "tuple[FromShape | Join, ...]") -> str:
+def tables_text(render: ExpressionRenderer, tables: tuple[FromShape | Join, ...]) -> str:
     """What stands after FROM or USING."""
     text = ""
     for table in tables:

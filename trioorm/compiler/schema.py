@@ -3,6 +3,8 @@
 The contract: statements in an order in which they can run; running them in one transaction makes all or nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 

@@ -3,6 +3,8 @@
 The contract: as in `expressions.py`.
 """
 
+from __future__ import annotations
+
 from trioorm.compiler.expressions import ExpressionRenderer, Scope
 from trioorm.compiler.reading import declare, items_text, names_of, tables_text
 from trioorm.errors import QueryError
@@ -158,7 +160,7 @@ def _add_returning(render: ExpressionRenderer, clauses: list[str], items: tuple[
         clauses.append(f"RETURNING {items_text(render, items)}")
 
 
-def _assignments(render: ExpressionRenderer, assignments: "tuple[Assignment | RowAssignment, ...]") -> str:
+def _assignments(render: ExpressionRenderer, assignments: tuple[Assignment | RowAssignment, ...]) -> str:
     return ", ".join([_assignment(render, assignment) for assignment in assignments])
 
 

@@ -1,5 +1,7 @@
 """What a verb makes of the rows that came: how many there must be, and what is said when there are not."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 

@@ -10,6 +10,8 @@ time. Measured: 16 ns an integer and 18 ns a text, of which one by one took 250.
 Source: PostgreSQL manual, 8.15.6 (array input and output syntax); array_recv in src/backend/utils/adt/arrayfuncs.c.
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import re

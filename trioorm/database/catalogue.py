@@ -6,6 +6,8 @@ since there is no Python enum to tell them by.
 Source: https://www.postgresql.org/docs/current/catalog-pg-type.html
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from attrs import frozen

@@ -5,6 +5,8 @@ The contract: `column_of` looks at a type once. What is done to a column is done
 what it costs one by one: the JSON of a column is parsed as one array. Values that this does to are as if they had been read one by one.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache

@@ -11,6 +11,8 @@ of all rows at a time. Measured for five columns (three numbers, a text, a momen
 Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Callable, Sequence
 from itertools import chain

@@ -1,5 +1,7 @@
 """`copy_in` and `copy_out`: many rows, by COPY."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
@@ -22,7 +24,7 @@ R = TypeVar("R")
 M = TypeVar("M", bound=Model)
 
 _BATCH_ROWS = 500
-_OPTIONS: "dict[CopyFormat, str]" = {"csv": "FORMAT csv", "text": "FORMAT text", "binary": "FORMAT binary"}
+_OPTIONS: dict[CopyFormat, str] = {"csv": "FORMAT csv", "text": "FORMAT text", "binary": "FORMAT binary"}
 
 
 class CopyVerbs:
@@ -37,7 +39,7 @@ class CopyVerbs:
         table: type[M],
         rows: Iterable[M] | AsyncIterable[M],
         *,
-        on_conflict: "ConflictAction | None" = None,
+        on_conflict: ConflictAction | None = None,
         on: Column[Any] | Sequence[Column[Any]] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> int: ...
@@ -48,7 +50,7 @@ class CopyVerbs:
         rows: Iterable[Sequence[object]] | AsyncIterable[Sequence[object]],
         *,
         columns: Sequence[Column[Any]],
-        on_conflict: "ConflictAction | None" = None,
+        on_conflict: ConflictAction | None = None,
         on: Column[Any] | Sequence[Column[Any]] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> int: ...
@@ -59,7 +61,7 @@ class CopyVerbs:
         rows: Iterable[Sequence[object]] | AsyncIterable[Sequence[object]],
         *,
         columns: Sequence[str],
-        on_conflict: "ConflictAction | None" = None,
+        on_conflict: ConflictAction | None = None,
         on: str | Sequence[str] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> int: ...
@@ -69,7 +71,7 @@ class CopyVerbs:
         rows: Iterable[object] | AsyncIterable[object],
         *,
         columns: Sequence[Column[Any] | str] = (),
-        on_conflict: "ConflictAction | None" = None,
+        on_conflict: ConflictAction | None = None,
         on: Column[Any] | str | Sequence[Column[Any] | str] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> int:
@@ -122,12 +124,12 @@ class CopyVerbs:
     @overload
     def copy_out(self, source: Statement[R]) -> RowsBlock[R]: ...
     @overload
-    def copy_out(self, source: type[Model] | Statement[Any], *, format: Literal["csv"], header: bool = False) -> "CopyBlock": ...
+    def copy_out(self, source: type[Model] | Statement[Any], *, format: Literal["csv"], header: bool = False) -> CopyBlock: ...
     @overload
-    def copy_out(self, source: type[Model] | Statement[Any], *, format: "CopyFormat") -> "CopyBlock": ...
+    def copy_out(self, source: type[Model] | Statement[Any], *, format: CopyFormat) -> CopyBlock: ...
     def copy_out(
-        self, source: type[Model] | Statement[Any], *, format: "CopyFormat | None" = None, header: bool = False
-    ) -> "RowsBlock[Any] | CopyBlock":
+        self, source: type[Model] | Statement[Any], *, format: CopyFormat | None = None, header: bool = False
+    ) -> RowsBlock[Any] | CopyBlock:
         """Read many rows: as objects or tuples, or, with `format`, as the bytes that the server writes.
 
             async with db.copy_out(User, format="csv", header=True) as blocks:

@@ -6,6 +6,8 @@ from there into the table by one INSERT; so it works through a pooler too.
 Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from itertools import count

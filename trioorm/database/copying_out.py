@@ -6,6 +6,8 @@ temporary table, and that is copied; its rows do not pass through this process b
 Source: https://www.postgresql.org/docs/current/sql-copy.html
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from itertools import count

@@ -4,6 +4,8 @@ The contract: `open_database` is the only way in. Its block owns the pool and ev
 asks for one; leaving it ends all of them within a bound. There is no global registry and no ambient session.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -229,7 +231,7 @@ class Database(Verbs):
         name = options.get("name") or "the transaction"
         return Attempts(partial(self.transaction, **options), retry, name=name, instrument=self._instrument)
 
-    def snapshot(self, *, connections: int = 4, name: str | None = None) -> "Snapshot":
+    def snapshot(self, *, connections: int = 4, name: str | None = None) -> Snapshot:
         """One picture of the database, to be read by many tasks at once.
 
             async with db.snapshot() as snap:
@@ -252,7 +254,7 @@ class Database(Verbs):
         label = "the snapshot" if name is None else f"the snapshot {name!r}"
         return Snapshot(SnapshotScope(self._pool, connections, name=label), self._plans)
 
-    def advisory_lock(self, key: int | str, *, shared: bool = False, nowait: bool = False) -> "AdvisoryLock":
+    def advisory_lock(self, key: int | str, *, shared: bool = False, nowait: bool = False) -> AdvisoryLock:
         """A lock of one's own, which PostgreSQL keeps for the length of a block: one holder at a time among all clients of the database.
 
             async with db.advisory_lock("nightly report"):
@@ -275,7 +277,7 @@ class Database(Verbs):
 
         return AdvisoryLock(self._pool, key, shared=shared, nowait=nowait)
 
-    def listen(self, *channels: str, buffer: int = 64) -> "Subscription":
+    def listen(self, *channels: str, buffer: int = 64) -> Subscription:
         """Hear notifications, for the length of a block.
 
             async with db.listen("orders", "stock") as events:

@@ -5,6 +5,8 @@ answer is in its `FlightResult`. A block that raises has sent nothing, or nothin
 together or not at all.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast

@@ -5,6 +5,8 @@ given to the verb, if its foreign key refers to a new one by `has_many` or `has_
 are taken to be stored; they are referred to, and not looked at any further.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Never, cast
 
@@ -33,8 +35,8 @@ class Node:
     given: Model
     info: ModelInfo
     new: bool = False
-    fills: "dict[FieldInfo, tuple[Node, FieldInfo]]" = Factory(dict["FieldInfo", "tuple[Node, FieldInfo]"])
-    edges: "list[_Edge]" = Factory(list["_Edge"])
+    fills: dict[FieldInfo, tuple[Node, FieldInfo]] = Factory(dict["FieldInfo", "tuple[Node, FieldInfo]"])
+    edges: list[_Edge] = Factory(list["_Edge"])
     level: int = -1
     made: Model | None = None
 

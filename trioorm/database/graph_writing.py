@@ -5,6 +5,8 @@ in between, times the levels of keys that the server makes, and one flight for e
 returned are new ones, with the relations attached.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 

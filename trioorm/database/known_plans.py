@@ -9,6 +9,8 @@ The contract: a plan is learned only when the statement's own bind values were t
 for another place.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar

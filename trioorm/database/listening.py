@@ -1,5 +1,7 @@
 """`notify`: what is sent to listeners, as a statement of the hall. Hearing it is the pool's affair (`trioorm.pool.hub`)."""
 
+from __future__ import annotations
+
 from trioorm.errors import QueryError
 from trioorm.pool import checked_channel
 from trioorm.query import Statement, sql

@@ -1,5 +1,7 @@
 """The verbs for objects: by primary key, whole rows, and graphs of them."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -281,7 +283,7 @@ class ObjectVerbs:
         except NoRowFound:
             raise not_written(made, statement, "upsert", in_transaction=self._runner.in_transaction) from None
 
-    async def replace_links(self, owner: M, relation: ToMany[M, T], targets: Iterable[T]) -> "LinkChanges":
+    async def replace_links(self, owner: M, relation: ToMany[M, T], targets: Iterable[T]) -> LinkChanges:
         """Make the rows between an object and others exactly these: `await tx.replace_links(film, Film.genres, genres)`.
 
         Rows that are there and wanted stay, with all their columns; no statement is sent for what does not change. Those who replace the

@@ -3,6 +3,8 @@
 Pure: a model or an object in, a statement out.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar, cast
 from uuid import UUID

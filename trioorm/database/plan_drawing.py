@@ -4,6 +4,8 @@ The contract: one line for each step, with its own time and share of the whole f
 looks for, what it threw away and where the planner's guess was far off. Pure text; no width is assumed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Final
 

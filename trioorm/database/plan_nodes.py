@@ -3,6 +3,8 @@
 The contract: frozen, comparable by value, in seconds. `explaining.py` reads them from PostgreSQL's JSON, `plan_drawing.py` draws them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 
 from attrs import frozen
@@ -77,7 +79,7 @@ class PlanNode:
     buffers: Buffers | None
     workers: int | None
     details: Mapping[str, object]
-    children: tuple["PlanNode", ...]
+    children: tuple[PlanNode, ...]
 
     @property
     def misestimate(self) -> float | None:
@@ -86,7 +88,7 @@ class PlanNode:
             return None
         return max(self.rows, 1.0) / max(self.estimated_rows, 1)
 
-    def walk(self) -> Iterator["PlanNode"]:
+    def walk(self) -> Iterator[PlanNode]:
         """This step and all below it, from the top."""
         yield self
         for child in self.children:

@@ -3,6 +3,8 @@
 The contract: it writes to one line of a terminal and leaves the cursor below it. In a pipe, a file or a log it writes nothing.
 """
 
+from __future__ import annotations
+
 import shutil
 import sys
 from time import monotonic

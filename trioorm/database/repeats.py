@@ -4,6 +4,8 @@ The contract: a scope counts what its code and the tasks that are started in it 
 open anywhere, a verb looks at an empty list and that is all. Statements of one call (a load of a graph, a flight) count as one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 from contextvars import ContextVar
 from types import TracebackType

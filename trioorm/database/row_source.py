@@ -9,6 +9,8 @@ Why two ways: measured with 100,000 rows and a local server, reading ahead saves
 of the time, and costs one that never waits 2 to 20 %.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import AsyncExitStack, aclosing

@@ -3,6 +3,8 @@
 The contract: the texts come from `compiler/`; here they are run, all of one verb in one flight where PostgreSQL lets them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,7 +35,7 @@ class SchemaVerbs:
 
     _runner: Runner
 
-    async def create_schema(self, *parts: "SchemaPart") -> None:
+    async def create_schema(self, *parts: SchemaPart) -> None:
         """Create tables and views of models, sequences and extensions, in the order in which they depend on each other.
 
         With them come their schemas, enum types, constraints, indexes and comments. All or nothing, in one trip. Schemas and extensions may
@@ -49,7 +51,7 @@ class SchemaVerbs:
 
         await self._run_commands(create_schema_statements(parts))
 
-    async def drop_schema(self, *parts: "SchemaPart") -> None:
+    async def drop_schema(self, *parts: SchemaPart) -> None:
         """Drop what `create_schema` creates, where it exists. All or nothing, in one trip. A schema goes when nothing is left in it.
 
         Raises:

@@ -6,6 +6,8 @@ other statements run in between.
 Source: https://www.postgresql.org/docs/current/sql-declare.html
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from types import TracebackType

@@ -1,5 +1,7 @@
 """`Transaction` and `Savepoint`: the verbs of the hall on the blocks of `transaction/`."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVarTuple
@@ -157,7 +159,7 @@ class _Block(Verbs):
 
         await lock_in_transaction(self._scope, key, shared=shared, nowait=nowait)
 
-    def savepoint(self) -> "Savepoint":
+    def savepoint(self) -> Savepoint:
         """A part of the block that takes effect or rolls back alone.
 
             async with tx.savepoint() as sp:

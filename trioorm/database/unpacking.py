@@ -7,6 +7,8 @@ Source: PostgreSQL's send functions (src/backend/utils/adt: array_send, range_se
 inet is psycopg's), hstore_send, and pgvector's vector_send.
 """
 
+from __future__ import annotations
+
 import json
 import struct
 from collections.abc import Callable

@@ -6,6 +6,8 @@ PostgreSQL would give a numeric and Python an int is expected.
 Source: PostgreSQL manual, sections 4.2.7 (aggregate expressions) and 9.21 (aggregate functions).
 """
 
+from __future__ import annotations
+
 import decimal
 import typing
 from typing import TypeVar, overload

@@ -3,6 +3,8 @@
 The contract: `type_of_annotation` and `type_of_value` are the only places that know which class stands for which type.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import datetime
 import decimal

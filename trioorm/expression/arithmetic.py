@@ -3,6 +3,8 @@
 Source: PostgreSQL manual, sections 9.3 (numbers) and 9.9 (dates and times), 9.20 (ranges); pgvector's README.
 """
 
+from __future__ import annotations
+
 from trioorm.errors import QueryError
 from trioorm.expression.types import DATE, INTEGER, INTERVAL, TIME, TIMESTAMP, TIMESTAMPTZ, TIMETZ, SqlType
 

@@ -3,6 +3,8 @@
 Source: PostgreSQL manual, section 9.19.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, TypeVar
 

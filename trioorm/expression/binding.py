@@ -4,6 +4,8 @@ The contract: whether a value fits is decided by its class, when the expression 
 The type of a bind never depends on more than the value's class, or equal shapes would have different types.
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import enum
@@ -137,7 +139,7 @@ def check_aware(value: object, sql_type: SqlType | None = None, *, of: object) -
         )
 
 
-def bind_array(values: "list[object]", element: SqlType | None, *, of: object) -> tuple[list[object], SqlType]:
+def bind_array(values: list[object], element: SqlType | None, *, of: object) -> tuple[list[object], SqlType]:
     """The list for `= ANY(...)` and the type of its elements.
 
     Raises:

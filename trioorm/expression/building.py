@@ -4,6 +4,8 @@ The contract: functions here take nodes and values, refuse what does not fit, an
 expressions, so that this file stands below those.
 """
 
+from __future__ import annotations
+
 import datetime
 import typing
 from collections.abc import Sequence

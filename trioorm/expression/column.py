@@ -5,6 +5,8 @@ At run time the same object lies on the model's own metaclass as a data descript
 objects read their slot and never come here.
 """
 
+from __future__ import annotations
+
 from typing import Literal, TypeVar, overload
 
 from trioorm.errors import ModelError
@@ -54,7 +56,7 @@ class ColumnExpression(Expression[T]):
         """See `Expression.desc`."""
         return self._orderings.get(("DESC", nulls)) or self._orderings.setdefault(("DESC", nulls), super().desc(nulls=nulls))
 
-    def of(self, source: Source) -> "ColumnExpression[T]":
+    def of(self, source: Source) -> ColumnExpression[T]:
         """The same column read from another source, such as an alias."""
         assert self.sql_type is not None
         return Column(source, self.name, self.sql_type, attribute=self.attribute, nullable=self.nullable)
@@ -66,7 +68,7 @@ class Column(ColumnExpression[T]):
     __slots__ = ()
 
     @overload
-    def __get__(self, instance: None, owner: object) -> "Column[T]": ...
+    def __get__(self, instance: None, owner: object) -> Column[T]: ...
     @overload
     def __get__(self, instance: object, owner: object) -> T: ...
     def __get__(self, instance: object, owner: object) -> object:

@@ -8,8 +8,10 @@ The classes are written by hand rather than with attrs: a frozen attrs record of
 statement makes a dozen. Nothing writes to one after it is made; to type checkers the three are read-only.
 """
 
+from __future__ import annotations
+
 import datetime
-import decimal  # noqa: TC003 - annotations may be evaluated
+import decimal
 import re
 import typing
 from collections.abc import Sequence
@@ -47,112 +49,110 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
 
     # Logic.
 
-    def __and__(self: "Expression[bool] | Expression[bool | None]", other: "Expression[bool | None]") -> "Expression[bool]":
+    def __and__(self: Expression[bool] | Expression[bool | None], other: Expression[bool | None]) -> Expression[bool]:
         return logical("AND", (self, other))
 
-    def __or__(self: "Expression[bool] | Expression[bool | None]", other: "Expression[bool | None]") -> "Expression[bool]":
+    def __or__(self: Expression[bool] | Expression[bool | None], other: Expression[bool | None]) -> Expression[bool]:
         return logical("OR", (self, other))
 
     # Arithmetic. PostgreSQL's rules: whole numbers divide to whole numbers, and what is divided by zero is an error.
 
     @overload
-    def __add__(self: "Expression[datetime.datetime]", other: "Moved") -> "Expression[datetime.datetime]": ...
+    def __add__(self: Expression[datetime.datetime], other: Moved) -> Expression[datetime.datetime]: ...
     @overload
-    def __add__(self: "Expression[datetime.time]", other: "Moved") -> "Expression[datetime.time]": ...
+    def __add__(self: Expression[datetime.time], other: Moved) -> Expression[datetime.time]: ...
     @overload
-    def __add__(self: "Expression[datetime.date]", other: "int | Expression[int]") -> "Expression[datetime.date]": ...
+    def __add__(self: Expression[datetime.date], other: int | Expression[int]) -> Expression[datetime.date]: ...
     @overload
     def __add__(
-        self: "Expression[datetime.date]", other: "Moved | datetime.time | Expression[datetime.time]"
-    ) -> "Expression[datetime.datetime]": ...
+        self: Expression[datetime.date], other: Moved | datetime.time | Expression[datetime.time]
+    ) -> Expression[datetime.datetime]: ...
     @overload
-    def __add__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
+    def __add__(self: Expression[decimal.Decimal], other: int | Expression[int]) -> Expression[decimal.Decimal]: ...
     @overload
-    def __add__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
+    def __add__(self: Expression[S], other: S | Expression[S]) -> Expression[S]: ...
     @overload  # a nullable right side makes the result nullable
-    def __add__(self: "Expression[S]", other: "Expression[S | None]") -> "Expression[S | None]": ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - S is fixed by self first
-    def __add__(self, other: object) -> "Expression[object]":
+    def __add__(self: Expression[S], other: Expression[S | None]) -> Expression[S | None]: ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - S is fixed by self first
+    def __add__(self, other: object) -> Expression[object]:
         return Operation(*building.arithmetic(self, "+", other))
 
     @overload
-    def __sub__(self: "Expression[datetime.datetime]", other: "Moved") -> "Expression[datetime.datetime]": ...
+    def __sub__(self: Expression[datetime.datetime], other: Moved) -> Expression[datetime.datetime]: ...
     @overload  # a datetime is a date, and answers first
     def __sub__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-        self: "Expression[datetime.datetime]", other: "datetime.datetime | Expression[datetime.datetime]"
-    ) -> "Expression[datetime.timedelta]": ...
+        self: Expression[datetime.datetime], other: datetime.datetime | Expression[datetime.datetime]
+    ) -> Expression[datetime.timedelta]: ...
     @overload
-    def __sub__(self: "Expression[datetime.time]", other: "Moved") -> "Expression[datetime.time]": ...
+    def __sub__(self: Expression[datetime.time], other: Moved) -> Expression[datetime.time]: ...
     @overload
-    def __sub__(
-        self: "Expression[datetime.time]", other: "datetime.time | Expression[datetime.time]"
-    ) -> "Expression[datetime.timedelta]": ...
+    def __sub__(self: Expression[datetime.time], other: datetime.time | Expression[datetime.time]) -> Expression[datetime.timedelta]: ...
     @overload
-    def __sub__(self: "Expression[datetime.date]", other: "int | Expression[int]") -> "Expression[datetime.date]": ...
+    def __sub__(self: Expression[datetime.date], other: int | Expression[int]) -> Expression[datetime.date]: ...
     @overload
-    def __sub__(self: "Expression[datetime.date]", other: "datetime.date | Expression[datetime.date]") -> "Expression[int]": ...
+    def __sub__(self: Expression[datetime.date], other: datetime.date | Expression[datetime.date]) -> Expression[int]: ...
     @overload
-    def __sub__(self: "Expression[datetime.date]", other: "Moved") -> "Expression[datetime.datetime]": ...
+    def __sub__(self: Expression[datetime.date], other: Moved) -> Expression[datetime.datetime]: ...
     @overload
-    def __sub__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
+    def __sub__(self: Expression[decimal.Decimal], other: int | Expression[int]) -> Expression[decimal.Decimal]: ...
     @overload
-    def __sub__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
+    def __sub__(self: Expression[S], other: S | Expression[S]) -> Expression[S]: ...
     @overload  # as for addition
-    def __sub__(self: "Expression[S]", other: "Expression[S | None]") -> "Expression[S | None]": ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - as above
-    def __sub__(self, other: object) -> "Expression[object]":
+    def __sub__(self: Expression[S], other: Expression[S | None]) -> Expression[S | None]: ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - as above
+    def __sub__(self, other: object) -> Expression[object]:
         return Operation(*building.arithmetic(self, "-", other))
 
     @overload
-    def __mul__(self: "Expression[datetime.timedelta]", other: "float | Expression[float]") -> "Expression[datetime.timedelta]": ...
+    def __mul__(self: Expression[datetime.timedelta], other: float | Expression[float]) -> Expression[datetime.timedelta]: ...
     @overload
-    def __mul__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
+    def __mul__(self: Expression[decimal.Decimal], other: int | Expression[int]) -> Expression[decimal.Decimal]: ...
     @overload
-    def __mul__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
+    def __mul__(self: Expression[S], other: S | Expression[S]) -> Expression[S]: ...
     @overload
-    def __mul__(self: "Expression[S]", other: "Expression[S | None]") -> "Expression[S | None]": ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - as above
-    def __mul__(self, other: object) -> "Expression[object]":
+    def __mul__(self: Expression[S], other: Expression[S | None]) -> Expression[S | None]: ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - as above
+    def __mul__(self, other: object) -> Expression[object]:
         return Operation(*building.arithmetic(self, "*", other))
 
     @overload
-    def __truediv__(self: "Expression[datetime.timedelta]", other: "float | Expression[float]") -> "Expression[datetime.timedelta]": ...
+    def __truediv__(self: Expression[datetime.timedelta], other: float | Expression[float]) -> Expression[datetime.timedelta]: ...
     @overload
-    def __truediv__(self: "Expression[decimal.Decimal]", other: "int | Expression[int]") -> "Expression[decimal.Decimal]": ...
+    def __truediv__(self: Expression[decimal.Decimal], other: int | Expression[int]) -> Expression[decimal.Decimal]: ...
     @overload
-    def __truediv__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]": ...
+    def __truediv__(self: Expression[S], other: S | Expression[S]) -> Expression[S]: ...
     @overload
-    def __truediv__(self: "Expression[S]", other: "Expression[S | None]") -> "Expression[S | None]": ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - as above
-    def __truediv__(self, other: object) -> "Expression[object]":
+    def __truediv__(self: Expression[S], other: Expression[S | None]) -> Expression[S | None]: ...  # type: ignore[overload-cannot-match]  # pyright: ignore[reportOverlappingOverload] - as above
+    def __truediv__(self, other: object) -> Expression[object]:
         return Operation(*building.arithmetic(self, "/", other))
 
-    def __mod__(self: "Expression[S]", other: "S | Expression[S]") -> "Expression[S]":
+    def __mod__(self: Expression[S], other: S | Expression[S]) -> Expression[S]:
         return typing.cast("Expression[S]", Operation(*building.arithmetic(self, "%", other)))
 
-    def __radd__(self: "Expression[S]", other: S) -> "Expression[S]":
+    def __radd__(self: Expression[S], other: S) -> Expression[S]:
         return typing.cast("Expression[S]", Operation(*building.arithmetic(self, "+", other, reflected=True)))
 
-    def __rsub__(self: "Expression[S]", other: S) -> "Expression[S]":
+    def __rsub__(self: Expression[S], other: S) -> Expression[S]:
         return typing.cast("Expression[S]", Operation(*building.arithmetic(self, "-", other, reflected=True)))
 
-    def __rmul__(self: "Expression[S]", other: S) -> "Expression[S]":
+    def __rmul__(self: Expression[S], other: S) -> Expression[S]:
         return typing.cast("Expression[S]", Operation(*building.arithmetic(self, "*", other, reflected=True)))
 
-    def __rtruediv__(self: "Expression[S]", other: S) -> "Expression[S]":
+    def __rtruediv__(self: Expression[S], other: S) -> Expression[S]:
         return typing.cast("Expression[S]", Operation(*building.arithmetic(self, "/", other, reflected=True)))
 
-    def __neg__(self: "Expression[S]") -> "Expression[S]":
+    def __neg__(self: Expression[S]) -> Expression[S]:
         building.require_family(self, "-", ("number", "interval"), "a number or an interval")
         return Operation(Prefix("-", self.operand()), self.bind_values, self.sql_type)
 
     # Parts of containers.
 
     @overload
-    def __getitem__(self: "Expression[list[S] | None]", key: slice) -> "Expression[list[S] | None]": ...
+    def __getitem__(self: Expression[list[S] | None], key: slice) -> Expression[list[S] | None]: ...
     @overload
-    def __getitem__(self: "Expression[list[S] | None]", key: "int | Expression[int]") -> "Expression[S | None]": ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload] - an array is an object
+    def __getitem__(self: Expression[list[S] | None], key: int | Expression[int]) -> Expression[S | None]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload] - an array is an object
     @overload
-    def __getitem__(self: "Expression[dict[str, str | None] | None]", key: str) -> "Expression[str | None]": ...
+    def __getitem__(self: Expression[dict[str, str | None] | None], key: str) -> Expression[str | None]: ...
     @overload
-    def __getitem__(self: "Expression[object]", key: "str | int") -> "Expression[Json | None]": ...
-    def __getitem__(self, key: object) -> "Expression[object]":
+    def __getitem__(self: Expression[object], key: str | int) -> Expression[Json | None]: ...
+    def __getitem__(self, key: object) -> Expression[object]:
         """A part: of jsonb by key or by number from 0 (`->`), of an hstore by key, of an array by number or slice from 1.
 
         `column[1]` is an array's first element and `column[1:2]` its first two, as PostgreSQL counts.
@@ -172,13 +172,13 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
         shape, values = building.operand_of(key, TEXT if isinstance(key, str) else INTEGER, of=f"{self}[...]")
         return Operation(Binary("->", self.operand(), shape), self.bind_values + values, TEXT if is_hstore else JSONB)
 
-    def path(self, *keys: str | int) -> "Expression[Json | None]":
+    def path(self, *keys: str | int) -> Expression[Json | None]:
         """What lies deep in jsonb: `column.path("address", "lines", 0)` (`#>`). NULL where there is nothing."""
         building.require_family(self, "path()", ("jsonb",), "jsonb")
         shape, values = building.place_of([str(key) for key in keys], array_of(TEXT), of="path()")
         return Operation(Binary("#>", self.operand(), shape), self.bind_values + values, JSONB)
 
-    def as_text(self) -> "Expression[str | None]":
+    def as_text(self) -> Expression[str | None]:
         """A JSON value as text, a string without its quotes (`->>`); JSON's null is NULL."""
         building.require_family(self, "as_text()", ("jsonb",), "jsonb")
         shape, values = self.operand(), self.bind_values
@@ -187,17 +187,17 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
         place, more = building.place_of([], array_of(TEXT), of="as_text()")
         return Operation(Binary("#>>", shape, place), values + more, TEXT)
 
-    def as_int(self) -> "Expression[int | None]":
+    def as_int(self) -> Expression[int | None]:
         """A JSON number as a whole number."""
         return self.as_value(int)
 
-    def as_value(self, to: type[S]) -> "Expression[S | None]":
+    def as_value(self, to: type[S]) -> Expression[S | None]:
         """A JSON value as one of another class: `column["price"].as_value(Decimal)`. The server fails where it is no such value."""
         return Operation(
             Cast(self.as_text().shape, type_of_class(to, "as_value()")), self.as_text().bind_values, type_of_class(to, "as_value()")
         )
 
-    def field(self, name: str, returns: type[S]) -> "Expression[S]":
+    def field(self, name: str, returns: type[S]) -> Expression[S]:
         """A field of a composite value: `User.address.field("city", str)`."""
         kind = self.sql_type
         fields = dict(kind.fields) if isinstance(kind, CompositeType) else {}
@@ -208,7 +208,7 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
 
     # Other operators.
 
-    def op(self, operator: str) -> "CustomOperator":
+    def op(self, operator: str) -> CustomOperator:
         """An operator of the server's that has no method here: `Place.at.op("<->")(point, returns=float)`.
 
         Raises:
@@ -222,13 +222,13 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
             )
         return CustomOperator(self, operator)
 
-    def collate(self: "Expression[Text]", collation: str) -> "Expression[Text]":
+    def collate(self: Expression[Text], collation: str) -> Expression[Text]:
         """The text under another collation, for its comparisons and order: `User.name.collate("de-x-icu")`."""
         building.require_family(self, "collate()", ("text", "text[]"), "a text")
         quote_identifier(collation)
         return Operation(Collated(self.operand(), collation), self.bind_values, self.sql_type)
 
-    def at_time_zone(self: "Expression[datetime.datetime | None]", zone: "str | Expression[str]") -> "Expression[datetime.datetime]":
+    def at_time_zone(self: Expression[datetime.datetime | None], zone: str | Expression[str]) -> Expression[datetime.datetime]:
         """What clocks in a zone show at a moment; of a `timestamp`, which has no zone, the moment at which they show it."""
         building.require_family(self, "at_time_zone()", ("timestamptz", "timestamp"), "a moment")
         shape, values = building.operand_of(zone, TEXT, of="at_time_zone()")
@@ -236,19 +236,19 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
         result = TIMESTAMP if is_moment else TIMESTAMPTZ
         return Operation(Binary("AT TIME ZONE", self.operand(), shape), self.bind_values + values, result)
 
-    def l2_distance(self: "Expression[list[float] | None]", other: "Sequence[float] | Expression[list[float]]") -> "Expression[float]":
+    def l2_distance(self: Expression[list[float] | None], other: Sequence[float] | Expression[list[float]]) -> Expression[float]:
         """The length of the straight way between two vectors (pgvector's `<->`)."""
         return self.op("<->")(other, returns=float)
 
-    def inner_product(self: "Expression[list[float] | None]", other: "Sequence[float] | Expression[list[float]]") -> "Expression[float]":
+    def inner_product(self: Expression[list[float] | None], other: Sequence[float] | Expression[list[float]]) -> Expression[float]:
         """The inner product of two vectors, negated, so that the nearest is the smallest (`<#>`)."""
         return self.op("<#>")(other, returns=float)
 
-    def cosine_distance(self: "Expression[list[float] | None]", other: "Sequence[float] | Expression[list[float]]") -> "Expression[float]":
+    def cosine_distance(self: Expression[list[float] | None], other: Sequence[float] | Expression[list[float]]) -> Expression[float]:
         """One minus the cosine between two vectors (`<=>`)."""
         return self.op("<=>")(other, returns=float)
 
-    def l1_distance(self: "Expression[list[float] | None]", other: "Sequence[float] | Expression[list[float]]") -> "Expression[float]":
+    def l1_distance(self: Expression[list[float] | None], other: Sequence[float] | Expression[list[float]]) -> Expression[float]:
         """The sum of the differences of two vectors (`<+>`)."""
         return self.op("<+>")(other, returns=float)
 
@@ -265,7 +265,7 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
         range_: tuple[Bound, Bound] | None = None,
         groups: tuple[Bound, Bound] | None = None,
         exclude: Exclusion | None = None,
-    ) -> "Expression[T_co]":
+    ) -> Expression[T_co]:
         """The function over a window: `rank().over(partition_by=User.team, order_by=User.age.desc())`.
 
         Args:
@@ -285,15 +285,15 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
             spec = made_window(partition_by=partition_by, order_by=order_by, rows=rows, range_=range_, groups=groups, exclude=exclude)
         return Operation(*over_parts(self, spec), self.sql_type)
 
-    def asc(self, *, nulls: Literal["first", "last"] | None = None) -> "Ordering":
+    def asc(self, *, nulls: Literal["first", "last"] | None = None) -> Ordering:
         """Smallest first. NULLs come last unless said otherwise: PostgreSQL's rule."""
         return _ordering(self, "ASC", nulls)
 
-    def desc(self, *, nulls: Literal["first", "last"] | None = None) -> "Ordering":
+    def desc(self, *, nulls: Literal["first", "last"] | None = None) -> Ordering:
         """Largest first. NULLs come first unless said otherwise: PostgreSQL's rule."""
         return _ordering(self, "DESC", nulls)
 
-    def as_(self, name: str) -> "Expression[T_co]":
+    def as_(self, name: str) -> Expression[T_co]:
         """The same expression under a name of its own, which `order_by` and `group_by` then use."""
         return Operation(Labelled(self.operand(), name), self.bind_values, self.sql_type)
 
@@ -348,7 +348,7 @@ class CustomOperator:
     def __call__(self, right: object, *, returns: type[S]) -> Expression[S]: ...
     @overload
     def __call__(self, right: object, *, returns: SqlType | None = None) -> Expression[Any]: ...
-    def __call__(self, right: object, *, returns: "type[S] | SqlType | None" = None) -> Expression[Any]:
+    def __call__(self, right: object, *, returns: type[S] | SqlType | None = None) -> Expression[Any]:
         """The operation as an expression.
 
         Args:

@@ -7,6 +7,8 @@ effects counts as volatile, so a select that calls it is not run twice by the li
 Source: PostgreSQL manual, chapter 9 (functions and operators).
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import re
@@ -19,7 +21,7 @@ from trioorm.expression import building
 from trioorm.expression.aggregates import call
 from trioorm.expression.annotations import type_of_class, type_of_value
 from trioorm.expression.expression import Expression, is_expression
-from trioorm.expression.shape import Shape  # noqa: TC001
+from trioorm.expression.shape import Shape
 from trioorm.expression.types import (
     BIGINT,
     BOOLEAN,
@@ -188,7 +190,7 @@ class FunctionNamespace:
     cume_dist: Ranking[float]; lag: Shifted; lead: Shifted; first_value: Shifted; last_value: Shifted; nth_value: Shifted  # noqa: E702
     # fmt: on
 
-    def __getattr__(self, name: str) -> "FunctionCall":
+    def __getattr__(self, name: str) -> FunctionCall:
         if name.startswith("__") or not re.fullmatch(_NAME, name):
             raise AttributeError(f"func.{name} is no name of a function: small letters, digits and underscores only")
         return FunctionCall(name)
@@ -225,7 +227,7 @@ class FunctionCall:
     def __call__(
         self,
         *arguments: object,
-        returns: "type[S] | SqlType | None" = None,
+        returns: type[S] | SqlType | None = None,
         distinct: bool = False,
         where: Where = None,
         order_by: Terms = (),

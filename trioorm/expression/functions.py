@@ -3,6 +3,8 @@
 Source: PostgreSQL manual, sections 9.18 (conditional expressions), 9.24 and 9.25 (comparisons of rows and arrays).
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import typing
@@ -181,7 +183,7 @@ def any_(values: Expression[list[S]], /) -> Expression[S]: ...
 def any_(values: Expression[S], /) -> Expression[S]: ...
 @overload
 def any_(values: Sequence[S], /) -> Expression[S]: ...
-def any_(values: "Expression[Any] | Sequence[object]", /) -> Expression[Any]:
+def any_(values: Expression[Any] | Sequence[object], /) -> Expression[Any]:
     """Any element of an array, or any row of a select, at the right of a comparison: `User.age > any_(select(Child.age))`."""
     return _quantified("ANY", values)
 
@@ -192,7 +194,7 @@ def all_(values: Expression[list[S]], /) -> Expression[S]: ...
 def all_(values: Expression[S], /) -> Expression[S]: ...
 @overload
 def all_(values: Sequence[S], /) -> Expression[S]: ...
-def all_(values: "Expression[Any] | Sequence[object]", /) -> Expression[Any]:
+def all_(values: Expression[Any] | Sequence[object], /) -> Expression[Any]:
     """All elements of an array, or all rows of a select, at the right of a comparison: `User.age >= all_([18, 21])`."""
     return _quantified("ALL", values)
 
@@ -257,7 +259,7 @@ def array(items: Sequence[Expression[S]], /) -> Expression[list[S]]: ...
 def array(items: Sequence[S], /) -> Expression[list[S]]: ...
 @overload
 def array(items: Expression[S], /) -> Expression[list[S]]: ...
-def array(items: "Sequence[object] | Expression[object]", /) -> Expression[Any]:
+def array(items: Sequence[object] | Expression[object], /) -> Expression[Any]:
     """An array of expressions and values, or of the rows of a select: `array([User.name, User.email])`, `array(select(User.name))`."""
     if isinstance(items, Expression):
         if not items.is_statement:
@@ -282,7 +284,7 @@ _FIELDS = frozenset(
 )
 
 
-def extract(field: str, of: "Expression[Any]") -> Expression[decimal.Decimal]:
+def extract(field: str, of: Expression[Any]) -> Expression[decimal.Decimal]:
     """A part of a moment, date, time or interval: `extract("year", Order.created_at)`.
 
     Raises:

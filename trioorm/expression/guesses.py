@@ -4,6 +4,8 @@ The contract: to type checkers and to `hasattr` these names are not there. They 
 slow down every read of every attribute.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 

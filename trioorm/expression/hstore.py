@@ -5,6 +5,8 @@ Access and questions are methods of expressions: `[...]`, `contains`, `has_key`;
 Source: PostgreSQL manual, section F.17.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 

@@ -6,6 +6,8 @@ the exception is DDL, where PostgreSQL takes no bind values, and `quote_literal`
 Source: PostgreSQL manual, section 4.1 (lexical structure); `standard_conforming_strings` is on since PostgreSQL 9.1.
 """
 
+from __future__ import annotations
+
 from trioorm.errors import ModelError, QueryError
 from trioorm.expression.text_form import text_form
 from trioorm.expression.types import SqlType

@@ -7,6 +7,8 @@ The contract: an interned thing never stands for two shapes. Two of them may sta
 is full (a program may make up aliases without end); then something is worked out again, and nothing else changes.
 """
 
+from __future__ import annotations
+
 from typing import Any, Final, TypeVar, final
 
 from trioorm.expression.shape import ColumnReference, Shape

@@ -8,6 +8,8 @@ Rejected: cattrs, which does this and far more, as a dependency of every user fo
 gives it as `JsonCodec`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import datetime
 import decimal

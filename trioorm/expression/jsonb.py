@@ -5,6 +5,8 @@ Access and questions are methods of expressions: `[...]`, `path`, `as_text`, `as
 Source: PostgreSQL manual, section 9.16.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 

@@ -3,6 +3,8 @@
 Source: PostgreSQL manual, section 9.12.
 """
 
+from __future__ import annotations
+
 import ipaddress
 from typing import Any, TypeAlias
 

@@ -4,6 +4,8 @@ The contract: a `Node[T]` is covariant in `T`, the Python class of its value. No
 build shapes (`building.py`) work on nodes; the methods that users call are on `Expression`.
 """
 
+from __future__ import annotations
+
 from typing import Generic, NoReturn, TypeVar
 
 from trioorm.errors import QueryError
@@ -74,7 +76,7 @@ class Ordering:
 
     __slots__ = ("bind_values", "expression", "shape")
 
-    def __init__(self, shape: Shape, expression: "Node[object]") -> None:
+    def __init__(self, shape: Shape, expression: Node[object]) -> None:
         self.shape = shape
         self.expression = expression
         self.bind_values = expression.bind_values

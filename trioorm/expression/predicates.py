@@ -9,6 +9,8 @@ type checkers conditions are `Expression[bool]` all the same: a condition is for
 NULL only then. `is_null`, `is_distinct_from` and `coalesce(condition, False)` never give NULL.
 """
 
+from __future__ import annotations
+
 import decimal
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +22,7 @@ from trioorm.expression.interned import InternedCondition, remember
 from trioorm.expression.node import Node
 from trioorm.expression.shape import Between, Binary, Postfix, Prefix, Quantified
 from trioorm.expression.types import BOOLEAN, TEXT, SqlType, array_of
-from trioorm.expression.values import Multirange, Range  # noqa: TC001 - annotations may be evaluated
+from trioorm.expression.values import Multirange, Range
 
 T_co = TypeVar("T_co", covariant=True)
 C = TypeVar("C")
@@ -65,61 +67,61 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
     # A Decimal meets an int as well: the first overload of each pair. Checkers take an int for a float by themselves.
 
     @overload  # type: ignore[override]  # SQL's equality is no bool
-    def __eq__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
+    def __eq__(self: Predicates[Decimal | None, C], other: int) -> C: ...
     @overload
-    def __eq__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
+    def __eq__(self: Predicates[S | None, C], other: S | Node[S | None]) -> C: ...
     @_comparison("=")
     def __eq__(self, other: object) -> object: ...  # pyright: ignore[reportIncompatibleMethodOverride] - as above
 
     @overload  # type: ignore[override]
-    def __ne__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
+    def __ne__(self: Predicates[Decimal | None, C], other: int) -> C: ...
     @overload
-    def __ne__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
+    def __ne__(self: Predicates[S | None, C], other: S | Node[S | None]) -> C: ...
     @_comparison("<>")
     def __ne__(self, other: object) -> object: ...  # pyright: ignore[reportIncompatibleMethodOverride] - as above
 
     @overload
-    def __lt__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
+    def __lt__(self: Predicates[Decimal | None, C], other: int) -> C: ...
     @overload
-    def __lt__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
+    def __lt__(self: Predicates[S | None, C], other: S | Node[S | None]) -> C: ...
     @_comparison("<")
     def __lt__(self, other: object) -> object: ...
 
     @overload
-    def __le__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
+    def __le__(self: Predicates[Decimal | None, C], other: int) -> C: ...
     @overload
-    def __le__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
+    def __le__(self: Predicates[S | None, C], other: S | Node[S | None]) -> C: ...
     @_comparison("<=")
     def __le__(self, other: object) -> object: ...
 
     @overload
-    def __gt__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
+    def __gt__(self: Predicates[Decimal | None, C], other: int) -> C: ...
     @overload
-    def __gt__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
+    def __gt__(self: Predicates[S | None, C], other: S | Node[S | None]) -> C: ...
     @_comparison(">")
     def __gt__(self, other: object) -> object: ...
 
     @overload
-    def __ge__(self: "Predicates[Decimal | None, C]", other: int) -> C: ...
+    def __ge__(self: Predicates[Decimal | None, C], other: int) -> C: ...
     @overload
-    def __ge__(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
+    def __ge__(self: Predicates[S | None, C], other: S | Node[S | None]) -> C: ...
     @_comparison(">=")
     def __ge__(self, other: object) -> object: ...
 
     __hash__ = object.__hash__  # by identity
 
-    def is_distinct_from(self: "Predicates[S | None, C]", other: "S | Node[S | None] | None") -> C:
+    def is_distinct_from(self: Predicates[S | None, C], other: S | Node[S | None] | None) -> C:
         """`<>` that treats NULL as a value: never NULL itself."""
         return self.is_not_null() if other is None else _compare(self, "IS DISTINCT FROM", other)
 
-    def is_not_distinct_from(self: "Predicates[S | None, C]", other: "S | Node[S | None] | None") -> C:
+    def is_not_distinct_from(self: Predicates[S | None, C], other: S | Node[S | None] | None) -> C:
         """`=` that treats NULL as a value: never NULL itself. For a value that may be None."""
         return self.is_null() if other is None else _compare(self, "IS NOT DISTINCT FROM", other)
 
     @overload
-    def between(self: "Predicates[Decimal | None, C]", low: int, high: int) -> C: ...
+    def between(self: Predicates[Decimal | None, C], low: int, high: int) -> C: ...
     @overload
-    def between(self: "Predicates[S | None, C]", low: "S | Node[S | None]", high: "S | Node[S | None]") -> C: ...
+    def between(self: Predicates[S | None, C], low: S | Node[S | None], high: S | Node[S | None]) -> C: ...
     def between(self, low: object, high: object) -> object:
         """Whether the value lies between two bounds, both included."""
         low_shape, low_values = building.compared_operand(self, "BETWEEN", low)
@@ -127,15 +129,15 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
         return self._made(Between(self.operand(), low_shape, high_shape), (*self.bind_values, *low_values, *high_values), BOOLEAN)
 
     @overload
-    def not_between(self: "Predicates[Decimal | None, C]", low: int, high: int) -> C: ...
+    def not_between(self: Predicates[Decimal | None, C], low: int, high: int) -> C: ...
     @overload
-    def not_between(self: "Predicates[S | None, C]", low: "S | Node[S | None]", high: "S | Node[S | None]") -> C: ...
+    def not_between(self: Predicates[S | None, C], low: S | Node[S | None], high: S | Node[S | None]) -> C: ...
     def not_between(self, low: Any, high: Any) -> object:
         """The opposite of `between`."""
         inside: Any = self.between(low, high)
         return self._made(Prefix("NOT", inside.shape), inside.bind_values, BOOLEAN)
 
-    def in_(self: "Predicates[S | None, C]", values: "Sequence[S] | set[S] | frozenset[S] | Node[S | None]") -> C:
+    def in_(self: Predicates[S | None, C], values: Sequence[S] | set[S] | frozenset[S] | Node[S | None]) -> C:
         """Whether the value is one of these: a collection (sent as one array, so that its length is no part of the shape) or a select.
 
         Raises:
@@ -143,7 +145,7 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
         """
         return typing.cast("C", self._made(*building.contained(self, values, negated=False), BOOLEAN))
 
-    def not_in(self: "Predicates[S | None, C]", values: "Sequence[S] | set[S] | frozenset[S] | Node[S | None]") -> C:
+    def not_in(self: Predicates[S | None, C], values: Sequence[S] | set[S] | frozenset[S] | Node[S | None]) -> C:
         """Whether the value is none of these. If a select gives a NULL, no row passes: SQL's rule."""
         return typing.cast("C", self._made(*building.contained(self, values, negated=True), BOOLEAN))
 
@@ -155,41 +157,41 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
         """Whether there is a value."""
         return typing.cast("C_co", self._made(Postfix(self.operand(), "IS NOT NULL"), self.bind_values, BOOLEAN))
 
-    def __invert__(self: "Predicates[bool, C] | Predicates[bool | None, C]") -> C:
+    def __invert__(self: Predicates[bool, C] | Predicates[bool | None, C]) -> C:
         shape = building.condition_operand(self, "~")
         return typing.cast("C", self._made(Prefix("NOT", shape), self.bind_values, BOOLEAN))
 
     # Text.
 
-    def like(self: "Predicates[str | None, C]", pattern: "str | Node[str]") -> C:
+    def like(self: Predicates[str | None, C], pattern: str | Node[str]) -> C:
         r"""Whether the text matches a pattern: `%` is any text, `_` any character, `\` takes the next one literally."""
         return _compare(self, "LIKE", pattern)
 
-    def ilike(self: "Predicates[str | None, C]", pattern: "str | Node[str]") -> C:
+    def ilike(self: Predicates[str | None, C], pattern: str | Node[str]) -> C:
         """As `like`, without regard to case."""
         return _compare(self, "ILIKE", pattern)
 
-    def not_like(self: "Predicates[str | None, C]", pattern: "str | Node[str]") -> C:
+    def not_like(self: Predicates[str | None, C], pattern: str | Node[str]) -> C:
         """The opposite of `like`."""
         return _compare(self, "NOT LIKE", pattern)
 
-    def not_ilike(self: "Predicates[str | None, C]", pattern: "str | Node[str]") -> C:
+    def not_ilike(self: Predicates[str | None, C], pattern: str | Node[str]) -> C:
         """The opposite of `ilike`."""
         return _compare(self, "NOT ILIKE", pattern)
 
-    def similar_to(self: "Predicates[str | None, C]", pattern: "str | Node[str]") -> C:
+    def similar_to(self: Predicates[str | None, C], pattern: str | Node[str]) -> C:
         """Whether the text matches an SQL regular expression, which is a mixture of `like` and the usual ones."""
         return _compare(self, "SIMILAR TO", pattern)
 
-    def regex(self: "Predicates[str | None, C]", pattern: "str | Node[str]", *, ignore_case: bool = False) -> C:
+    def regex(self: Predicates[str | None, C], pattern: str | Node[str], *, ignore_case: bool = False) -> C:
         """Whether a regular expression (POSIX, as PostgreSQL has them) matches somewhere in the text."""
         return _compare(self, "~*" if ignore_case else "~", pattern)
 
-    def not_regex(self: "Predicates[str | None, C]", pattern: "str | Node[str]", *, ignore_case: bool = False) -> C:
+    def not_regex(self: Predicates[str | None, C], pattern: str | Node[str], *, ignore_case: bool = False) -> C:
         """The opposite of `regex`."""
         return _compare(self, "!~*" if ignore_case else "!~", pattern)
 
-    def starts_with(self: "Predicates[str | None, C]", prefix: str) -> C:
+    def starts_with(self: Predicates[str | None, C], prefix: str) -> C:
         """Whether the text begins with `prefix`, taken literally."""
         if not isinstance(prefix, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
             raise QueryError("starts_with() takes a str.\nTo fix it: for an expression use column.like(expression + '%').")
@@ -199,11 +201,11 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
 
     @overload
     def contains(
-        self: "Predicates[Range[S] | Multirange[S] | None, C]",
-        part: "S | Range[S] | Multirange[S] | Node[S | None] | Node[Range[S] | None] | Node[Multirange[S] | None]",
+        self: Predicates[Range[S] | Multirange[S] | None, C],
+        part: S | Range[S] | Multirange[S] | Node[S | None] | Node[Range[S] | None] | Node[Multirange[S] | None],
     ) -> C: ...
     @overload
-    def contains(self: "Predicates[S | None, C]", part: "S | Mapping[str, object] | Node[S | None]") -> C: ...
+    def contains(self: Predicates[S | None, C], part: S | Mapping[str, object] | Node[S | None]) -> C: ...
     def contains(self, part: object) -> object:
         """Whether the whole holds a part (`@>`): an array elements, a range a value or range, jsonb and hstore their entries."""
         building.require_family(self, "contains()", _CONTAINERS, "an array, a range, jsonb or hstore")
@@ -211,11 +213,11 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
 
     @overload
     def contained_by(
-        self: "Predicates[Range[S] | Multirange[S] | None, C]",
-        whole: "Range[S] | Multirange[S] | Node[Range[S] | None] | Node[Multirange[S] | None]",
+        self: Predicates[Range[S] | Multirange[S] | None, C],
+        whole: Range[S] | Multirange[S] | Node[Range[S] | None] | Node[Multirange[S] | None],
     ) -> C: ...
     @overload
-    def contained_by(self: "Predicates[S | None, C]", whole: "S | Mapping[str, object] | Node[S | None]") -> C: ...
+    def contained_by(self: Predicates[S | None, C], whole: S | Mapping[str, object] | Node[S | None]) -> C: ...
     def contained_by(self, whole: object) -> object:
         """The opposite way of `contains` (`<@`). For a value in a range: `range.contains(value)`."""
         building.require_family(self, "contained_by()", _CONTAINERS, "an array, a range, jsonb or hstore")
@@ -223,22 +225,22 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
 
     @overload
     def overlaps(
-        self: "Predicates[Range[S] | Multirange[S] | None, C]",
-        other: "Range[S] | Multirange[S] | Node[Range[S] | None] | Node[Multirange[S] | None]",
+        self: Predicates[Range[S] | Multirange[S] | None, C],
+        other: Range[S] | Multirange[S] | Node[Range[S] | None] | Node[Multirange[S] | None],
     ) -> C: ...
     @overload
-    def overlaps(self: "Predicates[S | None, C]", other: "S | Node[S | None]") -> C: ...
+    def overlaps(self: Predicates[S | None, C], other: S | Node[S | None]) -> C: ...
     def overlaps(self, other: object) -> object:
         """Whether two arrays, ranges or networks have something in common (`&&`)."""
         building.require_family(self, "overlaps()", ("[]", "range", "inet"), "an array, a range or a network")
         return self._made(*building.part_of(self, "&&", other), BOOLEAN)
 
-    def has(self: "Predicates[list[S] | None, C]", element: "S | Node[S]") -> C:
+    def has(self: Predicates[list[S] | None, C], element: S | Node[S]) -> C:
         """Whether an element is in the array."""
         shape, values = building.has_element(self, element)
         return typing.cast("C", self._made(Quantified(shape, "=", "ANY", self.operand()), (*values, *self.bind_values), BOOLEAN))
 
-    def has_key(self, key: "str | Node[str]") -> C_co:
+    def has_key(self, key: str | Node[str]) -> C_co:
         """Whether a JSON object or hstore has a key, or a JSON array a string (`?`)."""
         return typing.cast("C_co", self._keyed("?", "has_key()", key, TEXT))
 

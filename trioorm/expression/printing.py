@@ -4,6 +4,8 @@ The SQL is made by `compiler/`, four floors up, which expressions must not know;
 Without it the text is only the shape. Values never show, because a bind value may be a secret.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from trioorm.expression.shape import Shape

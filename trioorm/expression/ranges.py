@@ -5,6 +5,8 @@
 Source: PostgreSQL manual, section 9.20.
 """
 
+from __future__ import annotations
+
 from typing import Any, TypeAlias, TypeVar
 
 from trioorm.expression import building
@@ -18,37 +20,37 @@ Ranged: TypeAlias = "Expression[Range[S] | None] | Expression[Multirange[S] | No
 Other: TypeAlias = "Range[S] | Multirange[S] | Expression[Range[S]] | Expression[Multirange[S]]"
 
 
-def lower(of: "Ranged[S]") -> Expression[S | None]:
+def lower(of: Ranged[S]) -> Expression[S | None]:
     """The lower bound; NULL where the range has none or is empty."""
     return _function("lower", of, _subtype(of))
 
 
-def upper(of: "Ranged[S]") -> Expression[S | None]:
+def upper(of: Ranged[S]) -> Expression[S | None]:
     """The upper bound; NULL where the range has none or is empty."""
     return _function("upper", of, _subtype(of))
 
 
-def is_empty(of: "Ranged[S]") -> Expression[bool]:
+def is_empty(of: Ranged[S]) -> Expression[bool]:
     """Whether it holds nothing."""
     return _function("isempty", of, BOOLEAN)
 
 
-def lower_inclusive(of: "Ranged[S]") -> Expression[bool]:
+def lower_inclusive(of: Ranged[S]) -> Expression[bool]:
     """Whether the lower bound belongs to it."""
     return _function("lower_inc", of, BOOLEAN)
 
 
-def upper_inclusive(of: "Ranged[S]") -> Expression[bool]:
+def upper_inclusive(of: Ranged[S]) -> Expression[bool]:
     """Whether the upper bound belongs to it."""
     return _function("upper_inc", of, BOOLEAN)
 
 
-def lower_infinite(of: "Ranged[S]") -> Expression[bool]:
+def lower_infinite(of: Ranged[S]) -> Expression[bool]:
     """Whether it has no lower bound."""
     return _function("lower_inf", of, BOOLEAN)
 
 
-def upper_infinite(of: "Ranged[S]") -> Expression[bool]:
+def upper_infinite(of: Ranged[S]) -> Expression[bool]:
     """Whether it has no upper bound."""
     return _function("upper_inf", of, BOOLEAN)
 
@@ -70,33 +72,33 @@ def multirange(of: Expression[Range[S]]) -> Expression[Multirange[S]]:
     return _function("multirange", of, _sibling(of))
 
 
-def aggregate(of: "Ranged[S]") -> Expression[Multirange[S] | None]:
+def aggregate(of: Ranged[S]) -> Expression[Multirange[S] | None]:
     """The union of the ranges of all rows (`range_agg`); NULL when there are no rows."""
     is_range = of.sql_type is not None and of.sql_type.python is Range
     return _function("range_agg", of, _sibling(of) if is_range else of.sql_type)
 
 
-def adjacent(a: "Ranged[S]", b: "Other[S]") -> Expression[bool]:
+def adjacent(a: Ranged[S], b: Other[S]) -> Expression[bool]:
     """Whether the two touch without having anything in common (`-|-`)."""
     return _asked("-|-", a, b)
 
 
-def before(a: "Ranged[S]", b: "Other[S]") -> Expression[bool]:
+def before(a: Ranged[S], b: Other[S]) -> Expression[bool]:
     """Whether all of `a` lies before all of `b` (`<<`)."""
     return _asked("<<", a, b)
 
 
-def after(a: "Ranged[S]", b: "Other[S]") -> Expression[bool]:
+def after(a: Ranged[S], b: Other[S]) -> Expression[bool]:
     """Whether all of `a` lies after all of `b` (`>>`)."""
     return _asked(">>", a, b)
 
 
-def ends_within(a: "Ranged[S]", b: "Other[S]") -> Expression[bool]:
+def ends_within(a: Ranged[S], b: Other[S]) -> Expression[bool]:
     """Whether `a` does not reach beyond the end of `b` (`&<`)."""
     return _asked("&<", a, b)
 
 
-def begins_within(a: "Ranged[S]", b: "Other[S]") -> Expression[bool]:
+def begins_within(a: Ranged[S], b: Other[S]) -> Expression[bool]:
     """Whether `a` does not reach before the beginning of `b` (`&>`)."""
     return _asked("&>", a, b)
 

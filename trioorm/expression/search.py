@@ -3,6 +3,8 @@
 Source: PostgreSQL manual, chapter 12 and section 9.13.
 """
 
+from __future__ import annotations
+
 from typing import Any, Literal, TypeAlias
 
 from trioorm.errors import QueryError

@@ -5,6 +5,8 @@ The contract: `text_form` gives the text alone. It is no SQL: whoever puts it in
 Source: PostgreSQL manual, sections 8.15.2 (arrays), 8.16.2 (composite values), 8.17.5 (ranges), F.17 (hstore).
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import enum

@@ -3,6 +3,8 @@
 Source: PostgreSQL manual, section F.35.
 """
 
+from __future__ import annotations
+
 from typing import Any, TypeAlias
 
 from trioorm.expression import building

@@ -7,6 +7,8 @@ knows the names of types, not how their values travel: packing and unpacking are
 Source: PostgreSQL manual, chapter 8 (data types).
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import ipaddress
@@ -48,7 +50,7 @@ class SqlType:
 
     name: str
     python: type
-    element: "SqlType | None" = None
+    element: SqlType | None = None
     enum: type[Enum] | None = None
     family: str = ""
     rank: int = 0
@@ -57,12 +59,12 @@ class SqlType:
     classes: tuple[type, ...] = attrs.field(default=(), kw_only=True)
     modifiers: tuple[int, ...] = attrs.field(default=(), kw_only=True)
     takes: int = attrs.field(default=0, kw_only=True)
-    bound_as: "SqlType | None" = attrs.field(default=None, kw_only=True)
+    bound_as: SqlType | None = attrs.field(default=None, kw_only=True)
     user_defined: bool = attrs.field(default=False, kw_only=True)
     extension: str = attrs.field(default="", kw_only=True)
-    subtype: "SqlType | None" = attrs.field(default=None, kw_only=True)
+    subtype: SqlType | None = attrs.field(default=None, kw_only=True)
 
-    def __call__(self, *modifiers: int) -> "SqlType":
+    def __call__(self, *modifiers: int) -> SqlType:
         """The type with modifiers: `NUMERIC(10, 2)`, `VARCHAR(20)`, `VECTOR(3)`.
 
         Raises:
@@ -84,7 +86,7 @@ class SqlType:
         return _MODIFIED.setdefault((self, modifiers), made)
 
     @property
-    def bound(self) -> "SqlType":
+    def bound(self) -> SqlType:
         """The type that its bind values have."""
         if self.bound_as is not None:
             return self.bound_as

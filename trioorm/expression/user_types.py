@@ -5,6 +5,8 @@ The contract: as in `types.py`, one object for each type, so asking twice for th
 Source: PostgreSQL manual, sections 8.7 (enums), 8.16 (composite types), 8.17.8 (ranges), 8.18 (domains).
 """
 
+from __future__ import annotations
+
 import re
 import types
 import typing
@@ -18,8 +20,8 @@ from trioorm.expression.types import SqlType, pair, sibling_of
 from trioorm.expression.values import Multirange, Range
 
 _ENUMS: dict[tuple[type[Enum], str], SqlType] = {}
-_COMPOSITES: dict[tuple[type, str], "CompositeType"] = {}
-_JSON: dict[object, "JsonType"] = {}
+_COMPOSITES: dict[tuple[type, str], CompositeType] = {}
+_JSON: dict[object, JsonType] = {}
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -3,6 +3,8 @@
 The contract: frozen, hashable, equal by content. They know nothing of SQL; packing and unpacking are the hall's.
 """
 
+from __future__ import annotations
+
 import datetime
 import typing
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
@@ -44,7 +46,7 @@ class Range(Generic[T_co]):
         make(lower, upper, left + right, is_empty)
 
     @classmethod
-    def empty(cls) -> "Range[Any]":
+    def empty(cls) -> Range[Any]:
         """The range that holds nothing."""
         return Range(is_empty=True)
 
@@ -87,7 +89,7 @@ class Interval:
     microseconds: int = 0
 
     @classmethod
-    def of(cls, *, years: int = 0, months: int = 0, weeks: int = 0, days: int = 0, span: datetime.timedelta | None = None) -> "Interval":
+    def of(cls, *, years: int = 0, months: int = 0, weeks: int = 0, days: int = 0, span: datetime.timedelta | None = None) -> Interval:
         """From calendar units and a span of time: `Interval.of(months=1, span=timedelta(hours=2))`."""
         rest = span if span is not None else datetime.timedelta()
         micros = rest.seconds * 1_000_000 + rest.microseconds

@@ -5,10 +5,12 @@ The contract: `window(...)` is a value of its own, so that one can be given to s
 Source: PostgreSQL manual, section 4.2.8 (window function calls).
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import typing
-from collections.abc import Sequence  # noqa: TC003
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from trioorm.errors import QueryError

@@ -6,6 +6,8 @@ to type checkers, unless `default=UNSET` makes them optional ones. At run time t
 keeps a generated key.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Never, TypeVar, overload
 
@@ -32,7 +34,7 @@ class ColumnDeclaration:
     """The arguments of one `column(...)`, as given."""
 
     primary_key: bool = False
-    generated: "bool | Identity" = False
+    generated: bool | Identity = False
     generated_as: Callable[[], Expression[object]] | None = None
     stored: bool = True
     default: object = UNSET
@@ -41,7 +43,7 @@ class ColumnDeclaration:
     unique: bool = False
     index: bool = False
     check: Callable[[Expression[Never]], Expression[bool]] | None = None
-    references: "Expression[object] | Callable[[], Expression[object]] | str | None" = None
+    references: Expression[object] | Callable[[], Expression[object]] | str | None = None
     on_delete: OnDelete = "no action"
     on_update: OnDelete = "no action"
     deferral: Deferral = AT_ONCE
@@ -61,7 +63,7 @@ def column(
 def column(
     *,
     default: T | Unset,
-    generated: "bool | Identity" = ...,
+    generated: bool | Identity = ...,
     server_default: T | Expression[T] = ...,
     primary_key: bool = ...,
     unique: bool = ...,
@@ -99,7 +101,7 @@ def column(
 @overload
 def column(
     *,
-    generated: "Literal[True] | Identity",
+    generated: Literal[True] | Identity,
     primary_key: bool = ...,
     unique: bool = ...,
     index: bool = ...,
@@ -168,7 +170,7 @@ def column(
 def column(
     *,
     primary_key: bool = False,
-    generated: "bool | Identity" = False,
+    generated: bool | Identity = False,
     generated_as: Callable[[], Expression[object]] | None = None,
     stored: bool = True,
     default: object = _NOT_SAID,

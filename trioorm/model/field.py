@@ -1,5 +1,7 @@
 """A model's field: one column with its Python attribute."""
 
+from __future__ import annotations
+
 import attrs
 
 from trioorm.expression.column import ColumnExpression

@@ -3,6 +3,8 @@
 The contract: every mistake that can be seen when the class is made is a `ModelError` naming class and attribute, with the right line.
 """
 
+from __future__ import annotations
+
 import inspect
 import types
 import typing

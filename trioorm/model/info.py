@@ -4,6 +4,8 @@ The contract: `ModelInfo` is made with the class and never changes. `relation` i
 name models that are declared later.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
@@ -42,7 +44,7 @@ class ModelInfo:
     by_name: Mapping[str, FieldInfo]
     frozen: bool
     is_view: bool
-    make_relation: "Callable[[], Table | View]"
+    make_relation: Callable[[], Table | View]
 
     @property
     def table_name(self) -> str:
@@ -50,7 +52,7 @@ class ModelInfo:
         return self.source.table
 
     @functools.cached_property
-    def relation(self) -> "Table | View":
+    def relation(self) -> Table | View:
         """Worked out when first asked for; see the attributes.
 
         Raises:
@@ -59,7 +61,7 @@ class ModelInfo:
         return self.make_relation()
 
     @property
-    def table(self) -> "Table":
+    def table(self) -> Table:
         """The table.
 
         Raises:

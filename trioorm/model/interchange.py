@@ -5,6 +5,8 @@ relations to follow, a relation that leads back to an object which is just being
 cattrs and pydantic are imported when they ask, never before.
 """
 
+from __future__ import annotations
+
 import contextvars
 import types
 import typing
@@ -55,7 +57,7 @@ def as_dict(held: M, *relations: Load[M]) -> dict[str, object]:
     return found
 
 
-def configure_converter(converter: "Converter") -> None:
+def configure_converter(converter: Converter) -> None:
     """Teach a converter of cattrs to take models apart and to make them, with the relations that are loaded.
 
     converter = cattrs.preconf.json.make_converter()
@@ -81,7 +83,7 @@ def configure_converter(converter: "Converter") -> None:
     converter.register_structure_hook_func(_is_model, structure)
 
 
-def pydantic_schema(model: type, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+def pydantic_schema(model: type, handler: GetCoreSchemaHandler) -> CoreSchema:
     """What pydantic asks a model class for: how its objects are checked, made and written, and what their JSON looks like.
 
     Objects go in as they are, dictionaries become objects; relations may be there or not. All models that relations lead to are described
@@ -100,7 +102,7 @@ def pydantic_schema(model: type, handler: "GetCoreSchemaHandler") -> "CoreSchema
     return core_schema.definitions_schema(core_schema.definition_reference_schema(_reference(model)), definitions)
 
 
-def _definition(info: ModelInfo, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+def _definition(info: ModelInfo, handler: GetCoreSchemaHandler) -> CoreSchema:
     from pydantic_core import core_schema
 
     parts: dict[str, core_schema.TypedDictField] = {}
@@ -120,7 +122,7 @@ def _definition(info: ModelInfo, handler: "GetCoreSchemaHandler") -> "CoreSchema
         with _written(held) as written:
             return inner(written)
 
-    def describe(schema: "CoreSchema", inner: "GetJsonSchemaHandler") -> "JsonSchemaValue":
+    def describe(schema: CoreSchema, inner: GetJsonSchemaHandler) -> JsonSchemaValue:
         described = inner.resolve_ref_schema(inner(schema))
         described["title"] = info.model.__name__
         always = [field.attribute for field in info.fields if inner.mode == "serialization" or _is_required(field)]
@@ -137,7 +139,7 @@ def _definition(info: ModelInfo, handler: "GetCoreSchemaHandler") -> "CoreSchema
     )
 
 
-def _column_schema(field: FieldInfo, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+def _column_schema(field: FieldInfo, handler: GetCoreSchemaHandler) -> CoreSchema:
     from pydantic.errors import PydanticSchemaGenerationError
     from pydantic_core import core_schema
 

@@ -4,6 +4,8 @@ The contract: `Film.credits` is a `ToMany[Film, Credit]`, `Credit.person` a `ToO
 is contravariant in its owner, so that type checkers refuse the relation of another model. Nothing is sent from here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Generic, Never, NoReturn, Self, TypeVar, cast
 
@@ -42,7 +44,7 @@ class Load(Loadable, Generic[O_contra]):
     conditions: tuple[Expression[bool | None], ...] = ()
     order: tuple[Term, ...] = ()
     most: int | None = None
-    nested: tuple["Load[Never]", ...] = ()
+    nested: tuple[Load[Never], ...] = ()
     _form: object = attrs.field(default=None, init=False)
 
     @property
@@ -67,7 +69,7 @@ class Load(Loadable, Generic[O_contra]):
         """Only objects for which all of these hold, added to the conditions so far. Columns of a link's model may be used too."""
         return attrs.evolve(self, conditions=self.conditions + conditions)
 
-    def _nesting(self, loads: tuple["Load[Never]", ...]) -> Self:
+    def _nesting(self, loads: tuple[Load[Never], ...]) -> Self:
         known = _NESTED.get((self, *loads))
         if known is not None:
             return cast("Self", known)
@@ -104,7 +106,7 @@ class Load(Loadable, Generic[O_contra]):
 class ToOne(Load[O_contra], Generic[O_contra, T_co]):
     """A relation that leads to one object."""
 
-    def load(self: "ToOne[O_contra, S | None]", *relations: Load[S]) -> "ToOne[O_contra, S | None]":
+    def load(self: ToOne[O_contra, S | None], *relations: Load[S]) -> ToOne[O_contra, S | None]:
         """Load relations of that object too."""
         return self._nesting(relations)
 
@@ -113,7 +115,7 @@ class ToOne(Load[O_contra], Generic[O_contra, T_co]):
 class ToMany(Load[O_contra], Generic[O_contra, T]):
     """A relation that leads to a list of objects. Invariant in these, as lists are, so that others are refused where it is written."""
 
-    def load(self: "ToMany[O_contra, S]", *relations: Load[S]) -> "ToMany[O_contra, S]":
+    def load(self: ToMany[O_contra, S], *relations: Load[S]) -> ToMany[O_contra, S]:
         """Load relations of these objects too."""
         return self._nesting(relations)
 

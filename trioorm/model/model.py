@@ -1,5 +1,7 @@
 """`Model`, the class that models inherit from, and `model_of`, which gives the record of one."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -47,14 +49,14 @@ class Model(metaclass=ModelMeta):
             raise not_loaded(relation, getattr(self, FETCHED_AT, None))
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """What pydantic, and with it FastAPI, needs to know of a model; see `interchange.py`."""
         from trioorm.model.interchange import pydantic_schema  # few need it
 
         return pydantic_schema(cls, handler)
 
     @classmethod
-    def table_constraints(cls) -> "Iterable[TableConstraint]":
+    def table_constraints(cls) -> Iterable[TableConstraint]:
         """Constraints over several columns: `unique(...)`, `check(...)`, `foreign_key(...)`, `exclude(...)`. To be overridden.
 
         Called once, when the table is first needed, so that other models may be named in it.
@@ -62,7 +64,7 @@ class Model(metaclass=ModelMeta):
         return ()
 
     @classmethod
-    def table_indexes(cls) -> "Iterable[TableIndex]":
+    def table_indexes(cls) -> Iterable[TableIndex]:
         """Indexes beyond `column(index=True)`: `index(...)`. To be overridden; called as `table_constraints` is."""
         return ()
 

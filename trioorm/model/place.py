@@ -5,6 +5,8 @@ between. The line's number is worked out when somebody reads it. Neither keeps a
 alive.
 """
 
+from __future__ import annotations
+
 import sys
 from itertools import islice
 from types import CodeType, FrameType

@@ -4,6 +4,8 @@ The contract: a `Relation` is made with its class and never changes. The other m
 because they may be declared later; every contradiction is a `ModelError` that names class and attribute.
 """
 
+from __future__ import annotations
+
 import functools
 import sys
 import types

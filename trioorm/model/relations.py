@@ -5,6 +5,8 @@ The contract: relations are no fields of attrs: `asdict`, `repr`, `==` and const
 empty until it is loaded or set.
 """
 
+from __future__ import annotations
+
 import inspect
 import re
 import typing

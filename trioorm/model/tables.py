@@ -3,6 +3,8 @@
 The contract: all references are resolved and all names given; a reference that leads nowhere is a `ModelError` that names it.
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Sequence
 from typing import Never

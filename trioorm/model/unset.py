@@ -4,6 +4,8 @@ It is no None: None is NULL, a value like others. An object that holds UNSET in 
 server's to fill; inserting leaves such columns out.
 """
 
+from __future__ import annotations
+
 import enum
 from typing import Any, Literal, TypeAlias
 

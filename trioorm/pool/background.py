@@ -4,6 +4,8 @@ Why not cancel the nursery itself: its scope is that of the body's task, and bef
 body leaves that task marked as being cancelled; AnyIO would then take our cancel for one from outside and raise it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVarTuple
 

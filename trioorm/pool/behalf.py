@@ -4,6 +4,8 @@ A source of rows that is read ahead, for example, has a task of its own: while i
 that sends the rows; and while that one waits, nobody takes the source's rows.
 """
 
+from __future__ import annotations
+
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 

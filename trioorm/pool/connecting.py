@@ -10,6 +10,8 @@ it keeps a session for each client cannot be asked, so it is taken for one that 
 Source: https://www.pgbouncer.org/features.html
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Literal
 

@@ -1,5 +1,7 @@
 """What a pool counts: plain numbers, and samples of the last thousand waits and loans."""
 
+from __future__ import annotations
+
 from collections import deque
 
 from attrs import define, field
@@ -9,11 +11,11 @@ from trioorm.pool.settings import LaneStatistics, Loan, Percentiles, PoolSetting
 _SAMPLES = 1000
 
 
-def _samples() -> "deque[float]":
+def _samples() -> deque[float]:
     return deque(maxlen=_SAMPLES)
 
 
-def percentiles(samples: "deque[float]") -> Percentiles:
+def percentiles(samples: deque[float]) -> Percentiles:
     """The nearest-rank percentiles of samples in seconds."""
     ranked = sorted(samples)
     if not ranked:
@@ -38,8 +40,8 @@ class Counts:
     lost: int = 0
     hooks: int = 0
     hook_errors: int = 0
-    waits: "deque[float]" = field(factory=_samples)
-    loans: "deque[float]" = field(factory=_samples)
+    waits: deque[float] = field(factory=_samples)
+    loans: deque[float] = field(factory=_samples)
 
     def waited(self, seconds: float) -> None:
         """A request has waited in line."""

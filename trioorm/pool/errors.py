@@ -1,5 +1,7 @@
 """The pool's errors, which are psycopg_pool's as well, so that code written for that pool catches them."""
 
+from __future__ import annotations
+
 import psycopg_pool
 
 from trioorm.errors import DatabaseClosed, DatabaseUnavailable, UsageError

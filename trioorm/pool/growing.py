@@ -4,6 +4,8 @@ The contract: opening is done in the background of the database, by tasks that h
 wait in line. What decides, and the whole state, stands in `Pool`, of which this is a part.
 """
 
+from __future__ import annotations
+
 import random
 from abc import ABC, abstractmethod
 from collections import deque

@@ -4,6 +4,8 @@ The contract: a connection on which a hook failed is closed and never lent; so i
 to a hook, a cancellation included, its connection is idle or closed afterwards.
 """
 
+from __future__ import annotations
+
 import logging
 
 import anyio

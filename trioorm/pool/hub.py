@@ -11,6 +11,8 @@ that is cancelled has taken nothing from the socket, or has left it with libpq, 
 psycopg's `notifies` is not used: it holds the connection's lock while it waits, so a LISTEN for a newcomer could not be sent.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
@@ -66,7 +68,7 @@ class Hub:
         listener = "no subscribers" if self._listener is None or self._listener.ended else str(self._listener)
         return f"<Hub {'closed' if self._closed else 'open'}, {listener}>"
 
-    def listen(self, *channels: str, buffer: int = 64) -> "Subscription":
+    def listen(self, *channels: str, buffer: int = 64) -> Subscription:
         """A block in which notifications are heard; see `Database.listen`.
 
         Raises:
@@ -77,7 +79,7 @@ class Hub:
             raise QueryError('listen() was given no channels.\nTo fix it: listen("orders"), or several names.')
         return Subscription(self, tuple(dict.fromkeys(map(checked_channel, channels))), Mailbox(buffer))
 
-    def join(self, subscription: "Subscription") -> "_Listener":
+    def join(self, subscription: Subscription) -> _Listener:
         """Let a subscriber in, and open the connection for the first one. Never waits."""
         if self._closed:
             raise _closed()
@@ -94,7 +96,7 @@ class Hub:
             self._listener.end(_closed())
 
 
-def _closed() -> "PoolClosed":
+def _closed() -> PoolClosed:
     from trioorm.pool.errors import PoolClosed  # see `refusals.py`
 
     return PoolClosed(

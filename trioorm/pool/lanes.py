@@ -9,6 +9,8 @@ A lane is opened when a read would go on it, and opened anew after it broke, wit
 are, when it is too old, idle for too long, or drained. `Lane` in `wire/` is the connection; here is decided who goes where.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from time import monotonic

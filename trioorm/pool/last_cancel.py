@@ -1,5 +1,7 @@
 """The last but one step of a pool's end: cancel on the server what the holders of connections still run."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Collection
 

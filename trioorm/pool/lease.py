@@ -1,5 +1,7 @@
 """A connection of a pool, and its lease: who has it since when."""
 
+from __future__ import annotations
+
 import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -35,8 +37,8 @@ class Member:
     def __init__(
         self,
         connection: AnyIOConnection[Any],
-        take_back: "Callable[[Lease], None]",
-        running_task: "Callable[[], object]",
+        take_back: Callable[[Lease], None],
+        running_task: Callable[[], object],
         *,
         expires_at: float,
         generation: int,
@@ -65,7 +67,7 @@ class Lease:
 
     __slots__ = ("_place", "_running_task", "_take_back", "connection", "inside", "lent_at", "logged", "member", "released", "task")
 
-    def __init__(self, member: Member, take_back: "Callable[[Lease], None]", running_task: "Callable[[], object]") -> None:
+    def __init__(self, member: Member, take_back: Callable[[Lease], None], running_task: Callable[[], object]) -> None:
         self.member = member
         self.connection = member.connection
         self.inside: set[object] = set()
@@ -125,11 +127,11 @@ class Lease:
         self.step_in()
         return self.connection
 
-    def __exit__(self, kind: "type[BaseException] | None", error: BaseException | None, traceback: "TracebackType | None") -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.release()
 
 
-def loans_of(leases: "Collection[Lease]") -> tuple[Loan, ...]:
+def loans_of(leases: Collection[Lease]) -> tuple[Loan, ...]:
     """Who has a connection now, the longest loan first."""
     now = monotonic()
     return tuple(
@@ -145,7 +147,7 @@ def loans_of(leases: "Collection[Lease]") -> tuple[Loan, ...]:
     )
 
 
-def log_long_loans(leases: "Collection[Lease]", limit_seconds: float) -> None:
+def log_long_loans(leases: Collection[Lease], limit_seconds: float) -> None:
     """Log each that has lasted longer, once."""
     now = monotonic()
     for lease in leases:

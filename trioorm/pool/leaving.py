@@ -1,5 +1,7 @@
 """Sessions that the pool has left and the server has not ended yet: counted, so that the server never has more of them than `max_size`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from trioorm.pool.background import Background

@@ -3,6 +3,8 @@
 Pure bookkeeping: nothing here waits but `Waiter.wait`, and nothing knows of connections.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from time import monotonic
 

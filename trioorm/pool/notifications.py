@@ -4,6 +4,8 @@ The contract: nothing is lost without an event that says so, the order is kept, 
 Pure bookkeeping: nothing here waits.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from typing import TypeAlias
 

@@ -1,5 +1,7 @@
 """`open_pool`: a pool for the length of a block."""
 
+from __future__ import annotations
+
 from types import TracebackType
 from typing import Unpack
 

@@ -5,6 +5,8 @@ A hook that fails is logged, counted and told to the instrument, and stops neith
 closes it waits for the hooks under way, within a bound, and cuts off the rest.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any

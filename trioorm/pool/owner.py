@@ -1,5 +1,7 @@
 """Who may use a pool: the event loop, thread and process that opened it."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 from functools import partial

@@ -4,6 +4,8 @@ The contract: `place_of_caller` is for what lasts, and is worked out at once; `p
 where a task is suspended, so that a loan of one statement need not note its place at all.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from types import CodeType, FrameType

@@ -7,6 +7,8 @@ every background task ends with the pool's block. The whole state stands in `Poo
 Ours, because psycopg_pool is bound to asyncio; its words are kept where they mean the same.
 """
 
+from __future__ import annotations
+
 import logging
 from functools import partial
 from time import monotonic
@@ -76,7 +78,7 @@ class Pool(GrowingPool):
         return f"<Pool {state}, {counts}, at most {self.settings.max_size}>"
 
     @property
-    def hub(self) -> "Hub":
+    def hub(self) -> Hub:
         """Where notifications are heard, on a connection of its own. Made when it is first asked for, as few need it."""
         if self._hub is None:
             from trioorm.pool.hub import Hub

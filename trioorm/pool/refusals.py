@@ -3,6 +3,8 @@
 The errors are imported where they are raised, since they are psycopg_pool's too, and its import takes long.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -35,7 +37,7 @@ def _what_it_does(lease: Lease) -> str:
 
 def timed_out(
     settings: PoolSettings, leases: Collection[Lease], *, waiting: int, waited_seconds: float, failure: Exception | None
-) -> "PoolTimeout":
+) -> PoolTimeout:
     """The error of a task that waited in vain."""
     lines = [f"no connection came free within {waited_seconds:.1f} s."]
     count = "All" if len(leases) >= settings.max_size else f"{len(leases)} of"
@@ -55,7 +57,7 @@ def timed_out(
     return PoolTimeout("\n".join(lines), waited_seconds=waited_seconds, on_loan=len(leases), waiting=waiting)
 
 
-def line_is_full(settings: PoolSettings, waiting: int) -> "TooManyRequests":
+def line_is_full(settings: PoolSettings, waiting: int) -> TooManyRequests:
     """The error of a task that finds the line full."""
     from trioorm.pool.errors import TooManyRequests
 
@@ -65,7 +67,7 @@ def line_is_full(settings: PoolSettings, waiting: int) -> "TooManyRequests":
     )
 
 
-def turned_away(settings: PoolSettings, waited_seconds: float) -> "TooManyRequests":
+def turned_away(settings: PoolSettings, waited_seconds: float) -> TooManyRequests:
     """The error of a task that a slow line turns away."""
     from trioorm.pool.errors import TooManyRequests
 
@@ -76,7 +78,7 @@ def turned_away(settings: PoolSettings, waited_seconds: float) -> "TooManyReques
     )
 
 
-def deadlocked(leases: Collection[Lease]) -> "PoolDeadlock":
+def deadlocked(leases: Collection[Lease]) -> PoolDeadlock:
     """The error of the task that completes a deadlock."""
     from trioorm.pool.errors import PoolDeadlock
 
@@ -89,14 +91,14 @@ def deadlocked(leases: Collection[Lease]) -> "PoolDeadlock":
     )
 
 
-def closed() -> "PoolClosed":
+def closed() -> PoolClosed:
     """The error of a task that comes after the end."""
     from trioorm.pool.errors import PoolClosed
 
     return PoolClosed("the pool is closed: its `async with` block has ended.\nTo fix it: do the work inside the block.")
 
 
-def closed_meanwhile() -> "PoolClosed":
+def closed_meanwhile() -> PoolClosed:
     """The error of a task that waits when the end comes."""
     from trioorm.pool.errors import PoolClosed
 

@@ -3,6 +3,8 @@
 The contract: a column whose values have the class that its type stands for is passed at the speed of C; others are looked at one by one.
 """
 
+from __future__ import annotations
+
 import datetime
 import functools
 import operator

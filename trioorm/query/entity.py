@@ -3,6 +3,8 @@
 The contract: `entity_of` and `item_of` are the only places that look into what the user gave.
 """
 
+from __future__ import annotations
+
 import typing
 from typing import Generic, TypeVar, overload
 

@@ -1,5 +1,7 @@
 """What is refused of the relations that a select is asked to load, before anything is sent."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Never, cast
 

@@ -1,5 +1,7 @@
 """Several groupings in one select: `rollup`, `cube`, `grouping_sets`, and `grouping` to tell them apart."""
 
+from __future__ import annotations
+
 from typing import TypeAlias
 
 from trioorm.errors import QueryError

@@ -3,6 +3,8 @@
 The contract: items that an outer join may leave without a row are refused when the join is made, unless they are marked `optional(...)`.
 """
 
+from __future__ import annotations
+
 import typing
 from typing import Self, overload
 

@@ -6,6 +6,8 @@ go one way and none may be NULL, the condition is a comparison of rows, which on
 Source: https://use-the-index-luke.com/no-offset
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Mapping
 

@@ -3,6 +3,8 @@
 The contract: pure. Keys travel as one array for each column, so the text is the same for any number of rows.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, LiteralString, cast
 

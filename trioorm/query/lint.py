@@ -4,6 +4,8 @@ The contract: findings come from the shape alone, so the same statement always h
 statement are looked at too. A rule that cannot be sure stays silent.
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Iterator
 from typing import Literal, TypeAlias

@@ -3,6 +3,8 @@
 The contract: whether the class takes what a row holds is checked when the statement is built, once for each class and list of items.
 """
 
+from __future__ import annotations
+
 import functools
 import inspect
 import types

@@ -5,6 +5,8 @@ an expression, which is rendered. `{{` and `}}` are braces. What would not do wh
 comment, a value that is not used, a `$1` of one's own.
 """
 
+from __future__ import annotations
+
 import functools
 import re
 import typing
@@ -56,7 +58,7 @@ class Sql(Statement[tuple[object, ...]], Expression[Never]):
     def sql_type(self) -> SqlType | None:
         return None
 
-    def reads_only(self) -> "Sql":
+    def reads_only(self) -> Sql:
         """One's word that the text changes nothing and may be run twice, so that it can be repeated after a lost connection."""
         return Sql(self._shape._replace(repeatable=True), self._values)
 
@@ -66,29 +68,29 @@ class Sql(Statement[tuple[object, ...]], Expression[Never]):
 
     # fmt: off
     @overload
-    def returns(self, a: type[T1], /) -> "TypedSql[T1]": ...
+    def returns(self, a: type[T1], /) -> TypedSql[T1]: ...
     @overload
-    def returns(self, a: type[T1], b: type[T2], /) -> "TypedSql[tuple[T1, T2]]": ...
+    def returns(self, a: type[T1], b: type[T2], /) -> TypedSql[tuple[T1, T2]]: ...
     @overload
-    def returns(self, a: type[T1], b: type[T2], c: type[T3], /) -> "TypedSql[tuple[T1, T2, T3]]": ...
+    def returns(self, a: type[T1], b: type[T2], c: type[T3], /) -> TypedSql[tuple[T1, T2, T3]]: ...
     @overload
-    def returns(self, a: type[T1], b: type[T2], c: type[T3], d: type[T4], /) -> "TypedSql[tuple[T1, T2, T3, T4]]": ...
+    def returns(self, a: type[T1], b: type[T2], c: type[T3], d: type[T4], /) -> TypedSql[tuple[T1, T2, T3, T4]]: ...
     @overload
-    def returns(self, a: type[T1], b: type[T2], c: type[T3], d: type[T4], e: type[T5], /) -> "TypedSql[tuple[T1, T2, T3, T4, T5]]": ...
+    def returns(self, a: type[T1], b: type[T2], c: type[T3], d: type[T4], e: type[T5], /) -> TypedSql[tuple[T1, T2, T3, T4, T5]]: ...
     @overload
     def returns(
         self, a: type[T1], b: type[T2], c: type[T3], d: type[T4], e: type[T5], f: type[T6], /
-    ) -> "TypedSql[tuple[T1, T2, T3, T4, T5, T6]]": ...
+    ) -> TypedSql[tuple[T1, T2, T3, T4, T5, T6]]: ...
     @overload
     def returns(
         self, a: type[T1], b: type[T2], c: type[T3], d: type[T4], e: type[T5], f: type[T6], g: type[T7], /
-    ) -> "TypedSql[tuple[T1, T2, T3, T4, T5, T6, T7]]": ...
+    ) -> TypedSql[tuple[T1, T2, T3, T4, T5, T6, T7]]: ...
     @overload
     def returns(
         self, a: type[T1], b: type[T2], c: type[T3], d: type[T4], e: type[T5], f: type[T6], g: type[T7], h: type[T8], /
-    ) -> "TypedSql[tuple[T1, T2, T3, T4, T5, T6, T7, T8]]": ...
+    ) -> TypedSql[tuple[T1, T2, T3, T4, T5, T6, T7, T8]]: ...
     # fmt: on
-    def returns(self, *types: type[object]) -> "TypedSql[object]":
+    def returns(self, *types: type[object]) -> TypedSql[object]:
         """Say what the rows of the statement hold: one model, whose columns are found by name, or values, by position.
 
         Raises:
@@ -119,7 +121,7 @@ class TypedSql(Statement[R_co]):
     def bind_values(self) -> tuple[object, ...]:
         return self._values
 
-    def reads_only(self) -> "TypedSql[R_co]":
+    def reads_only(self) -> TypedSql[R_co]:
         """As on `Sql`."""
         return TypedSql(self._shape._replace(fragment=self._shape.fragment._replace(repeatable=True)), self._values)
 
@@ -215,7 +217,7 @@ _LEXEME = r"""(?sx)
 
 
 @functools.lru_cache(maxsize=1024)
-def _parsed(text: str) -> tuple["str | _Gap", ...]:
+def _parsed(text: str) -> tuple[str | _Gap, ...]:
     parts: list[str | _Gap] = []
     literal: list[str] = []
     at = 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar, overload
 from trioorm.expression.expression import Expression, condition_operand
 from trioorm.expression.printing import text_of
 from trioorm.expression.shape import Shape
-from trioorm.model.load import Load  # noqa: TC001 - for those who ask for the types of attributes
+from trioorm.model.load import Load
 
 if TYPE_CHECKING:
     from trioorm.query.lint import LintFinding

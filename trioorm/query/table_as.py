@@ -3,6 +3,8 @@
 The contract: a `CreateTableAs` is an immutable value like any statement; its `table` is what other statements read from.
 """
 
+from __future__ import annotations
+
 from typing import final
 
 from trioorm.expression.identifiers import quote_qualified

@@ -4,6 +4,8 @@ The contract: a table of one column gives it as `.value`, one of several as `.co
 shape does not depend on their length; that of `values_table` does.
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import typing

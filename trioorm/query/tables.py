@@ -5,6 +5,8 @@ The contract: a `Table` is an immutable value with a name, a shape and bind valu
 an alias would be. In column references such a table is a `Source` with no table but an alias.
 """
 
+from __future__ import annotations
+
 import functools
 import typing
 from collections.abc import Sequence
@@ -114,10 +116,10 @@ class Table:
                 )
         return self._column(output)
 
-    def _column(self, output: Output) -> "DerivedColumn":
+    def _column(self, output: Output) -> DerivedColumn:
         return DerivedColumn(self, output)
 
-    def _model(self, wanted: "ModelMeta | Alias") -> "DerivedAlias":
+    def _model(self, wanted: ModelMeta | Alias) -> DerivedAlias:
         info, source = entity_of(wanted)
         items = {output.item: None for output in self.outputs if output.item is not None and output.item.model is info.model}
         exact = [item for item in items if item.source == source]
@@ -169,7 +171,7 @@ class Subquery(Table):
 
     __slots__ = ()
 
-    def alias(self, name: str) -> "Subquery":
+    def alias(self, name: str) -> Subquery:
         """The same rows under another name."""
         return Subquery(name, typing.cast("Derived", self.from_shape)._replace(visible_name=name), self.bind_values, self.outputs)
 
@@ -184,20 +186,20 @@ class Cte(Table):
         """Its entry in WITH."""
         return typing.cast("CommonTableUse", self.from_shape).definition
 
-    def alias(self, name: str) -> "Cte":
+    def alias(self, name: str) -> Cte:
         """The same rows under another name; they are computed once all the same."""
         quote_identifier(name)
         return Cte(name, CommonTableUse(self.definition, name), self.bind_values, self.outputs)
 
-    def search_depth_first(self, *by: Expression[object], column: str = "search_order") -> "Cte":
+    def search_depth_first(self, *by: Expression[object], column: str = "search_order") -> Cte:
         """`SEARCH DEPTH FIRST BY ...`: order by `cte.column(column)`, and each row is followed by those found from it."""
         return self._search("DEPTH", by, column)
 
-    def search_breadth_first(self, *by: Expression[object], column: str = "search_order") -> "Cte":
+    def search_breadth_first(self, *by: Expression[object], column: str = "search_order") -> Cte:
         """`SEARCH BREADTH FIRST BY ...`: order by `cte.column(column)`, and all rows of a round come before the next round's."""
         return self._search("BREADTH", by, column)
 
-    def cycle(self, *columns: Expression[object], mark: str = "is_cycle", path: str = "cycle_path") -> "Cte":
+    def cycle(self, *columns: Expression[object], mark: str = "is_cycle", path: str = "cycle_path") -> Cte:
         """`CYCLE ...`: a row that repeats these columns of one before it on its path is marked, and nothing is searched from it.
 
         `cte.column(mark, bool)` is the mark.
@@ -210,7 +212,7 @@ class Cte(Table):
         more = (Output(mark, ("column", mark), boolean, False), Output(path, ("column", path), None, False))
         return Cte(self.name, CommonTableUse(definition._replace(cycle=found), None), self.bind_values, self.outputs + more)
 
-    def _search(self, how: Literal["DEPTH", "BREADTH"], by: tuple[Expression[object], ...], column: str) -> "Cte":
+    def _search(self, how: Literal["DEPTH", "BREADTH"], by: tuple[Expression[object], ...], column: str) -> Cte:
         definition = self._recursive("search", by)
         quote_identifier(column)
         found = Search(how, tuple(self._name_of(term) for term in by), column)

@@ -1,5 +1,7 @@
 """Rows of plain values as a table, for an update that gives each row values of its own."""
 
+from __future__ import annotations
+
 import operator
 import typing
 from collections.abc import Iterable, Mapping, Sequence

@@ -5,6 +5,8 @@ tasks. The clock is that of the running loop and the limit the deadline of the s
 What comes out in the end is the last attempt's own exception, which tells of the others (`attempts_of`, and a note).
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable
@@ -54,7 +56,7 @@ class Attempts(Generic[B]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> "Attempt[B]":
+    async def __anext__(self) -> Attempt[B]:
         """The next attempt, after its pause.
 
         Raises:

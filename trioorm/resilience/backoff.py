@@ -3,6 +3,8 @@
 Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("full jitter").
 """
 
+from __future__ import annotations
+
 import random
 
 from attrs import define, field, validators

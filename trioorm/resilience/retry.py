@@ -1,5 +1,7 @@
 """How often, and after which pauses, work is run again that failed for a passing reason."""
 
+from __future__ import annotations
+
 from attrs import field, frozen, validators
 
 __all__ = ["Retry"]

@@ -3,6 +3,8 @@
 The contract: these are wishes in terms of column expressions; `model/` resolves them into the named records of `table.py`.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias

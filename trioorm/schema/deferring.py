@@ -3,6 +3,8 @@
 In a file of its own because every model needs it, while the records of whole tables are only needed when one is created.
 """
 
+from __future__ import annotations
+
 from typing import Literal, TypeAlias
 
 import attrs

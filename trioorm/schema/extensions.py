@@ -1,5 +1,7 @@
 """Extensions of the server that a schema needs, such as `vector` or `pg_trgm`."""
 
+from __future__ import annotations
+
 import attrs
 
 from trioorm.expression.identifiers import quote_identifier

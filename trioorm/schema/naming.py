@@ -7,6 +7,8 @@ names stay two.
 Source: PostgreSQL's `ChooseIndexName` and `ChooseConstraintName` for the style.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Sequence
 

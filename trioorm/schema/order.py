@@ -4,6 +4,8 @@ The contract: a table comes after all tables that it refers to, a view after all
 circle are named, to be added at the end. The order depends on the names only, so it is the same on every run.
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter

@@ -3,6 +3,8 @@
 The contract: a `NumberSequence` is a record that `create_schema` makes; what it counts comes as expressions, for defaults and queries.
 """
 
+from __future__ import annotations
+
 import attrs
 
 from trioorm.errors import ModelError

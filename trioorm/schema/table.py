@@ -4,6 +4,8 @@ The contract: a `Table` is complete and resolved; every constraint and index has
 two of them can be told apart part by part. `compiler/` renders them.
 """
 
+from __future__ import annotations
+
 from typing import Literal, TypeAlias
 
 import attrs

@@ -4,6 +4,8 @@ The contract: a view's query is a select, which is an expression, so it lies her
 order of the query's items.
 """
 
+from __future__ import annotations
+
 import attrs
 
 from trioorm.expression.shape import Source

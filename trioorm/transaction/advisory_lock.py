@@ -7,6 +7,8 @@ released is closed, never lent again.
 Source: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
 """
 
+from __future__ import annotations
+
 import hashlib
 import logging
 from types import TracebackType

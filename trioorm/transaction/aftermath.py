@@ -4,6 +4,8 @@ The rule: only the body failed, its exception goes on bare, with its own traceba
 error among it, the root cause first, without echoes (`Cancelled`, and "current transaction is aborted" beside the error that aborted it).
 """
 
+from __future__ import annotations
+
 from typing import cast
 
 import anyio

@@ -11,6 +11,8 @@ between two.
 Source: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-TRANSACTION-TIMEOUT
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

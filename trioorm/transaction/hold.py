@@ -1,5 +1,7 @@
 """A stream or a COPY inside a transaction: it has the turn for its whole length."""
 
+from __future__ import annotations
+
 from types import TracebackType
 
 import trio

@@ -4,6 +4,8 @@ The contract: a savepoint that takes effect hands its hooks to the block around 
 fate of a whole transaction runs them (`pool/hooks.py`); while it is unknown, nobody does.
 """
 
+from __future__ import annotations
+
 from functools import partial
 
 from trioorm.pool import OutcomeHook
@@ -30,7 +32,7 @@ class BlockHooks:
         """Remember a hook for one of the two outcomes."""
         self._given.append((on_commit, hook))
 
-    def take_over(self, inner: "BlockHooks") -> None:
+    def take_over(self, inner: BlockHooks) -> None:
         """Remember all hooks of an inner block that has taken effect."""
         self._given.extend(inner._given)
 

@@ -4,6 +4,8 @@ A child task inherits the marks of the code that started it, so no ceremony is n
 savepoint or stream is told from a sibling's statement that has only to wait its turn.
 """
 
+from __future__ import annotations
+
 from contextvars import ContextVar
 
 _blocks: ContextVar[tuple[object, ...]] = ContextVar("trioorm_blocks", default=())

@@ -5,6 +5,8 @@ inside of have all there are, is refused at once, or as soon as no more can be h
 for any of those who wait is all that counts.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,7 @@
 """A transaction or savepoint whose block is open, as what works inside it needs it: a stream, a COPY, a flight for several tasks."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Protocol
 

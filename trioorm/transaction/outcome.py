@@ -14,6 +14,8 @@ Source: https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG
 source; each case has a test with a server that is really killed.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime

@@ -1,5 +1,7 @@
 """What a block says when it cannot do what it was asked for: what happened, what is in the database, and the way out."""
 
+from __future__ import annotations
+
 from trioorm.errors import (
     CommitOutcomeUnknown,
     ConnectionLost,

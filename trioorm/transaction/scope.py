@@ -5,6 +5,8 @@ left the server's transaction in error; else everything is rolled back before th
 asked of libpq, never of a flag of ours.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum

@@ -1,5 +1,7 @@
 """What a transaction and all its savepoints know of their one transaction on the server: its id, and the limit it has there."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -63,7 +65,7 @@ class ServerSide:
         """What to send behind a statement so that the transaction's id is known before COMMIT."""
         return [probe()] if is_write and self._answer is None else []
 
-    def id(self) -> "TransactionId | None":
+    def id(self) -> TransactionId | None:
         """The transaction's id, once it has written something."""
         return None if self._answer is None else read_probe(self._answer)
 

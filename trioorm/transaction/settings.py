@@ -6,6 +6,8 @@ such a setting too, so no identifier is ever written into a text. What the trans
 Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import TypeAlias
 

@@ -6,6 +6,8 @@ cancelled, the flight is stopped as soon as that task's statement is the one tha
 back alone: that aborts the transaction, and those behind it are told so. Those ahead of it are left alone.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate

@@ -7,6 +7,8 @@ lies under each read, so one that fails or is cancelled spoils nothing for the n
 Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-SNAPSHOT-SYNCHRONIZATION
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType

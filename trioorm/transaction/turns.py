@@ -5,6 +5,8 @@ that wait one behind the other are sent together when the turn comes to them; th
 has the turn and asks for the outer turn would wait for itself, so it is refused at once, with the way out.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Sequence
 

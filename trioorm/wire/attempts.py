@@ -8,6 +8,8 @@ each attempt is a connection string of its own with one host and one address, an
 Source: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-MULTIPLE-HOSTS
 """
 
+from __future__ import annotations
+
 import random
 import socket
 from collections.abc import Callable

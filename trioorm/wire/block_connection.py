@@ -5,6 +5,8 @@ a cursor are seen through within the cleanup budget; a pipeline, a COPY or a str
 is closed.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial

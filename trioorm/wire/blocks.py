@@ -5,6 +5,8 @@ and wrong for a cancelled scope, which raises at every wait on the way out. Here
 see it through within a bound: `end_block` (a transaction, a COPY, a stream), `stop_block` (a pipeline), `finish_block` (a named cursor).
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from functools import cache

@@ -4,6 +4,8 @@ The contract: a wait for it may be broken off and taken up again. Only a request
 one that it was meant for.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 
 from psycopg.abc import PQGenConn

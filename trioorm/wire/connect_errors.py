@@ -4,6 +4,8 @@ The contract: the text has the reason of every attempt, in libpq's or the server
 password, nor an address that libpq could not read.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from dataclasses import replace

@@ -6,6 +6,8 @@ cancellation in between aborts the COPY cleanly, so that the connection can be u
 Source: https://www.postgresql.org/docs/current/libpq-copy.html
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Any
 

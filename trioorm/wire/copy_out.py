@@ -7,6 +7,8 @@ in time.
 Source: https://www.postgresql.org/docs/current/libpq-copy.html
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import TYPE_CHECKING, Any
 

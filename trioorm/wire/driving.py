@@ -3,6 +3,8 @@
 Once a socket is a connection's for good, `Readiness` waits for it.
 """
 
+from __future__ import annotations
+
 from typing import cast
 
 import anyio

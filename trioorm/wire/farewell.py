@@ -6,6 +6,8 @@ would tell; and until then a running statement is asked to stop. The request car
 session, not even one that has got the same process id; and nobody uses this session any more, so it cannot come too late.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import socket

@@ -10,6 +10,8 @@ afterwards.
 Source: https://docs.python.org/3/library/asyncio-task.html#asyncio.Task.uncancel
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType

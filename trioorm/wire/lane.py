@@ -15,6 +15,8 @@ for a whole batch of answers.
 Source: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections import deque

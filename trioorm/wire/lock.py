@@ -8,6 +8,8 @@ psycopg leaves that to the event loop, which does it some time later, and on Tri
 Not AnyIO's own lock: that may be released only by the task that took it, and psycopg's generators and blocks may be ended by another.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncGenerator
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Protocol, TypeVar, cast

@@ -7,6 +7,8 @@ away.
 Runs are measured from here, so a busy event loop makes all of them longer. That is why those that were neither fast nor slow say nothing.
 """
 
+from __future__ import annotations
+
 __all__ = ["SLOW_SECONDS", "Pace"]
 
 SLOW_SECONDS = 0.05

@@ -4,6 +4,8 @@ The contract: what a function answers goes to libpq and nowhere else, not into a
 thread, since those who sign tokens like to ask the network; an async one runs on the event loop.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial

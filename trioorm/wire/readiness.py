@@ -11,6 +11,8 @@ reader takes itself out until the next wait, or it would be called again and aga
 Source: psycopg's `waiting` module (https://github.com/psycopg/psycopg), whose `Wait` and `Ready` are used here.
 """
 
+from __future__ import annotations
+
 import asyncio
 import select
 from typing import Protocol
@@ -127,7 +129,7 @@ class TrioReadiness:
             raise closed[0]
         return _ready_now(self._fileno, want)
 
-    async def _wait_one(self, wait: "_TrioWait") -> None:
+    async def _wait_one(self, wait: _TrioWait) -> None:
         if self._closed:  # by another task, before this wait began; the number may be another socket's by now
             raise _closed()
         self._waits += 1

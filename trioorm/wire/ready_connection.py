@@ -6,6 +6,8 @@ here too: the statement is cancelled on the server, its answer drained and the c
 still under way is never used again.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -269,7 +271,7 @@ class ReadyConnection(AsyncConnection[Row]):
         else:
             await super()._try_cancel(timeout=min(timeout, self.cleanup_timeout_seconds))
 
-    async def _drain_generator(self, pending: "_Pending", shield: Shield, until: float) -> bool:
+    async def _drain_generator(self, pending: _Pending, shield: Shield, until: float) -> bool:
         try:
             while (want := pending.want) is not None:
                 ready = await shield.wait(partial(self.readiness.wait, want), until=until)

@@ -7,6 +7,8 @@ error, whose text would hold it, is chained as the cause.
 Source: PostgreSQL manual, "Error and Notice Message Fields" (https://www.postgresql.org/docs/current/protocol-error-fields.html).
 """
 
+from __future__ import annotations
+
 import re
 
 from psycopg.pq import DiagnosticField, ExecStatus

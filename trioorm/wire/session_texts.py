@@ -7,6 +7,8 @@ stands deeper in a text, or behind another statement, is not seen. Looked at onc
 Source: https://www.pgbouncer.org/features.html, "SQL feature map for pooling modes"
 """
 
+from __future__ import annotations
+
 import re
 from functools import lru_cache
 from typing import Literal

@@ -4,6 +4,8 @@ A `Statement` is made once per text and used for ever; a `Step` is one execution
 control a transaction are steps without a name, parsed by the server each time.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import count
@@ -44,7 +46,7 @@ class Statement:
     result_format: Format = Format.BINARY
     name: bytes = field(factory=_next_name)
     pace: Pace = field(factory=Pace, init=False, repr=False)
-    alone: "tuple[Step, ...]" = field(init=False, repr=False, default=Factory(lambda statement: (Step(statement),), takes_self=True))
+    alone: tuple[Step, ...] = field(init=False, repr=False, default=Factory(lambda statement: (Step(statement),), takes_self=True))
 
 
 @frozen(eq=False)

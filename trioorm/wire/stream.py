@@ -8,6 +8,8 @@ libpq's chunked rows are used, which are faster than a named cursor and need no 
 Source: https://www.postgresql.org/docs/current/libpq-single-row-mode.html
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Any
 
