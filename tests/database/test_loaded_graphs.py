@@ -1,6 +1,6 @@
 """Generated data and generated graphs of relations, against a loader that asks for each object's relations one by one, in Python.
 
-Each graph is loaded by every plan there is: in one flight, level by level, and onto objects in hand.
+Each graph is loaded by every plan there is: as one statement, in one flight, level by level, and onto objects in hand.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from tests.database.cinema import (
 )
 from tests.query.shop import unchecked
 from trioorm import Database, Model, func, open_database, select
+from trioorm.database.load_plan import known_plan
 from trioorm.database.loading import fetch_with_loads
 
 _made: set[str] = set()
@@ -143,7 +144,8 @@ def _document(each: Model | None, tree: Any, read: Callable[[Any, str], Any]) ->
 
 
 def _roots(model: Any) -> list[Any]:  # noqa: ANN401 - any model
-    """Selects of a model's objects: in an order that leaves rows equal, with other rows each time, with a row several times."""
+    """Selects of a model's objects: in an order that leaves rows equal, with other rows each time, with a row several times; then those
+    by a key, which are loaded as one statement."""
     whole: Any = unchecked(select)(model)
     other = {Film: Credit.film_id, Person: Credit.person_id, Credit: Credit.id}[model]
     joined = whole if model is Credit else whole.join(Credit, other == model.id)
@@ -151,10 +153,22 @@ def _roots(model: Any) -> list[Any]:  # noqa: ANN401 - any model
     return [
         whole.order_by(model.id), whole.limit(2), whole.order_by(random_order).limit(2), whole.order_by(model.id).for_update(), joined,
         unchecked(select)(model.id, model, model.id * 2).order_by(model.id.desc()),
+        whole.where(model.id == 2), whole.where(model.id == 3, model.id * 2 > 5), whole.where(model.id == 99),
+        unchecked(select)(model.id * 3, model, model.id + 4).where(model.id == 1).order_by(model.id),
     ]  # fmt: skip
 
 
-async def _by_each_plan(db: Database, root: Any, loads: list[Any], model: type) -> list[list[Any]]:  # noqa: ANN401 - a select
+_BY_KEY = range(6, 10)
+
+
+async def _by_each_plan(
+    db: Database,
+    root: Any,  # noqa: ANN401 - a select
+    loads: list[Any],
+    model: type,
+    *,
+    is_by_key: bool,
+) -> list[list[Any]]:
     """The objects that each plan gives."""
 
     def objects(rows: list[Any]) -> list[Any]:
@@ -162,6 +176,7 @@ async def _by_each_plan(db: Database, root: Any, loads: list[Any], model: type) 
 
     runner, plans = unchecked(db)._runner, unchecked(db)._plans
     statement = root.load(*loads)
+    assert not loads or (known_plan(plans, statement, statement.loads).united is not None) == is_by_key
     in_hand = objects(await db.fetch_all(root))
     await db.load(in_hand, *loads)
     async with db.transaction() as tx:
@@ -191,7 +206,7 @@ async def test_a_graph_is_what_a_naive_loader_gives(dsn: str, held: Rows, limits
             await db.create_schema(*MODELS)
             _made.add(dsn)
         await fill(db, held)
-        loaded = await _by_each_plan(db, roots[root], _loads(model, tree, limits), model)
+        loaded = await _by_each_plan(db, roots[root], _loads(model, tree, limits), model, is_by_key=root in _BY_KEY)
     owners = {Film: held.films, Person: held.people, Credit: held.credits}[model]
     for objects in loaded:
         assert [_document(each, tree, getattr) for each in objects] == [

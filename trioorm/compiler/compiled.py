@@ -60,6 +60,8 @@ class Compiled:
         is_write: it may change or lock rows; unknown SQL and functions that are not known to be harmless count as such.
         places: which of the statement's values go to `$1` to `$n`; None where all do, in order.
         repeats: values that must be the same, because only the first are sent.
+        parts: of united statements: which of the items behind the first, which is the number of a row's part, the rows of each part have.
+        shared: of united statements: the items, counted so, of which one row may be met several times.
         may_repeat: running it twice is harmless: a select without lock, data-modifying part or volatile function, or a `sql()` marked so.
     """
 
@@ -72,6 +74,8 @@ class Compiled:
     into: Projection | None = None
     places: tuple[int, ...] | None = None
     repeats: tuple[Repeat, ...] = ()
+    parts: tuple[tuple[int, ...], ...] | None = None
+    shared: tuple[int, ...] = ()
 
     def arranged(self, values: list[object]) -> list[object]:
         """The values for `$1` to `$n`, out of those of the statement.

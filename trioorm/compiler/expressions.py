@@ -114,6 +114,8 @@ class ExpressionRenderer:
         self.taken = 0
         self.places: list[int] = []
         self.repeats: list[Repeat] = []
+        self.hides_values = False
+        """PostgreSQL is not to see values while it plans, so that one plan serves for all of them."""
         self._statement = statement
 
     @property
@@ -132,7 +134,11 @@ class ExpressionRenderer:
             self.places.append(self.taken)
             text = f"${len(self.bind_types)}"
         self.taken += 1
-        return f"{text}::{type_text(place.type.bound)}" if place.cast and place.type is not None else text
+        if place.type is None:
+            return text
+        if place.cast or (self.hides_values and not place.type.bound.has_fixed_oid):
+            text = f"{text}::{type_text(place.type.bound)}"
+        return f"(SELECT {text})" if self.hides_values else text
 
     def pass_over(self, shape: Shape) -> None:
         """Leave out a shape that stands in the text already; its values are not sent again."""

@@ -7,11 +7,13 @@ import typing
 
 from trioorm.compiler.compiled import Compiled, ModelResult, ResultItem, RowResult, ValueResult
 from trioorm.compiler.expressions import ExpressionRenderer
+from trioorm.compiler.loading import render_handing, render_united
 from trioorm.compiler.reading import render_combined, render_select, render_table, with_clause
 from trioorm.compiler.writing import render_delete, render_insert, render_merge, render_update
 from trioorm.errors import QueryError
 from trioorm.expression.identifiers import quote_identifier, quote_qualified
 from trioorm.expression.shape import Fragment, Shape
+from trioorm.expression.types import INTEGER
 from trioorm.model.model import model_of
 from trioorm.query.shape import (
     CombinedShape,
@@ -28,6 +30,7 @@ from trioorm.query.shape import (
     Sampled,
     SelectShape,
     TypedFragment,
+    UnitedShape,
     UpdateShape,
     ValueItem,
     ValuesTable,
@@ -35,7 +38,7 @@ from trioorm.query.shape import (
 
 STATEMENTS = (
     SelectShape, CombinedShape, InsertShape, UpdateShape, DeleteShape, MergeShape, ReturnedInto, CreateTableAsShape, HandingShape, Fragment,
-    TypedFragment,
+    TypedFragment, UnitedShape,
 )  # fmt: skip
 """The shapes that are sent as they are."""
 
@@ -60,6 +63,8 @@ def compile_shape(shape: Shape) -> Compiled:
         into=into,
         places=tuple(render.places) if render.taken > len(render.places) else None,
         repeats=tuple(render.repeats),
+        parts=tuple(part.places for part in shape.parts) if isinstance(shape, UnitedShape) else None,
+        shared=shape.shared if isinstance(shape, UnitedShape) else (),
     )
 
 
@@ -68,7 +73,9 @@ def render_statement(render: ExpressionRenderer, shape: Shape) -> str:
     if isinstance(shape, (Fragment, TypedFragment)):
         return _fragment_statement(render, shape)
     if isinstance(shape, HandingShape):
-        return _handing_statement(render, shape)
+        return render_handing(render, shape)
+    if isinstance(shape, UnitedShape):
+        return render_united(render, shape)
     if isinstance(shape, CreateTableAsShape):
         return _table_as(render, shape)
     text = render_inner(render, shape)
@@ -87,6 +94,8 @@ def _results(shape: Shape) -> tuple[ResultItem, ...]:
             return _results(shape.write)
         case HandingShape():
             return _results(shape.statement)
+        case UnitedShape():
+            return (ValueResult(INTEGER), *[_result(item) for item in shape.items])
         case TypedFragment():
             items = shape.items
         case Fragment():
@@ -149,24 +158,3 @@ def _table_as(render: ExpressionRenderer, shape: CreateTableAsShape) -> str:
     columns = f" ({', '.join([quote_identifier(column) for column in shape.columns])})" if shape.columns is not None else ""
     how, until = ("TEMPORARY ", " ON COMMIT DROP") if shape.temporary else ("", "")
     return f"CREATE {how}TABLE {quote_qualified(shape.source.table, shape.source.schema)}{columns}{until} AS\n{text}"
-
-
-def _handing_statement(render: ExpressionRenderer, shape: HandingShape) -> str:
-    """A statement that also hands on keys among its rows.
-
-    The settings are made in conditions that depend on no row, which PostgreSQL looks at once, before the first row. The rows come in the
-    order in which the statement gave them: there is only one way to read a CTE that was computed apart.
-    """
-    text = render.statement(shape.statement)
-    tables = f"{with_clause(render)}, " if render.common_tables else "WITH "
-    columns = ", ".join([f"c{number}" for number in range(1, shape.width + 1)])
-    conditions: list[str] = []
-    for key in shape.handed:
-        keys = [f"SELECT {', '.join([f'c{number}' for number in place])} FROM trioorm_rows" for place in key.places]
-        distinct = " UNION ".join(keys) if len(keys) > 1 else keys[0].replace("SELECT", "SELECT DISTINCT", 1)
-        names = ", ".join([f"k{number}" for number in range(1, len(key.settings) + 1)])
-        settings = " || ".join(
-            [f"set_config('{name}', coalesce(array_agg(k{at})::text, '{{}}'), true)" for at, name in enumerate(key.settings, 1)]
-        )
-        conditions.append(f"(SELECT {settings} FROM ({distinct}) AS trioorm_keys ({names})) IS NOT NULL")
-    return f"{tables}trioorm_rows ({columns}) AS MATERIALIZED ({text})\nSELECT * FROM trioorm_rows\nWHERE " + "\n  AND ".join(conditions)

@@ -10,8 +10,9 @@ from typing import Any, Never, TypeAlias, cast
 
 from trioorm.errors import NoRowFound, QueryError, TooManyRows
 from trioorm.model import UNSET, FieldInfo, Load, Model, ModelInfo
+from trioorm.model.relation import Relation
 
-__all__ = ["Attach", "Graph", "Identify", "attacher", "identifier_of", "keys_of", "unique_objects"]
+__all__ = ["Attach", "Graph", "Identify", "attacher", "attacher_for_one", "identifier_of", "keys_of", "unique_objects"]
 
 Graph: TypeAlias = dict[type, dict[object, Any]]
 """The objects of one load, by model and primary key."""
@@ -76,11 +77,7 @@ def attacher(load: Load[Never], *, keyed: bool, identify: Identify | None) -> At
     width = len(relation.keys.own)
     near = key_reader(relation.keys.near_fields) if not keyed else itemgetter(1) if width == 1 else itemgetter(slice(1, None))
     first = itemgetter(0)
-    model = relation.owner.model
-    put = cast(
-        "Callable[[Any, object], None]",  # of the slot itself, since frozen models have relations too
-        next(vars(above)[relation.attribute] for above in model.__mro__ if relation.attribute in vars(above)).__set__,
-    )
+    put = _putter(relation)
 
     def found(graph: Graph, rows: list[Any]) -> list[Any]:
         made = list(map(first, rows)) if keyed else rows
@@ -109,7 +106,8 @@ def attacher(load: Load[Never], *, keyed: bool, identify: Identify | None) -> At
         made = found(graph, rows)
         by_key = dict(zip(map(near, rows), made, strict=True))
         if len(by_key) != len(rows):
-            raise _too_many(load, list(map(near, rows)))
+            keys = list(map(near, rows))
+            raise _too_many(load, max(keys.count(key) for key in keys))
         is_optional = relation.optional
         for owner in owners:
             each = by_key.get(own(owner))
@@ -121,6 +119,35 @@ def attacher(load: Load[Never], *, keyed: bool, identify: Identify | None) -> At
     return attach_many if relation.many else attach_one
 
 
+def attacher_for_one(load: Load[Never]) -> Attach:
+    """What attaches a relation to the only row that there may be, where all that was found belongs to it."""
+    relation = load.relation
+    put = _putter(relation)
+    is_many, is_optional = relation.many, relation.optional
+
+    def attach(graph: Graph, owners: Sequence[Any], rows: list[Any]) -> list[Any]:
+        if is_many:
+            for owner in owners:
+                put(owner, [*rows])  # a list of its own, should a key that is declared not be one
+        elif owners:
+            if len(rows) > 1:
+                raise _too_many(load, len(rows))
+            if not rows and not is_optional:
+                raise _nothing(load)
+            for owner in owners:
+                put(owner, rows[0] if rows else None)
+        return rows
+
+    return attach
+
+
+def _putter(relation: Relation) -> Callable[[Any, object], None]:
+    """What sets a relation's own slot, since frozen models have relations too."""
+    model = relation.owner.model
+    slot = next(vars(above)[relation.attribute] for above in model.__mro__ if relation.attribute in vars(above))
+    return cast("Callable[[Any, object], None]", slot.__set__)
+
+
 def _unlike(load: Load[Never]) -> QueryError:
     names = ", ".join(field.attribute for field in load.relation.keys.own)
     return QueryError(
@@ -129,10 +156,9 @@ def _unlike(load: Load[Never]) -> QueryError:
     )
 
 
-def _too_many(load: Load[Never], keys: list[object]) -> TooManyRows:
+def _too_many(load: Load[Never], most: int) -> TooManyRows:
     relation = load.relation
     target = relation.target.model.__name__
-    most = max(keys.count(key) for key in keys)
     return TooManyRows(
         f"{relation} leads to one {target}, and {most} rows were found for one {relation.owner.model.__name__}.\n"
         "To fix it, one of:\n  1. make the foreign key unique\n  2. has_one(..., order_by=...) takes the first\n"

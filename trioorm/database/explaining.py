@@ -36,7 +36,7 @@ class QueryPlan:
         triggers: the seconds that each trigger took, foreign keys among them, by name.
         sql: the statement's text.
         flight: the trip in which it travels, from 1.
-        loads: the statements for the relations that are loaded onto its objects.
+        loads: what finds the objects of the relations that are loaded onto its own: statements, or steps of this one.
     """
 
     root: PlanNode
@@ -60,10 +60,20 @@ class QueryPlan:
                 for name, seconds in self.triggers.items()
             )
             lines.append(f"planned in {shown_time(self.planning_seconds or 0.0)}, ran for {shown_time(self.execution_seconds)}")
+        return "\n".join([*lines, *self._drawn_loads(ascii_only=ascii_only)])
+
+    def _drawn_loads(self, *, ascii_only: bool) -> list[str]:
+        lines: list[str] = []
         for load in self.loads:
-            below = load.plan.drawn(ascii_only=ascii_only).splitlines()
-            lines += ["", f"{load.relation}: flight {load.plan.flight}, {load.why}", *[f"  {line}".rstrip() for line in below]]
-        return "\n".join(lines)
+            plan = load.plan
+            is_drawn = plan.sql == self.sql  # with this one, whose steps its own are
+            below = plan._drawn_loads(ascii_only=ascii_only) if is_drawn else plan.drawn(ascii_only=ascii_only).splitlines()
+            lines += [
+                "",
+                f"{load.relation}: flight {plan.flight}, {load.why}",
+                *[f"  {line}".rstrip() for line in below if line or not is_drawn],
+            ]
+        return lines
 
     def __str__(self) -> str:
         """Drawn as the standard output can show it."""
@@ -72,12 +82,12 @@ class QueryPlan:
 
 @frozen
 class LoadedRelation:
-    """The statement that finds the objects of one relation, for all owners at once.
+    """What finds the objects of one relation, for all owners at once.
 
     Attributes:
         relation: which: `Film.credits`.
         why: how it knows its owners, and so why it travels in this flight.
-        plan: of the statement, and of those for the relations below.
+        plan: of the statement, and of those for the relations below. Where the load is one statement, its steps for this relation.
     """
 
     relation: str

@@ -33,11 +33,13 @@ class Made:
         model: its class, with slots.
         attributes: one for each column.
         optional: the object is None where all of its columns are NULL, as an outer join leaves them; a row that exists has a key.
+        key: those of its columns, from 0, by which rows are told apart, where equal ones are to be one object.
     """
 
     model: type
     attributes: tuple[str, ...]
     optional: bool
+    key: tuple[int, ...] = ()
 
 
 @attrs.frozen
@@ -50,6 +52,8 @@ class Layout:
         make: called with the items; None gives a tuple of them.
         keywords: the names by which it takes them; None gives them in order.
         scalar: there is one item, which is the row.
+        parts: the first column is the number of a part, and these are the items of its rows, from 0 behind it; the others are NULL there.
+            What is made is a list of rows for each part.
     """
 
     items: tuple[Made | None, ...]
@@ -57,6 +61,7 @@ class Layout:
     make: Callable[..., object] | None = None
     keywords: tuple[str, ...] | None = None
     scalar: bool = False
+    parts: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def keeps_place(self) -> bool:
@@ -96,40 +101,51 @@ class _Source:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self._lines: list[str] = []
         self._globals: dict[str, object] = {"new": object.__new__, "make": layout.make}
         self._names: dict[str, str] = {}
         self._converted = frozenset(layout.converted)
+        self._before: list[str] = []
         items: list[str] = []
+        fills: list[list[str]] = []
         column = 0
         for number, item in enumerate(layout.items):
             if item is None:
                 items.append(f"v{column}")
+                fills.append([])
                 column += 1
             else:
-                self._add_object(number, item, column)
+                fills.append(self._object(number, item, column))
                 items.append(f"o{number}")
                 column += len(item.attributes)
         if layout.keywords is not None:
             self._names |= {f"k{number}": keyword for number, keyword in enumerate(layout.keywords)}
             items = [f"k{number}={item}" for number, item in enumerate(items)]
-        row = f"make({', '.join(items)})" if layout.make is not None else items[0] if layout.scalar else f"({', '.join(items)},)"
         loaded = f"({''.join([f'{self._loaded(number)}, ' for number in range(column)])})"
         lists = [f"c{number}" for number in layout.converted]
         where = ["where"] if layout.keeps_place else []
         values = [f"v{number}" for number in layout.converted]
         source = f"zip(rows, {', '.join(lists)}, strict=True)" if lists else "rows"
         loop = f"for {', '.join([loaded, *values])} in {source}:"
+        if layout.parts is None:
+            row = f"make({', '.join(items)})" if layout.make is not None else _row(items, scalar=layout.scalar)
+            before, each, made = ["made = []", "add = made.append"], [*[line for lines in fills for line in lines], f"add({row})"], "made"
+        else:
+            before, each, made = _by_part(layout.parts, items[1:], fills[1:])
         self._text = "\n    ".join(
-            [f"def fill({', '.join(['rows', *where, *lists])}):", "made = []", "add = made.append", loop]
-            + [f"    {line}" for line in (*self._lines, f"add({row})")]
-            + ["return made"]
+            [
+                f"def fill({', '.join(['rows', *where, *lists])}):",
+                *self._before,
+                *before,
+                loop,
+                *[f"    {line}" for line in each],
+                f"return {made}",
+            ]
         )
 
     def _loaded(self, number: int) -> str:
         return f"r{number}" if number in self._converted else f"v{number}"
 
-    def _add_object(self, number: int, item: Made, column: int) -> None:
+    def _object(self, number: int, item: Made, column: int) -> list[str]:
         columns = range(column, column + len(item.attributes))
         self._globals[f"m{number}"] = item.model
         # Frozen models refuse assignment, and a class may have a `__setattr__` of its own.
@@ -146,10 +162,17 @@ class _Source:
             self._globals[f"p{number}"] = _slot(item.model, FETCHED_AT)
             self._names["place"] = FETCHED_AT
             lines.append(f"o{number}.place = where" if assignable else f"p{number}(o{number}, where)")
+        if item.key:
+            key = ", ".join([f"v{column + at}" for at in item.key])
+            key = key if len(item.key) == 1 else f"({key})"
+            self._before += [f"known{number} = {{}}", f"get{number} = known{number}.get"]
+            made, *rest = lines
+            lines = [f"o{number} = get{number}({key})", f"if o{number} is None:"]
+            lines += [f"    {line}" for line in (f"known{number}[{key}] = {made}", *rest)]
         if item.optional:
             absent = " is ".join([self._loaded(at) for at in columns])
             lines = [f"if {absent} is None:", f"    o{number} = None", "else:", *[f"    {line}" for line in lines]]
-        self._lines += lines
+        return lines
 
     def function(self) -> Fill:
         tree = ast.parse(self._text)
@@ -161,6 +184,22 @@ class _Source:
         module = compile(tree, "<trioorm: filling objects>", "exec")
         code = next(constant for constant in cast("Sequence[object]", module.co_consts) if isinstance(constant, CodeType))
         return FunctionType(code, self._globals)
+
+
+def _row(items: Sequence[str], *, scalar: bool) -> str:
+    return items[0] if scalar else f"({', '.join(items)},)"
+
+
+def _by_part(parts: Sequence[Sequence[int]], items: Sequence[str], fills: Sequence[Sequence[str]]) -> tuple[list[str], list[str], str]:
+    """What stands before the loop, inside it, and what is made, where each row is of one of several parts."""
+    before: list[str] = []
+    each: list[str] = []
+    for number, part in enumerate(parts):
+        before += [f"made{number} = []", f"add{number} = made{number}.append"]
+        row = _row([items[at] for at in part], scalar=len(part) == 1)
+        lines = [*[line for at in part for line in fills[at]], f"add{number}({row})"]
+        each += [f"{'elif' if number else 'if'} v0 == {number}:", *[f"    {line}" for line in lines]]
+    return before, each, f"[{', '.join([f'made{number}' for number in range(len(parts))])}]"
 
 
 def _slot(model: type, attribute: str) -> Callable[[object, object], None]:

@@ -63,7 +63,7 @@ class RowReader:
         self._keeps_place = layout.keeps_place
 
     def rows(self, result: PGresult, where: Place | None = None) -> list[Any]:
-        """The rows of a result.
+        """The rows of a result; of a united statement, a list of them for each part.
 
         Args:
             result: of the statement.
@@ -135,9 +135,19 @@ def _columns(compiled: Compiled) -> list[ResultColumn] | None:
 
 
 def _layout(compiled: Compiled, converted: tuple[int, ...]) -> Layout:
-    items = tuple(Made(item.model, item.columns, item.optional) if isinstance(item, ModelResult) else None for item in compiled.results)
+    shared = {at + 1 for at in compiled.shared}
+    items = tuple(
+        Made(item.model, item.columns, item.optional, _key_places(item) if at in shared else ()) if isinstance(item, ModelResult) else None
+        for at, item in enumerate(compiled.results)
+    )
     whole = isinstance(compiled.results[0], RowResult) if compiled.results else True
     scalar = len(items) == 1 and not whole
+    if compiled.parts is not None:
+        return Layout(items, converted, parts=compiled.parts)
     if compiled.into is None:
         return Layout(items, converted, scalar=scalar)
     return Layout(items, converted, compiled.into.make, compiled.into.keywords)
+
+
+def _key_places(item: ModelResult) -> tuple[int, ...]:
+    return tuple(item.columns.index(field.attribute) for field in model_of(item.model).primary_key)

@@ -14,6 +14,7 @@ from attrs import frozen
 from trioorm.compiler import ModelResult
 from trioorm.database.attaching import Attach, Identify, attacher, identifier_of
 from trioorm.database.plan import Plan, PlanCache
+from trioorm.database.united import UnitedPlan, unite
 from trioorm.expression.shape import Source
 from trioorm.model import FieldInfo, Load, ModelInfo, model_of
 from trioorm.query import Handing, ModelItem, Select, SelectShape, can_be_handed, find_related, handed_keys, sent_keys, values_of
@@ -82,6 +83,7 @@ class LoadPlan:
         may_lack: an object may be missing from a row.
         flights: the relations in each flight, each behind that of its owners.
         is_write: something among them may change or lock rows.
+        united: all of it as one statement, where that is what is sent; then there are no flights.
     """
 
     rows: Plan | None
@@ -89,6 +91,7 @@ class LoadPlan:
     may_lack: bool
     flights: tuple[tuple[Part, ...], ...]
     is_write: bool
+    united: UnitedPlan | None = None
 
     def first_step(self, statement: Select[Any]) -> Step:
         """The step of the select itself."""
@@ -104,6 +107,10 @@ def _plan_of_load(plans: PlanCache, statement: Select[Any] | None, loads: Sequen
     """
     drafts = _drafts(loads, None, (), has_select=statement is not None and not by_level, by_level=by_level)
     shared = _shared_models(statement, drafts)
+    if statement is not None and not by_level:
+        united = unite(plans, statement, [(draft.load, draft.place, draft.owner) for draft in drafts], shared)
+        if united is not None:
+            return LoadPlan(united.plan, {}, may_lack=False, flights=(), is_write=False, united=united)
     rows = None if statement is None else plans.plan(_handing(statement, drafts, None))[0]
     flights: list[list[Part]] = [] if rows is None else [[]]
     is_write = rows is not None and rows.compiled.is_write

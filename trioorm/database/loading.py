@@ -33,6 +33,10 @@ async def fetch_with_loads(runner: Runner, plans: PlanCache, statement: Select[A
     Checkpoint: always.
     """
     plan = known_plan(plans, statement, statement.loads, by_level=by_level)
+    united = plan.united
+    if united is not None:
+        result = await runner.run_one(united.plan.statement, united.pack(statement), united.formats, is_write=False)
+        return united.land(result, place_of_caller())
     return await _Loading(runner, plan, statement.loads).run(plan.first_step(statement))
 
 
@@ -70,6 +74,9 @@ def steps_of_load(plans: PlanCache, statement: Select[Any]) -> tuple[LoadPlan, l
         QueryError: it takes several flights, or cannot be compiled.
     """
     plan = known_plan(plans, statement, statement.loads)
+    united = plan.united
+    if united is not None:
+        return plan, [united.step(statement)], lambda results: united.land(results[0], place_of_caller())
     flight, *further = plan.flights
     if further:
         raise QueryError(

@@ -19,6 +19,7 @@ from trioorm.query.shape import ModelItem, SelectShape
 from trioorm.query.sql import Identifier, Sql, TypedSql, identifier, sql
 from trioorm.query.statement import SqlText, Statement
 from trioorm.query.tables import Cte, Subquery, Table
+from trioorm.query.uniting import RootKey, United, UnitedLoad, root_key
 from trioorm.query.write import Returning, Write
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ __all__ = [
     "Query",
     "RecordRows",
     "Returning",
+    "RootKey",
     "Select",
     "SelectShape",
     "Sql",
@@ -71,6 +73,8 @@ __all__ = [
     "Subquery",
     "Table",
     "TypedSql",
+    "United",
+    "UnitedLoad",
     "Update",
     "WhenMatched",
     "WhenNotMatched",
@@ -98,6 +102,7 @@ __all__ = [
     "old",
     "optional",
     "rollup",
+    "root_key",
     "select",
     "select_links",
     "sent_keys",

@@ -9,7 +9,7 @@ Why settings: the statement that hands keys on runs once and says exactly which 
 be known of it (an order that leaves rows equal, `random()`, a lock). Measured on one film with its directors, cast and reviews, wall time
 at the client: 65 µs; 72 when each statement repeats the one above it as a subquery, and 363 once that has a range and a limit, since
 PostgreSQL plans such statements anew each time; 59 as one statement that unites all rows, which takes 324 then for the same reason; 147
-level by level.
+level by level. (Of one object, by its key, it is one statement all the same: `uniting.py`.)
 """
 
 import typing
@@ -87,14 +87,42 @@ def find_related(load: Load[Never], keys: Sequence[Expression[typing.Any]]) -> F
     return Finding(found.order_by(there.column(_POSITION)) if order else found, keyed=True)
 
 
-def values_of(load: Load[Never]) -> tuple[object, ...]:
-    """The bind values of the statement that finds a relation's objects, without those of the keys, which come first."""
+def find_for_one(load: Load[Never], key: Sequence[Expression[typing.Any]]) -> Finding:
+    """The statement for the objects of one owner: the plain one that anybody would write.
+
+    Args:
+        load: what of which relation.
+        key: a value for each of `relation.keys.own`.
+
+    Raises:
+        As `find_related`.
+    """
+    relation = load.relation
+    order = load.order or relation.order
+    target: type[typing.Any] = relation.target.model
+    found: Select[typing.Any] = _linked(select(target), target, relation.keys.link)
+    found = found.where(*_pairs(relation.keys.near, key), *relation.conditions, *load.conditions)
+    if order:
+        found = found.order_by(*order)
+    most = load.most if relation.many else 1 if order else None
+    return Finding(found if most is None else found.limit(most), keyed=False)
+
+
+def values_of(load: Load[Never], *, of_one: bool = False) -> tuple[object, ...]:
+    """The bind values of the statement that finds a relation's objects, without those of the keys, which come first.
+
+    Args:
+        load: what of which relation.
+        of_one: that of `find_for_one`.
+    """
     relation = load.relation
     order = load.order or relation.order
     conditions = [value for condition in (*relation.conditions, *load.conditions) for value in condition.bind_values]
     ordered = [value for term in order for value in term.bind_values]
     most = load.most if relation.many else 1 if order else None
-    return (*conditions, *ordered) if most is None else (*ordered, *conditions, *ordered, most)
+    if most is None:
+        return (*conditions, *ordered)
+    return (*conditions, *ordered, most) if of_one else (*ordered, *conditions, *ordered, most)
 
 
 # Keys.

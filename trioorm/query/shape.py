@@ -332,6 +332,25 @@ class HandingShape(NamedTuple):
     kind: Literal["handing"] = "handing"
 
 
+class UnitedPart(NamedTuple):
+    """One of several statements whose rows are united: which of the united items its own items are, and whether later parts read it too."""
+
+    statement: Shape
+    places: tuple[int, ...]
+    is_read_again: bool
+    kind: Literal["united-part"] = "united-part"
+
+
+class UnitedShape(NamedTuple):
+    """Statements with UNION ALL between them. A row is the number of its part and all `items`, NULL where they are of other parts.
+    `shared`: the items of which one row may be met several times, and is to be one object."""
+
+    items: tuple[Shape, ...]
+    parts: tuple[UnitedPart, ...]
+    shared: tuple[int, ...]
+    kind: Literal["united"] = "united"
+
+
 class CreateTableAsShape(NamedTuple):
     """`CREATE TABLE ... AS`. `columns`: names for them, where their own would be missing or not unique."""
 
