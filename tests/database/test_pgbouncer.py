@@ -168,6 +168,10 @@ async def test_statements_that_need_a_session_are_refused_before_they_are_sent(b
             for text in (sql("LISTEN news"), sql("SET search_path = nowhere"), sql("CREATE TEMPORARY TABLE mine (n int)")):
                 with pytest.raises(UsageError, match="needs a session of its own"):
                     await db.execute(text)
+            with pytest.raises(UsageError, match="needs a session of its own"):
+                async with db.stream(sql("SELECT id FROM (SELECT 1 AS id, pg_advisory_lock(1)) q").returns(int)) as rows:
+                    await anext(rows)
+            assert stranger.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
             assert stranger.execute("SELECT count(*) FROM pg_listening_channels()").fetchone() == (0,)
             assert stranger.execute("SHOW search_path").fetchone() != ("nowhere",)
             assert db.statistics().on_loan == 0
@@ -215,6 +219,11 @@ async def test_psycopgs_cursors_refuse_too(bouncer: str) -> None:
             assert isinstance(refusal.value, psycopg.ProgrammingError)
             with pytest.raises(UsageError, match="SET LOCAL"):
                 await connection.cursor().executemany("SET search_path = %s", [("a",)])
+            with pytest.raises(UsageError, match="SET LOCAL"):
+                await connection.execute("SELECT 1; SET search_path = nowhere")
+            with pytest.raises(UsageError, match="advisory_lock"):
+                async for _ in connection.cursor().stream("WITH one AS (SELECT pg_advisory_lock(1)) SELECT * FROM one"):
+                    pytest.fail("a stranger would have the lock")
             async with connection.transaction():
                 async with connection.cursor("held", withhold=True) as cursor:
                     with pytest.raises(UsageError, match="leave WITH HOLD out"):

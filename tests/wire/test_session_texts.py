@@ -1,4 +1,4 @@
-"""Which statements need a session of their own, by the beginning of their text."""
+"""Which statements need a session of their own, by the text alone."""
 
 import pytest
 
@@ -21,6 +21,15 @@ _ANYWHERE = [
     ("DEALLOCATE ALL", "under a name"),
     ("LOAD 'auto_explain'", "session_preload_libraries"),
     ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "leave WITH HOLD out"),
+    ("SELECT 1; LISTEN news", "listen_address="),
+    ("BEGIN; INSERT INTO t VALUES ('it''s; fine'); SET search_path = shop; COMMIT", "SET LOCAL"),
+    ("/* a /* b */ c */ LISTEN news", "listen_address="),
+    ("SELECT $$;$$, $body$;$$;$body$, E'\\';', U&'\\0041;'; RESET ALL", "SET LOCAL"),
+    ("SELECT $1; UNLISTEN $2", "listen_address="),
+    ("SELECT set_config('search_path', $1, false)", "SET LOCAL"),
+    ("WITH new AS (SELECT $1::text AS path) SELECT pg_catalog . set_config('search_path', path, FALSE) FROM new", "SET LOCAL"),
+    ("BEGIN; SELECT 1; COMMIT; SELECT pg_advisory_lock(1)", "tx.advisory_lock"),
+    ("BEGIN; SAVEPOINT a; ROLLBACK; CREATE TEMP TABLE t (n int)", "ON COMMIT DROP"),
     ('declare "my cursor" no scroll cursor with hold for select 1', "leave WITH HOLD out"),
 ]
 _OUTSIDE = [
@@ -30,6 +39,10 @@ _OUTSIDE = [
     ("SELECT pg_advisory_lock(1)", "tx.advisory_lock"),
     ("select pg_try_advisory_lock_shared (1)", "tx.advisory_lock"),
     ("SELECT pg_advisory_unlock_all()", "tx.advisory_lock"),
+    ("WITH one AS (SELECT pg_advisory_lock(1)) SELECT * FROM one", "tx.advisory_lock"),
+    ("SELECT id, pg_catalog.pg_try_advisory_lock(id) FROM jobs", "tx.advisory_lock"),
+    ("(SELECT pg_advisory_lock(1)) UNION ALL (SELECT pg_advisory_lock(2))", "tx.advisory_lock"),
+    ("SELECT 1;\n-- ; \nCREATE TEMP TABLE t (n int)", "ON COMMIT DROP"),
 ]
 _FINE = [
     "",
@@ -54,6 +67,19 @@ _FINE = [
     "SELECT pg_advisory_xact_lock(1)",
     "NOTIFY news",
     "DISCARD ALL",
+    "SELECT E'a''\\';LISTEN news'",
+    "SELECT ';LISTEN news', E'\\';LISTEN news', $$;LISTEN news$$, $a$$$;LISTEN news$a$",
+    'SELECT ";LISTEN news", "a""b;LISTEN news" FROM t -- ;LISTEN news',
+    "SELECT 1 /* ; /* LISTEN */ ; LISTEN news */",
+    "SELECT 'pg_advisory_lock(1)', \"pg_advisory_lock\" (1), mine.pg_advisory_lock(1), my_pg_advisory_lock(1)",
+    "SELECT pg_advisory_xact_lock(1), set_config('search_path', $1, true)",
+    "SELECT set_config('search_path', $1, $2)",
+    "BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; SELECT pg_advisory_lock(1); ROLLBACK TO SAVEPOINT a; SELECT pg_advisory_lock(1); END",
+    "COMMENT ON FUNCTION pg_advisory_lock(bigint) IS 'a lock'",
+    "CREATE FUNCTION f() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT pg_advisory_lock(1); END",
+    "SELECT 'unfinished; LISTEN news",
+    "SELECT $2$1;",
+    "WITH held AS MATERIALIZED (SELECT 1) SELECT * FROM held;",
 ]
 
 
@@ -78,6 +104,13 @@ def test_what_a_transaction_can_undo_is_refused_outside_of_one(text: str, way_ou
 def test_nothing_else_is_refused(text: str) -> None:
     refuse_without_session(text.encode(), in_transaction=False)
     refuse_without_session(text.encode(), in_transaction=True)
+
+
+def test_what_a_refused_statement_quotes_is_not_shown() -> None:
+    """psycopg's client cursors write values into the text."""
+    with pytest.raises(UsageError, match=r"set_config\('...', '...', false\)") as refusal:
+        refuse_without_session(b"SELECT 1; SELECT set_config('app.token', 'swordfish', false)", in_transaction=False)
+    assert "swordfish" not in str(refusal.value)
 
 
 def test_a_long_text_is_shown_by_its_beginning() -> None:

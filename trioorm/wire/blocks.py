@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, TypeVar, cast
 
 from psycopg import AsyncCopy, AsyncCursor, AsyncPipeline, AsyncServerCursor, AsyncTransaction, ProgrammingError, pq
 from psycopg._queries import PostgresQuery
-from psycopg.abc import Buffer, Params, PQGen, Query
+from psycopg.abc import Buffer, Params, Query
 from psycopg.copy import AsyncLibpqWriter, AsyncQueuedLibpqWriter, AsyncWriter
 from psycopg.pq.abc import PGresult
 from psycopg.rows import Row
@@ -148,9 +148,9 @@ class Cursor(AsyncCursor[Row]):
     __module__ = "trioorm.wire"
     __slots__ = ()
 
-    def _maybe_prepare_gen(self, pgq: PostgresQuery, *, prepare: bool | None = None, binary: bool | None = None) -> PQGen[None]:
-        cast("_Ends", self._conn).check_text(pgq.query)
-        return super()._maybe_prepare_gen(pgq, prepare=prepare, binary=binary)
+    def _execute_send(self, query: PostgresQuery, *, force_extended: bool = False, binary: bool | None = None) -> None:
+        cast("_Ends", self._conn).check_text(query.query)  # where nothing is prepared, all goes this way
+        super()._execute_send(query, force_extended=force_extended, binary=binary)
 
     def _check_results(self, results: list[PGresult]) -> None:
         super()._check_results(results)
@@ -194,11 +194,6 @@ class ServerCursor(Cursor[Row], AsyncServerCursor[Row]):
 
     __module__ = "trioorm.wire"
     __slots__ = ()
-
-    def _make_declare_statement(self, query: Query) -> Query:
-        if self.withhold:
-            cast("_Ends", self._conn).check_text(f'DECLARE "{self.name}" CURSOR WITH HOLD'.encode())
-        return super()._make_declare_statement(query)
 
     async def close(self) -> None:
         """Close the cursor on the server, also when the scope is cancelled: then within the cleanup budget."""

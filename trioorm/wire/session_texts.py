@@ -1,8 +1,9 @@
 """Statements that need a server session of their own, and so cannot work through a pooler in transaction mode.
 
-The contract: what is refused is certain from the beginning of the text: the server would do it, without a word, to a session that belongs
-to somebody else a moment later. What may be undone in the same transaction (a temporary table, a lock) is refused only outside of one; what
-stands deeper in a text, or behind another statement, is not seen. Looked at once for each text.
+The contract: what is refused is certain from the text: the server would do it, without a word, to a session that belongs to somebody else
+a moment later. Each statement of a text is told by its beginning; advisory locks and `set_config` are found wherever a query calls them.
+What may be undone in the same transaction (a temporary table, a lock) is refused only outside of one; what a function or `DO` does is not
+seen. Looked at once for each text.
 
 Source: https://www.pgbouncer.org/features.html, "SQL feature map for pooling modes"
 """
@@ -10,6 +11,7 @@ Source: https://www.pgbouncer.org/features.html, "SQL feature map for pooling mo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -28,15 +30,28 @@ _KEPT = (
     rb"LOCAL|TRANSACTION|CONSTRAINTS"
     rb"|(?:SESSION\s+)?(?:NAMES|TIME\s+ZONE|client_encoding|datestyle|timezone|standard_conforming_strings|application_name)"
 )
-_TEXTS = (
-    rb"(?is)(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
-    rb"(?:(?P<listen>(?:UN)?LISTEN)\b"
+# Text, since few programs ever need them compiled.
+_BEGINNINGS = (
+    rb"(?is)(?P<listen>(?:UN)?LISTEN)\b"
     rb"|(?P<set>(?:SET|RESET)\s++(?!(?:" + _KEPT + rb")\b))"
     rb"|(?P<prepare>PREPARE\s++(?!TRANSACTION\b)|DEALLOCATE\b)"
     rb"|(?P<load>LOAD\s)"
     rb'|(?P<hold>DECLARE\s+(?:"[^"]*"|\S+)\s+(?:[A-Z]+\s+)*?CURSOR\s+WITH\s+HOLD\b)'
     rb"|(?P<temporary>CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:GLOBAL|LOCAL)\s+)?TEMP(?:ORARY)?\s)"
-    rb"|(?P<lock>SELECT\s+pg_(?:try_)?advisory_(?:un)?lock(?:_shared|_all)?\s*\())"
+)
+_QUERY = rb"(?i)\(|(?:SELECT|WITH|VALUES|INSERT|UPDATE|DELETE|MERGE)\b"
+_CALLS = (
+    rb'(?i)(?<![\w.$"])(?:pg_catalog\s*\.\s*)?'
+    rb"(?:(?P<lock>pg_(?:try_)?advisory_(?:un)?lock(?:_shared|_all)?\s*\()|(?P<set>set_config\s*\([^()]*,\s*false\s*\)))"
+)
+_OPENS = rb"(?i)(?:BEGIN|START\s+TRANSACTION)\b"
+_ENDS = rb"(?i)(?:COMMIT|END|ABORT|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b"
+_SQL_BODY = rb"(?is)CREATE\b.*\bBEGIN\s+ATOMIC\b"
+_QUOTED = (
+    rb"(?s);|--[^\n]*|(?P<comment>/\*)"
+    rb'|(?P<identifier>"[^"]*(?:"|$))'
+    rb"|(?:\b[eE]'(?:[^'\\]|\\.|'')*+|'[^']*)(?:'|$)"
+    rb"|(?<![\w$])(?P<dollar>\$(?:[^\W\d]\w*)?\$).*?(?:(?P=dollar)|$)"
 )
 _UNDONE_BY_A_TRANSACTION: frozenset[Need] = frozenset({"temporary", "lock"})
 _WAYS_OUT: dict[Need, str] = {
@@ -64,10 +79,11 @@ def refuse_without_session(text: bytes, *, in_transaction: bool) -> None:
     Raises:
         SessionNeeded: it needs a session of its own. Nothing of it was sent.
     """
-    need = _need(text)
-    if need is None or (in_transaction and need in _UNDONE_BY_A_TRANSACTION):
+    found = _need(text, in_transaction)
+    if found is None:
         return
-    shown = " ".join(text.decode(errors="replace").split())
+    need, statement = found
+    shown = " ".join(statement.decode(errors="replace").split())
     raise SessionNeeded(
         f"this statement needs a session of its own: {shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + '...'}\n"
         "A connection pooler in transaction mode stands before the server, and would give it to a session that belongs to somebody else a "
@@ -80,9 +96,50 @@ def refuse_without_session(text: bytes, *, in_transaction: bool) -> None:
 
 
 @lru_cache(1000)
-def _need(text: bytes) -> Need | None:
-    found = re.match(_TEXTS, text)
-    return None if found is None else _NEEDS[found.lastgroup or ""]
+def _need(text: bytes, in_transaction: bool) -> tuple[Need, bytes] | None:  # noqa: FBT001 - a cache without keywords is quicker
+    """What in a text needs a session first, and the statement in which it stands, without what that quotes, which may be a value."""
+    for statement in _statements(text):
+        if re.match(_OPENS, statement):
+            in_transaction = True
+        elif re.match(_ENDS, statement):
+            in_transaction = False
+        elif re.match(_SQL_BODY, statement):
+            return None  # its semicolons end nothing, and what it calls is not called now
+        found = re.match(_BEGINNINGS, statement) or (re.search(_CALLS, statement) if re.match(_QUERY, statement) else None)
+        if found is not None:
+            need = _NEEDS[found.lastgroup or ""]
+            if not (in_transaction and need in _UNDONE_BY_A_TRANSACTION):
+                return need, statement
+    return None
+
+
+def _statements(text: bytes) -> Iterator[bytes]:
+    """The statements of a text, without comments, and with nothing left of what they quote."""
+    quoted = re.compile(_QUOTED)
+    parts: list[bytes] = []
+    at = 0
+    while (found := quoted.search(text, at)) is not None:
+        parts.append(text[at : found.start()])
+        at = found.end()
+        if found.group() == b";":
+            yield b"".join(parts).strip()
+            parts.clear()
+        elif found["comment"]:
+            at = _end_of_comment(text, at)
+            parts.append(b" ")
+        else:
+            parts.append(b" " if found.group().startswith(b"--") else b'"..."' if found["identifier"] else b"'...'")
+    yield b"".join([*parts, text[at:]]).strip()
+
+
+def _end_of_comment(text: bytes, at: int) -> int:
+    """Where a comment ends whose first two characters end here; comments may stand inside of comments."""
+    edge = re.compile(rb"/\*|\*/")
+    depth = 1
+    while depth and (found := edge.search(text, at)) is not None:
+        depth += 1 if found.group() == b"/*" else -1
+        at = found.end()
+    return len(text) if depth else at
 
 
 _NEEDS: dict[str, Need] = {need: need for need in _WAYS_OUT}

@@ -46,6 +46,7 @@ class RowStream:
     def _start(self) -> PlainAnswer:
         """Queue the statement."""
         connection, step = self._connection, self._step
+        connection.check_steps((step,), in_transaction=False)
         connection.leave_pipeline()
         connection.sent_steps = (step,)
         pgconn = connection.pgconn
@@ -61,6 +62,7 @@ class RowStream:
         Raises:
             DatabaseError: the server reported an error, which may come after rows.
             ConnectionLost: the connection broke. Safe to retry, if the rows so far may come again.
+            SessionNeeded: the statement cannot work through the pooler; nothing was sent. Not safe to retry.
 
         Checkpoint: only if it waits.
         """
