@@ -65,8 +65,12 @@ class Client(Protocol):
         """The pool now."""
         ...
 
-    def hold(self) -> AbstractAsyncContextManager[int]:
-        """A connection for the length of a block; the process id of its session."""
+    def hold(self, when_lent: Callable[[], None] = lambda: None) -> AbstractAsyncContextManager[int]:
+        """A connection for the length of a block, with something run on it; the process id of its session.
+
+        Args:
+            when_lent: called when the connection is there, before anything is run.
+        """
         ...
 
     async def read(self) -> None:

@@ -81,8 +81,9 @@ class TrioormClient:
         return PoolCounts(statistics.on_loan, statistics.waiting, statistics.pool_available + statistics.on_loan)
 
     @asynccontextmanager
-    async def hold(self) -> AsyncGenerator[int]:
+    async def hold(self, when_lent: Callable[[], None] = lambda: None) -> AsyncGenerator[int]:
         async with self._db.transaction() as tx:
+            when_lent()
             yield await tx.fetch_value(_PID)
 
     async def read(self) -> None:

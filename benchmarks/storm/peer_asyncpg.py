@@ -96,9 +96,11 @@ class AsyncpgClient:
         return PoolCounts(size - self._pool.get_idle_size(), 0, size)
 
     @asynccontextmanager
-    async def hold(self) -> AsyncGenerator[int]:
-        async with self._connection() as connection, connection.transaction():
-            yield connection.get_server_pid()
+    async def hold(self, when_lent: Callable[[], None] = lambda: None) -> AsyncGenerator[int]:
+        async with self._connection() as connection:
+            when_lent()
+            async with connection.transaction():
+                yield connection.get_server_pid()
 
     async def read(self) -> None:
         async with self._connection() as connection:

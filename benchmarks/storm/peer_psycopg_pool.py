@@ -73,8 +73,9 @@ class PsycopgPoolClient:
         return PoolCounts(size - available, statistics.get("requests_waiting", 0), size)
 
     @asynccontextmanager
-    async def hold(self) -> AsyncGenerator[int]:
+    async def hold(self, when_lent: Callable[[], None] = lambda: None) -> AsyncGenerator[int]:
         async with self._connection() as connection:
+            when_lent()
             await connection.execute("SELECT 1")
             yield connection.info.backend_pid
 

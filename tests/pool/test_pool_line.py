@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 
 from tests.wire.witness import works
 from trioorm.errors import DatabaseUnavailable
-from trioorm.pool import Pool, PoolSettings, PoolTimeout, TooManyRequests, open_pool
+from trioorm.pool import Connection, Pool, PoolSettings, PoolTimeout, TooManyRequests, open_pool
 from trioorm.testing import SweepRun, pool_is_whole, sweep
 
 
@@ -183,6 +183,34 @@ async def test_newcomers_do_not_overtake(dsn: str) -> None:
             with await pool.acquire():
                 order.append("the newcomer")
     assert order == ["the one in line", "the newcomer"]
+
+
+async def test_who_was_lent_a_dead_connection_keeps_its_place(dsn: str) -> None:
+    """A look at one that has been idle for long may take as long as a cleanup; who came meanwhile came later."""
+    served: list[str] = []
+    looked_at = anyio.Event()
+    all_in_line = anyio.Event()
+
+    async def check(connection: Connection) -> None:
+        if not looked_at.is_set():
+            looked_at.set()
+            await all_in_line.wait()
+            connection.close_nowait()
+
+    async with open_pool(dsn, max_size=1, max_waiting=2, check_after_idle_seconds=0, check=check) as pool:
+
+        async def borrow(name: str) -> None:
+            with await pool.acquire():
+                served.append(name)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(borrow, "first")
+            await looked_at.wait()
+            for number, name in enumerate(("second", "third"), start=1):
+                tasks.start_soon(borrow, name)
+                await until_waiting(pool, number)
+            all_in_line.set()
+    assert served == ["first", "second", "third"]
 
 
 async def test_who_is_cancelled_in_the_moment_of_being_served_passes_it_on(dsn: str) -> None:

@@ -67,9 +67,12 @@ class Line:
         self._waiters: deque[Waiter] = deque()
         self.count = 0
 
-    def join(self, waiter: Waiter) -> None:
-        """Stand at the end."""
-        self._waiters.append(waiter)
+    def join(self, waiter: Waiter, *, first: bool = False) -> None:
+        """Stand at the end, or before all others."""
+        if first:
+            self._waiters.appendleft(waiter)
+        else:
+            self._waiters.append(waiter)
         self.count += 1
 
     def quit(self, waiter: Waiter) -> None:

@@ -130,15 +130,17 @@ class Pool(GrowingPool):
         task = self._owner.check()
         await self.check_for_cancellation()
         self._counts.requests += 1
+        came_first = False
         try:
             while True:
                 lease = self._take_nowait(reserved)
                 if lease is None:
-                    lease = await self._wait_in_line(reserved)
+                    lease = await self._wait_in_line(reserved, came_first=came_first)
                 elif (
                     lease.lent_at - lease.member.idle_since > self.settings.check_after_idle_seconds
                     and not await self._gives_sign_of_life(lease)
                 ):
+                    came_first = True  # before all who have joined the line meanwhile
                     continue
                 lease.taken_by(task)
                 return lease
@@ -223,12 +225,12 @@ class Pool(GrowingPool):
         lease.release()
         return False
 
-    async def _wait_in_line(self, reserved: bool) -> Lease:
+    async def _wait_in_line(self, reserved: bool, *, came_first: bool) -> Lease:
         settings, line = self.settings, self._line
-        if settings.max_waiting and line.count >= settings.max_waiting:
+        if settings.max_waiting and line.count >= settings.max_waiting and not came_first:
             raise line_is_full(settings, line.count)
         waiter = Waiter(self._owner.running_task(), reserved=reserved)
-        line.join(waiter)
+        line.join(waiter, first=came_first)
         self._counts.queued += 1
         self._open_what_is_needed()
         try:
