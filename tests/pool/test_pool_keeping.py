@@ -8,7 +8,7 @@ from anyio.abc import TaskStatus
 
 from tests.pool.test_pool_line import until_idle, until_waiting
 from tests.wire.witness import Witness, works
-from trioorm.pool import Connection, Lease, Pool, TooManyRequests, open_pool
+from trioorm.pool import Connection, Lease, Pool, PoolTimeout, TooManyRequests, open_pool
 from trioorm.pool.line import Shedding
 
 
@@ -148,6 +148,34 @@ async def test_a_long_loan_is_logged_once_with_its_place(dsn: str, caplog: pytes
                 await anyio.sleep(0.1)  # several times as long, in which nothing more may be logged
     assert len(caplog.records) == 1
     assert "test_pool_keeping.py" in caplog.records[0].getMessage()
+
+
+async def test_a_leaked_lease_is_named_and_logged_once(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+    leases: list[Lease] = []
+
+    async def forget(pool: Pool) -> None:
+        leases.append(await pool.acquire())
+
+    with caplog.at_level(logging.WARNING, logger="trioorm.pool"):
+        async with open_pool(dsn, max_size=1, max_idle_seconds=0.02, timeout_seconds=0.3) as pool:
+            async with anyio.create_task_group() as nursery:
+                nursery.start_soon(forget, pool, name="forgetful")
+            with pytest.raises(PoolTimeout, match=r"task 'forgetful' \(which has ended\) for .* borrowed at .*test_pool_keeping\.py"):
+                await pool.acquire()
+            assert len(caplog.records) == 1, "it was looked at a dozen times"
+            assert "task 'forgetful' has ended without giving back the connection" in caplog.text
+            assert "test_pool_keeping.py" in caplog.text
+            leases[0].release()
+    assert len(caplog.records) == 1
+
+
+async def test_what_is_not_given_back_at_the_end_is_logged(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="trioorm.pool"):
+        async with open_pool(dsn, cleanup_timeout_seconds=0.05) as pool:
+            await pool.acquire()
+        assert len(caplog.records) == 1
+    assert "did not give its connection back when the pool was closed" in caplog.text
+    assert "test_pool_keeping.py" in caplog.text
 
 
 def test_shedding_begins_after_a_whole_slow_interval_and_ends_with_a_good_one() -> None:

@@ -74,7 +74,7 @@ _FINE = [
     "SELECT 'pg_advisory_lock(1)', \"pg_advisory_lock\" (1), mine.pg_advisory_lock(1), my_pg_advisory_lock(1)",
     "SELECT pg_advisory_xact_lock(1), set_config('search_path', $1, true)",
     "SELECT set_config('search_path', $1, $2)",
-    "BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; SELECT pg_advisory_lock(1); ROLLBACK TO SAVEPOINT a; SELECT pg_advisory_lock(1); END",
+    "BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; ROLLBACK TO SAVEPOINT a; SELECT pg_advisory_lock(1); END",
     "COMMENT ON FUNCTION pg_advisory_lock(bigint) IS 'a lock'",
     "CREATE FUNCTION f() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT pg_advisory_lock(1); END",
     "SELECT 'unfinished; LISTEN news",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from types import TracebackType
 
-__all__ = ["Lease", "Member", "loans_of", "log_long_loans"]
+__all__ = ["Lease", "Member", "loans_of", "log_long_loans", "log_what_stays_out"]
 
 logger = logging.getLogger("trioorm.pool")
 
@@ -95,6 +96,13 @@ class Lease:
         name = getattr(self.task, "get_name", None)  # an asyncio.Task
         return str(name()) if callable(name) else "?"
 
+    @property
+    def is_leaked(self) -> bool:
+        """Whether the task that took it has ended: nobody is left who should give it back, unless it was passed on."""
+        if isinstance(self.task, trio.lowlevel.Task):
+            return getattr(self.task.coro, "cr_frame", self) is None
+        return isinstance(self.task, asyncio.Task) and self.task.done()
+
     def taken_by(self, task: object) -> None:
         """Note that a task has it now."""
         self.task = task
@@ -147,10 +155,22 @@ def loans_of(leases: Collection[Lease]) -> tuple[Loan, ...]:
     )
 
 
-def log_long_loans(leases: Collection[Lease], limit_seconds: float) -> None:
-    """Log each that has lasted longer, once."""
+def log_long_loans(leases: Collection[Lease], limit_seconds: float | None) -> None:
+    """Log each that has lasted longer, or whose task has ended, once."""
     now = monotonic()
     for lease in leases:
-        if not lease.logged and now - lease.lent_at >= limit_seconds:
+        if lease.logged:
+            continue
+        seconds = now - lease.lent_at
+        if lease.is_leaked:
             lease.logged = True
-            logger.warning("task %r has had a connection for %.1f s, borrowed at %s", lease.holder, now - lease.lent_at, lease.place)
+            logger.warning("task %r has ended without giving back the connection that it borrowed at %s", lease.holder, lease.place)
+        elif limit_seconds is not None and seconds >= limit_seconds:
+            lease.logged = True
+            logger.warning("task %r has had a connection for %.1f s, borrowed at %s", lease.holder, seconds, lease.place)
+
+
+def log_what_stays_out(leases: Collection[Lease]) -> None:
+    """Log each that is closed by force at the pool's end."""
+    for lease in leases:
+        logger.warning("task %r did not give its connection back when the pool was closed, borrowed at %s", lease.holder, lease.place)

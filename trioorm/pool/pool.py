@@ -25,7 +25,7 @@ from trioorm.pool.counts import Counts
 from trioorm.pool.growing import Connect, GrowingPool
 from trioorm.pool.lanes import Lanes
 from trioorm.pool.last_cancel import LAST_CANCEL_SECONDS, cancel_statements
-from trioorm.pool.lease import Lease, Member, loans_of, log_long_loans
+from trioorm.pool.lease import Lease, Member, loans_of, log_long_loans, log_what_stays_out
 from trioorm.pool.leaving import Leaving
 from trioorm.pool.line import Shedding, Waiter
 from trioorm.pool.outcome_hooks import OutcomeHooks
@@ -43,6 +43,8 @@ logger = logging.getLogger("trioorm.pool")
 
 # A deadlock is found when its last task asks; one that is complete only when a task ends which did not wait, by looking again.
 _LOOK_FOR_DEADLOCK_SECONDS = 1.0
+
+_LOOK_FOR_LEAKS_SECONDS = 60.0
 
 
 class Pool(GrowingPool):
@@ -380,15 +382,14 @@ class Pool(GrowingPool):
         self._open_what_is_needed()
 
     async def keep(self) -> None:
-        """Until cancelled: close connections that are too old or idle for too long, and log loans that last too long.
+        """Until cancelled: close connections that are too old or idle for too long, and log loans that last too long or were forgotten.
 
         Checkpoint: always.
         """
         while True:
             await anyio.sleep(self._seconds_to_next_duty())
             self._close_surplus()
-            if self.settings.long_loan_seconds is not None:
-                log_long_loans(self._leases, self.settings.long_loan_seconds)
+            log_long_loans(self._leases, self.settings.long_loan_seconds)
             self._open_what_is_needed()
 
     def _seconds_to_next_duty(self) -> float:
@@ -397,7 +398,7 @@ class Pool(GrowingPool):
         if self._idle and self._size > settings.min_size:
             moments.append(self._idle[0].idle_since + settings.max_idle_seconds)
         # What begins after this moment falls due after one such length at the earliest.
-        lengths = [settings.max_idle_seconds, settings.max_lifetime_seconds * 0.9]
+        lengths = [settings.max_idle_seconds, settings.max_lifetime_seconds * 0.9, _LOOK_FOR_LEAKS_SECONDS]
         if settings.long_loan_seconds is not None:
             moments += [lease.lent_at + settings.long_loan_seconds for lease in self._leases if not lease.logged]
             lengths.append(settings.long_loan_seconds)
@@ -446,6 +447,7 @@ class Pool(GrowingPool):
                 await shield.wait(lambda: cancel_statements(connections))
                 await shield.wait(self._wait_all_returned)
             held = held or shield.held
+        log_what_stays_out(self._leases)
         for lease in tuple(self._leases):
             self._leaving.close(lease.connection)
         self.lanes.give_up()

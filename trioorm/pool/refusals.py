@@ -23,7 +23,8 @@ def holders_text(leases: Collection[Lease]) -> str:
     now = monotonic()
     by_length = sorted(leases, key=lambda lease: lease.lent_at)
     named = [
-        f"task {lease.holder!r} for {now - lease.lent_at:.1f} s, {_what_it_does(lease)}borrowed at {lease.place}"
+        f"task {lease.holder!r}{' (which has ended)' if lease.is_leaked else ''} for {now - lease.lent_at:.1f} s, "
+        f"{_what_it_does(lease)}borrowed at {lease.place}"
         for lease in by_length[:_MOST_NAMED]
     ]
     more = len(by_length) - _MOST_NAMED

@@ -96,7 +96,7 @@ def refuse_without_session(text: bytes, *, in_transaction: bool) -> None:
 
 
 @lru_cache(1000)
-def _need(text: bytes, in_transaction: bool) -> tuple[Need, bytes] | None:  # noqa: FBT001 - a cache without keywords is quicker
+def _need(text: bytes, in_transaction: bool) -> tuple[Need, bytes] | None:
     """What in a text needs a session first, and the statement in which it stands, without what that quotes, which may be a value."""
     for statement in _statements(text):
         if re.match(_OPENS, statement):
