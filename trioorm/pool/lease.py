@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -101,7 +100,8 @@ class Lease:
         """Whether the task that took it has ended: nobody is left who should give it back, unless it was passed on."""
         if isinstance(self.task, trio.lowlevel.Task):
             return getattr(self.task.coro, "cr_frame", self) is None
-        return isinstance(self.task, asyncio.Task) and self.task.done()
+        done = getattr(self.task, "done", None)  # an asyncio.Task
+        return callable(done) and bool(done())
 
     def taken_by(self, task: object) -> None:
         """Note that a task has it now."""
