@@ -122,6 +122,16 @@ async def test_an_error_in_one_row_writes_nothing(dsn: str, bad: Animal, error: 
         assert await db.fetch_value(sql("SELECT pg_backend_pid()").returns(int)) == pid, "the connection was kept"
 
 
+async def test_a_value_that_does_not_fit_is_named_by_its_row_and_column(dsn: str) -> None:
+    rows = [(f"name {each}", each % 9) for each in range(2000)]
+    rows[1233] = ("name", 2**20)
+    async with open_database(dsn) as db:
+        await db.create_schema(Animal)
+        with pytest.raises(BindError, match=r"^column age of row 1,234 cannot be sent as smallint: .*; nothing was written"):
+            await db.copy_in(Animal, rows, columns=[Animal.name, Animal.age])
+        assert await _count(db) == 0
+
+
 async def test_an_error_of_the_source_writes_nothing_and_leaves_bare(dsn: str) -> None:
     mine = LookupError("mine")
 

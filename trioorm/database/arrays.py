@@ -26,7 +26,7 @@ from psycopg.pq import Format
 
 from trioorm.expression import SqlType
 
-__all__ = ["MISFITS", "ArrayForm", "FixedForm", "array_form_for", "array_header", "fixed_form_for", "quoted_array"]
+__all__ = ["MISFITS", "ArrayForm", "array_form_for", "array_header", "quoted_array"]
 
 MISFITS = (struct.error, TypeError, ValueError, AttributeError, KeyError, OverflowError)
 """What packers raise for a value that does not fit."""
@@ -54,7 +54,7 @@ class ArrayForm:
 
 
 @frozen(eq=False)
-class FixedForm:
+class _FixedForm:
     """How values of one width are sent in binary.
 
     Attributes:
@@ -79,20 +79,20 @@ def array_form_for(kind: SqlType, oid: int) -> ArrayForm | None:
         return ArrayForm(Format.TEXT, quoted_array)
     if kind.name == "numeric":
         return ArrayForm(Format.TEXT, _numeric_array)
-    fixed = fixed_form_for(kind)
+    fixed = _fixed_form_for(kind)
     return ArrayForm(Format.BINARY, _framing(oid, fixed)) if oid and fixed is not None else None
 
 
 @lru_cache(maxsize=100)
-def fixed_form_for(kind: SqlType) -> FixedForm | None:
+def _fixed_form_for(kind: SqlType) -> _FixedForm | None:
     """How the values of a type of one width are packed; None for other types."""
     if kind.name == "uuid":
-        return FixedForm(16, _uuids)
+        return _FixedForm(16, _uuids)
     fixed = _FIXED.get(kind.name)
     if fixed is None:
         return None
     code, numbers = fixed
-    return FixedForm(struct.calcsize(f"!{code}"), lambda values, kinds: struct.pack(f"!{len(values)}{code}", *numbers(values, kinds)))
+    return _FixedForm(struct.calcsize(f"!{code}"), lambda values, kinds: struct.pack(f"!{len(values)}{code}", *numbers(values, kinds)))
 
 
 # In binary: each value with its length before it.
@@ -105,7 +105,7 @@ def array_header(oid: int, length: int, *, has_null: bool) -> bytes:
     return struct.pack("!iiiii", 1, has_null, oid, length, 1)
 
 
-def _framing(oid: int, fixed: FixedForm) -> Callable[[Sequence[Any]], bytes]:
+def _framing(oid: int, fixed: _FixedForm) -> Callable[[Sequence[Any]], bytes]:
     """What makes the array of values of one width."""
     width = fixed.width
     size = width + 4

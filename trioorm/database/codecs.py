@@ -446,8 +446,17 @@ def pack_values(packers: Sequence[Packer], values: Sequence[object], types: Sequ
         raise misfit(packers, values, types) from None
 
 
-def misfit(packers: Sequence[Packer], values: Sequence[object], types: Sequence[SqlType | None]) -> BindError:
-    """The error for the first of these values that cannot be packed."""
+def misfit(
+    packers: Sequence[Packer], values: Sequence[object], types: Sequence[SqlType | None], places: Sequence[str] | None = None
+) -> BindError:
+    """The error for the first of these values that cannot be packed.
+
+    Args:
+        packers: of the values.
+        values: one of which cannot be packed.
+        types: of the values.
+        places: what each of them is called; parameters when not given.
+    """
     for number, (packer, value, sql_type) in enumerate(zip(packers, values, types, strict=True), 1):
         if value is None:
             continue
@@ -462,8 +471,9 @@ def misfit(packers: Sequence[Packer], values: Sequence[object], types: Sequence[
         else:
             continue
         name = sql_type.name if sql_type is not None else "the type that the server would infer"
+        what, done = (f"parameter ${number}", "sent") if places is None else (places[number - 1], "written")
         return BindError(
-            f"parameter ${number} cannot be sent as {name}: {reason}. Its class is {type(value).__qualname__}; nothing was sent.\n"
+            f"{what} cannot be sent as {name}: {reason}. Its class is {type(value).__qualname__}; nothing was {done}.\n"
             "To fix it: convert the value, or give the column another type (`column(type=...)`)."
         )
     raise AssertionError("packing failed once and not twice")

@@ -1,25 +1,32 @@
-"""Rows in the binary format of COPY, a batch at a time, packed column by column.
+"""Rows in the binary format of COPY, a batch at a time, written by psycopg in C.
 
 The contract: `encode` gives the bytes of a batch, or raises for the first row that does not fit, in words that name what is wrong. What it
-gives is what packing each value alone gives; where a column cannot be packed as a whole, the batch is packed row by row, which also finds
-what is wrong.
+gives is what packing each value alone gives. psycopg's dumpers are not as strict as we are: an int of 33 bits loses one, a text may hold
+NUL, anything is true or false. So each column is looked at as a whole first, for what its dumper would let pass; a batch with something
+that is not sure to be right is packed row by row, which also finds what is wrong.
 
-A row is runs of bytes whose length is the same in all rows, with what is longer or shorter between them. The runs of all rows are made as
-one buffer: the constant bytes (the number of columns, the length of each value) by repetition, the values by slices with a stride, a byte
-of all rows at a time. Measured for five columns (three numbers, a text, a moment): 0.5 µs a row, of which row by row took 2.0.
+Measured for five columns (two bigints, a text, a moment, a double): 0.3 µs a row, half of it for looking; row by row took 2.0.
 
 Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 """
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import struct
-from collections.abc import Callable, Sequence
-from itertools import chain
-from operator import attrgetter
+import uuid
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter, is_
 from typing import Any, TypeAlias, cast
 
-from trioorm.database.arrays import MISFITS, fixed_form_for
+import psycopg
+from psycopg._copy_base import format_row_binary
+from psycopg.adapt import Transformer
+from psycopg.pq import Format
+
+from trioorm.database.arrays import MISFITS
 from trioorm.database.catalogue import CopiedColumn
 from trioorm.database.codecs import framed, misfit
 from trioorm.errors import QueryError
@@ -30,43 +37,11 @@ __all__ = ["Encoder", "ObjectEncoder", "ValuesEncoder", "other_class"]
 
 _NULL = struct.pack("!i", -1)
 _NONE = type(None)
-_TEXTS = frozenset(("text", "varchar", "bpchar", "citext"))
+_BYTEA = 17
 
-Cells: TypeAlias = list[bytes | None]
-
-
-class _Run:
-    """Bytes of the same length in all rows: constant ones, and columns of a width.
-
-    Args:
-        rows: how many there are.
-        constant: the first bytes of each.
-    """
-
-    def __init__(self, rows: int, constant: bytes = b"") -> None:
-        self._rows = rows
-        self._template = bytearray(constant)
-        self._columns: list[tuple[int, int, bytes]] = []
-
-    def add(self, prefix: bytes, width: int, packed: bytes) -> None:
-        """A column: the prefix before each value, and the values one after the other."""
-        self._template += prefix
-        self._columns.append((len(self._template), width, packed))
-        self._template += bytes(width)
-
-    def whole(self) -> bytes:
-        """The bytes of all rows."""
-        size = len(self._template)
-        buffer = self._template * self._rows
-        for begin, width, packed in self._columns:
-            for at in range(width):
-                buffer[begin + at :: size] = packed[at::width]
-        return bytes(buffer)
-
-    def each(self) -> list[bytes]:
-        """The bytes of each row."""
-        whole, size = self.whole(), len(self._template)
-        return [whole[at : at + size] for at in range(0, len(whole), size)]
+Prepare: TypeAlias = Callable[[Sequence[Any]], Sequence[object]]
+"""From the values of a column, None among them, to what psycopg's dumper takes for them; raises one of `MISFITS` where it would take more
+than we do. What is right already is given back as it is."""
 
 
 class Encoder:
@@ -77,31 +52,38 @@ class Encoder:
         columns: those that are sent.
     """
 
+    _takes_rows = False
+    """The rows of a batch are themselves sequences of values."""
+
     def __init__(self, label: str, columns: Sequence[CopiedColumn]) -> None:
         self._label = label
+        self._rows = 0
         self._types = [column.type for column in columns]
         self._packers = [column.packer for column in columns]
         self._framed = [framed(column.packer) for column in columns]
-        self._fixed = [fixed_form_for(column.type.bound) for column in columns]
-        self._longer = [_text_cells if column.type.bound.name in _TEXTS else _packing(column.packer.pack) for column in columns]
         self._count = struct.pack("!h", len(columns))
+        written = [_written(column) for column in columns]
+        self._prepare = [prepare for _, prepare in written]
+        self._transformer = Transformer()
+        self._transformer.set_dumper_types([oid for oid, _ in written], Format.BINARY)
         self.names = [column.name for column in columns]
         self.columns = ", ".join(quote_identifier(name) for name in self.names)
 
-    def encode(self, batch: Sequence[object]) -> bytes:
+    def encode(self, batch: Sequence[object]) -> bytes | bytearray:
         """A batch as bytes.
 
         Raises:
             QueryError: one is no row of this table, or has other columns than the first one.
-            BindError: a value does not fit.
+            BindError: a value does not fit; the text says in which row, counted from the first batch on, and which column.
         """
+        before, self._rows = self._rows, self._rows + len(batch)
         try:
             columns = self._columns_of(batch)
             if columns is not None:
-                return self._encode_columns(columns, len(batch))
-        except MISFITS:
+                return self._encode_columns(columns, batch)
+        except (*MISFITS, psycopg.DataError):
             pass
-        return b"".join(map(self._encode_row, batch))
+        return b"".join([self._encode_row(number, row) for number, row in enumerate(batch, before + 1)])
 
     def _columns_of(self, batch: Sequence[Any]) -> Sequence[Sequence[object]] | None:
         """The values of a batch, column by column; None where they must be looked at row by row."""
@@ -111,31 +93,23 @@ class Encoder:
         """The values of one row, one for each column."""
         raise NotImplementedError
 
-    def _encode_columns(self, columns: Sequence[Sequence[object]], rows: int) -> bytes:
-        run = _Run(rows, self._count)
-        parts: list[Sequence[bytes]] = []
-        for values, fixed, longer in zip(columns, self._fixed, self._longer, strict=True):
-            kinds = set(map(type, values))
-            if fixed is not None and _NONE not in kinds:
-                run.add(struct.pack("!i", fixed.width), fixed.width, fixed.pack(values, kinds))
-                continue
-            cells = longer(values, has_null=_NONE in kinds)
-            lengths = [-1 if cell is None else len(cell) for cell in cells] if _NONE in kinds else map(len, cast("list[bytes]", cells))
-            run.add(b"", 4, struct.pack(f"!{rows}i", *lengths))
-            parts += (run.each(), [cell or b"" for cell in cells] if _NONE in kinds else cast("list[bytes]", cells))
-            run = _Run(rows)
-        if not parts:
-            return run.whole()
-        return b"".join(chain.from_iterable(zip(*parts, run.each() or [b""] * rows, strict=True)))
+    def _encode_columns(self, columns: Sequence[Sequence[object]], batch: Sequence[Any]) -> bytearray:
+        prepared = [prepare(values) for prepare, values in zip(self._prepare, columns, strict=True)]
+        as_they_are = self._takes_rows and all(map(is_, prepared, columns))
+        rows: Iterable[Sequence[object]] = batch if as_they_are else zip(*prepared, strict=True)
+        transformer, written = self._transformer, bytearray()
+        for row in rows:
+            format_row_binary(row, transformer, written)
+        return written
 
-    def _encode_row(self, row: object) -> bytes:
+    def _encode_row(self, number: int, row: object) -> bytes:
         values = self._values_of(row)
         try:
             cells = [_NULL if value is None else pack(value) for pack, value in zip(self._framed, values, strict=True)]
         except MISFITS:
             if UNSET in values:
                 raise _ragged() from None
-            raise misfit(self._packers, values, self._types) from None
+            raise misfit(self._packers, values, self._types, [f"column {name} of row {number:,}" for name in self.names]) from None
         return self._count + b"".join(cells)
 
 
@@ -164,14 +138,14 @@ class ObjectEncoder(Encoder):
 class ValuesEncoder(Encoder):
     """Rows of values, in the order of the columns."""
 
+    _takes_rows = True
+
     def _columns_of(self, batch: Sequence[Any]) -> Sequence[Sequence[object]] | None:
         if not all(issubclass(kind, tuple | list) for kind in set(map(type, batch))):
             return None
-        width = len(self._types)
-        if set(map(len, batch)) != {width}:
+        if set(map(len, batch)) != {len(self._types)}:
             return None
-        cells: list[object] = list(chain.from_iterable(batch))
-        return [cells[at::width] for at in range(width)]
+        return list(zip(*batch, strict=True))
 
     def _values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - as above
         if not isinstance(row, tuple | list) or len(cast("Sequence[object]", row)) != len(self._types):
@@ -182,18 +156,90 @@ class ValuesEncoder(Encoder):
         return cast("Sequence[object]", row)
 
 
-def _text_cells(values: Sequence[Any], *, has_null: bool) -> Cells:
-    cells: Cells = [None if value is None else str.encode(value) for value in values] if has_null else list(map(str.encode, values))
-    if b"\0" in b"".join([cell or b"" for cell in cells] if has_null else cast("list[bytes]", cells)):
+def _written(column: CopiedColumn) -> tuple[int, Prepare]:
+    """How psycopg writes a column: as which type, and what is done to its values before."""
+    kind = column.type.bound
+    known = None if kind.user_defined else _BY_PSYCOPG.get(kind.name)  # somebody's own type may have the name of one of PostgreSQL's
+    return known or (_BYTEA, _packing(column.packer.pack))
+
+
+def _packing(pack: Callable[[Any], bytes]) -> Prepare:
+    """For what psycopg does not know, or writes otherwise: bytes of our own, which it puts between the others."""
+    return lambda values: [None if value is None else pack(value) for value in values]
+
+
+def _only(kind: type) -> Prepare:
+    """Values of this very class; what is right for derived ones is decided one by one."""
+    allowed = {kind, _NONE}
+
+    def prepare(values: Sequence[Any]) -> Sequence[object]:
+        if not allowed.issuperset(map(type, values)):
+            raise TypeError(f"a {kind.__name__} is expected")
+        return values
+
+    return prepare
+
+
+def _short_integers(code: str) -> Prepare:
+    """Their dumpers cut off what is too long."""
+
+    def prepare(values: Sequence[Any]) -> Sequence[object]:
+        _integers(values)
+        try:
+            array(code, values)
+        except TypeError:
+            array(code, _present(values))
+        return values
+
+    return prepare
+
+
+def _texts(values: Sequence[Any]) -> Sequence[object]:
+    try:
+        joined = "".join(values)
+    except TypeError:
+        joined = "".join(_present(values))
+    if "\0" in joined:
         raise ValueError("text in PostgreSQL cannot hold the character NUL")
-    return cells
+    return values
 
 
-def _packing(pack: Callable[[Any], bytes]) -> Callable[..., Cells]:
-    def pack_cells(values: Sequence[Any], *, has_null: bool) -> Cells:
-        return [None if value is None else pack(value) for value in values] if has_null else list(map(pack, values))
+def _numbers(values: Sequence[Any]) -> Sequence[object]:
+    if int in set(map(type, values)):  # whose dumper writes zeros at the end that need not be
+        values = [decimal.Decimal(value) if type(value) is int else value for value in values]
+    _decimals(values)
+    if any(map(decimal.Decimal.is_snan, _present(values))):
+        raise ValueError("a signalling NaN has no place in PostgreSQL")
+    return values
 
-    return pack_cells
+
+def _as_they_are(values: Sequence[Any]) -> Sequence[object]:
+    return values
+
+
+def _present(values: Sequence[Any]) -> list[Any]:
+    return [value for value in values if value is not None]
+
+
+_integers = _only(int)
+_decimals = _only(decimal.Decimal)
+
+_BY_PSYCOPG: dict[str, tuple[int, Prepare]] = {
+    "smallint": (21, _short_integers("h")),
+    "integer": (23, _short_integers("i")),
+    "bigint": (20, _integers),
+    "double precision": (701, _as_they_are),  # we and the dumper take the same
+    "boolean": (16, _only(bool)),
+    "numeric": (1700, _numbers),
+    "text": (25, _texts),
+    "varchar": (25, _texts),
+    "bpchar": (25, _texts),
+    "citext": (25, _texts),
+    "bytea": (_BYTEA, _only(bytes)),
+    "date": (1082, _only(datetime.date)),
+    "timestamptz": (1184, _only(datetime.datetime)),  # a naive one cannot be subtracted from, which the dumper does
+    "uuid": (2950, _only(uuid.UUID)),
+}
 
 
 def other_class(model: type[Model], row: object) -> QueryError:

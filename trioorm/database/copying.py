@@ -155,7 +155,7 @@ async def _copy(
             await copy.start()
             batch, sent, header = first, 0, _HEADER
             while batch:
-                await copy.write(header + encoder.encode(batch))
+                await copy.write(header + encoder.encode(batch) if header else encoder.encode(batch))
                 header = b""
                 sent += len(batch)
                 if on_progress is not None and len(batch) == BATCH_ROWS:
