@@ -14,9 +14,27 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus, Format
 
 from tests.generated import examples
-from trioorm import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, NUMERIC, REAL, SMALLINT, TEXT, TIMESTAMPTZ, UUID, VARCHAR, BindError, array_of
+from trioorm import (
+    BIGINT,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    NUMERIC,
+    REAL,
+    SMALLINT,
+    TEXT,
+    TIMESTAMPTZ,
+    UUID,
+    VARCHAR,
+    BindError,
+    array_of,
+    literal,
+    select,
+)
 from trioorm.database.arrays import array_form_for
-from trioorm.database.codecs import Packer, binary_packer_for, pack_values, packer_for
+from trioorm.database.codecs import binary_packer_for, packer_for
+from trioorm.database.plan import PlanCache
 from trioorm.expression import SqlType
 
 _awkward = st.text(st.sampled_from("\",\\{} \tNUL'aé€\U0001f600\n"), max_size=8)
@@ -140,6 +158,6 @@ _MOMENT = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     ids=str,
 )
 def test_what_does_not_fit_is_refused_before_it_is_sent(kind: SqlType, values: object, said: str) -> None:
-    packers: list[Packer] = [packer_for(array_of(kind))]
+    plan, _ = PlanCache().plan(select(literal([], type=array_of(kind))))
     with pytest.raises(BindError, match=said):
-        pack_values(packers, [values], [array_of(kind)])
+        plan.pack([values])

@@ -136,7 +136,7 @@ async def test_a_transaction_waits_once_for_each_statement_and_once_for_its_comm
 _NOT_COUNTED = ("wire/readiness.py", "database/hydrate")
 
 # What runs of ours, at most. Raise a number only for a promise that is worth it: each function costs about as much as a look at the clock.
-_MOST_CALLS = [(_get, 13), (_filter, 26), (_insert, 18), (_update_in_transaction, 135), (_transfer, 204)]
+_MOST_CALLS = [(_get, 13), (_filter, 24), (_insert, 18), (_update_in_transaction, 102), (_transfer, 167)]
 
 
 @pytest.mark.parametrize(("operation", "most"), _MOST_CALLS)

@@ -88,9 +88,8 @@ def open_shop(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
 
 def run(connection: psycopg.Connection[tuple[object, ...]], statement: Statement[object]) -> list[tuple[object, ...]]:
     """Run a statement and give its rows as psycopg decodes them; none when it returns none."""
-    _, values = shape_and_values(statement)
     compiled = compile_statement(statement)
-    values = compiled.arranged(values)
+    values = compiled.arranged(shape_and_values(statement)[1])
     assert len(values) == len(compiled.bind_types)
     packed = [_packed(value, kind) for value, kind in zip(values, compiled.bind_types, strict=True)]
     cursor = connection.execute(compiled.text.encode(), packed)

@@ -27,7 +27,7 @@ def compile_statement(statement: Statement[object]) -> Compiled:
 
 def _text_and_values(statement: Statement[object]) -> SqlText:
     compiled = compile_statement(statement)
-    return SqlText(compiled.text, tuple(compiled.arranged(list(statement.bind_values))))
+    return SqlText(compiled.text, tuple(compiled.arranged(statement.bind_values)))
 
 
 install_compiler(_text_and_values)

@@ -1,5 +1,6 @@
 """What a statement becomes: its text, and what goes in and comes out."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import attrs
@@ -77,7 +78,7 @@ class Compiled:
     parts: tuple[tuple[int, ...], ...] | None = None
     shared: tuple[int, ...] = ()
 
-    def arranged(self, values: list[object]) -> list[object]:
+    def arranged(self, values: Sequence[object]) -> Sequence[object]:
         """The values for `$1` to `$n`, out of those of the statement.
 
         They are the same, except where a part with values is met again and stands in the text once only: a CTE that is read from in

@@ -19,7 +19,7 @@ from trioorm.database.known_plans import KnownPlans
 from trioorm.database.violations import Violations
 from trioorm.errors import QueryError
 from trioorm.model.place import Place
-from trioorm.query import Statement
+from trioorm.query import Form, Statement
 from trioorm.wire import Statement as WireStatement
 from trioorm.wire import Step
 
@@ -100,43 +100,47 @@ class PlanCache:
         self._limit = limit
         self.violations = Violations(with_values=error_values)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
-        self._by_form: dict[object, Plan] = {}
+        self._by_form: dict[Form | None, Plan] = {}
         self.known: KnownPlans[Plan] = KnownPlans()
         self.loads: dict[tuple[object, ...], object] = {}
 
     def __len__(self) -> int:
         return len(self._plans)
 
-    def plan(self, statement: Statement[Any]) -> tuple[Plan, list[object]]:
+    def plan(self, statement: Statement[Any]) -> tuple[Plan, Sequence[object]]:
         """The plan of a statement, and its values in the order of the parameters.
 
         Raises:
             QueryError: the statement cannot be compiled; the text says why and how to fix it.
         """
+        try:
+            known = self._by_form.get(statement.form)
+        except (AttributeError, TypeError):
+            known = None
+        if known is not None:
+            values = statement.bind_values
+            return known, values if known.compiled.places is None else known.compiled.arranged(values)
         if not isinstance(statement, Statement):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
             raise QueryError(
                 f"a statement was expected, not a {type(statement).__qualname__}.\n"
                 'To fix it: build one with select, insert, update or delete; for text of your own, sql("...").'
             )
-        form = statement.form
-        crowded = len(self._plans) * 2 > self._limit
-        known = None if crowded else self._by_form.get(form)
-        if known is not None:
-            return known, known.compiled.arranged(list(statement.bind_values))
-        shape, values = shape_and_values(statement)
+        shape, given = shape_and_values(statement)
         plan = self._plans.get(shape)
         if plan is None:
             plan = self._plans[shape] = _make_plan(compile_statement(statement))
             self.violations.learn(statement, plan.compiled)
             if len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
-        elif crowded:  # who was used last matters only when some must go; hashing a shape takes 1 µs
+        form = statement.form
+        if len(self._plans) * 2 > self._limit:  # who was used last matters only when some must go; hashing a shape takes 1 µs
             self._plans.move_to_end(shape)
-        if form is not None:
+            self._by_form.clear()
+        elif form is not None and form.is_kept:
             if len(self._by_form) >= self._limit:
                 self._by_form.clear()
             self._by_form[form] = plan
-        return plan, plan.compiled.arranged(values)
+        return plan, plan.compiled.arranged(given)
 
 
 def _make_plan(compiled: Compiled) -> Plan:

@@ -105,7 +105,7 @@ class _PlansOfReads(PlanCache):
     def __len__(self) -> int:
         return len(self._shared)
 
-    def plan(self, statement: Statement[Any]) -> tuple[Plan, list[object]]:
+    def plan(self, statement: Statement[Any]) -> tuple[Plan, Sequence[object]]:
         plan, values = self._shared.plan(statement)
         if plan.compiled.is_write and not isinstance(statement, Sql | TypedSql):
             _refuse(f"this statement:\n{statement}\n")

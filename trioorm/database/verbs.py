@@ -5,7 +5,7 @@ its rows become objects. Outside a transaction a single write that is cancelled 
 it raises.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
@@ -326,12 +326,12 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
     # Running.
 
-    async def _run_for_rows(self, plan: Plan, values: list[object]) -> PGresult:
+    async def _run_for_rows(self, plan: Plan, values: Sequence[object]) -> PGresult:
         if not plan.compiled.results:
             check_gives_rows(plan)
         return await self._run_one(plan, values)
 
-    async def _run_one(self, plan: Plan, values: list[object]) -> PGresult:
+    async def _run_one(self, plan: Plan, values: Sequence[object]) -> PGresult:
         try:
             return await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.compiled.is_write)
         except IntegrityError as error:

@@ -46,9 +46,8 @@ class Violations:
         for item in compiled.results:
             if isinstance(item, ModelResult):
                 self.learn_model(model_of(item.model))
-        write = statement.write if isinstance(statement, Returning) else statement
-        if isinstance(write, Write):
-            self.learn_model(write.info)
+        if isinstance(statement, (Write, Returning)):
+            self.learn_model(statement.info)
 
     def learn_model(self, info: ModelInfo) -> None:
         """Remember a model."""

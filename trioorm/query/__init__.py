@@ -9,6 +9,7 @@ from trioorm.later import given_later
 from trioorm.query.assignment import field_named
 from trioorm.query.change import Delete, Update, delete, update, update_each
 from trioorm.query.entity import Alias, OptionalItem, alias, excluded, new, old, optional
+from trioorm.query.form import Form
 from trioorm.query.graph import check_graph
 from trioorm.query.grouping import Grouping, cube, grouping, grouping_sets, rollup
 from trioorm.query.insert import Insert, OnConflict, insert
@@ -48,6 +49,7 @@ __all__ = [
     "Cte",
     "Delete",
     "Finding",
+    "Form",
     "FunctionRows",
     "Grouping",
     "Handing",

@@ -1,5 +1,6 @@
 """`column = value`, as inserts and updates write it."""
 
+import datetime
 import typing
 from collections.abc import Collection, Sequence
 
@@ -78,6 +79,23 @@ def value_for(field: FieldInfo, value: object) -> tuple[Shape, tuple[object, ...
         raise wrong_class(value, field.type, of=of)
     check_aware(value, field.type, of=of)
     return PLACES[field.type], (value,)
+
+
+def kind_of(value: object) -> object:
+    """What decides, as a rule, whether a value may be stored in a field: its class, and of a moment whether it has a time zone; of an
+    expression its shape and type."""
+    if isinstance(value, Expression):
+        expression = typing.cast("Expression[object]", value)
+        return expression.operand(), expression.sql_type
+    return (datetime.datetime, value.tzinfo is None) if type(value) is datetime.datetime else type(value)
+
+
+def kind_decides(field: FieldInfo, value: object) -> bool:
+    """Whether all values of this kind may be stored in a field, as this one may."""
+    python = field.type.python
+    if value is None or isinstance(value, Expression):
+        return True
+    return type(value) is python and (field.type.plain or python is datetime.datetime)
 
 
 def columns_set(assignment: Assignment | RowAssignment) -> tuple[str, ...]:

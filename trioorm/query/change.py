@@ -15,15 +15,16 @@ from trioorm.expression.shape import Shape, Source
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model
-from trioorm.query.assignment import columns_set, counted_up, field_named, require_fitting, value_for
-from trioorm.query.entity import entity_of
+from trioorm.query.assignment import columns_set, counted_up, field_named, kind_decides, kind_of, require_fitting, value_for
+from trioorm.query.clause import NOTHING
+from trioorm.query.form import STEPS, Form, Grammar, Step, find_step, part
+from trioorm.query.formed import Filtered
 from trioorm.query.joins import Joining
 from trioorm.query.query import Query
-from trioorm.query.shape import Assignment, DeleteShape, FromShape, Join, RowAssignment, UpdateShape
-from trioorm.query.statement import Clause
+from trioorm.query.shape import Assignment, DeleteShape, Join, RowAssignment, UpdateShape
 from trioorm.query.tables import Table, from_item_of, outputs_of
 from trioorm.query.value_rows import object_rows, value_rows
-from trioorm.query.write import Returning, Write
+from trioorm.query.write import Returning, Write, begin, returned_into
 
 if TYPE_CHECKING:
     from trioorm.query.lint import LintFinding
@@ -35,26 +36,12 @@ T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 
 
-class _Change(Write, Joining):
+class _Change(Filtered[None], Write, Joining):
     """What update and delete share: conditions, and other tables to look into."""
 
+    __slots__ = ()
     _verb = ""
-
-    def __init__(self, info: ModelInfo, source: Source) -> None:
-        self._info = info
-        self._source = source
-        self._others = Clause()
-        self._where = Clause()
-        self._everywhere = False
-
-    @property
-    def info(self) -> ModelInfo:
-        """See `Write.info`."""
-        return self._info
-
-    def where(self, *conditions: Expression[bool | None]) -> Self:
-        """Only rows for which all of these hold, added to the conditions so far."""
-        return self._with(_where=self._where.with_conditions(conditions, "where()"))
+    _others = part(NOTHING)
 
     def everywhere(self) -> Self:
         """All rows of the table are meant."""
@@ -69,7 +56,7 @@ class _Change(Write, Joining):
 
     def _joined(self, join: Join, values: tuple[object, ...]) -> Self:
         if not self._others.shapes:
-            name = self._info.model.__name__
+            name = self.info.model.__name__
             raise QueryError(
                 f"{self._verb}({name}) cannot be joined to.\n"
                 f"To fix it: name the other table, and say in where() how it belongs to {name}; further ones can be joined to that:\n"
@@ -77,39 +64,36 @@ class _Change(Write, Joining):
             )
         return self._with(_others=self._others.with_(join, values))
 
-    @property
-    def _tables(self) -> tuple[FromShape | Join, ...]:
-        return typing.cast("tuple[FromShape | Join, ...]", self._others.shapes)
-
     def lint(self) -> "tuple[LintFinding, ...]":
         """As `Statement.lint`; a missing condition, which would be refused, is a finding too."""
-        if not self._where.shapes and not self._everywhere:
+        if not self.form.shapes("_where") and not self.form.parts.get("_everywhere"):
             from trioorm.query.lint import missing_where  # few need it
 
-            return (missing_where(self._verb, self._info.model.__name__, self._info.table_name),)
+            return (missing_where(self._verb, self.info.model.__name__, self.info.table_name),)
         return super().lint()
 
-    def _conditions(self) -> tuple[Shape, ...]:
-        name = self._info.model.__name__
-        if not self._where.shapes and not self._everywhere:
-            raise QueryError(
-                f"{self._verb}({name}) has no condition and would change every row of {self._info.table_name}.\n"
-                f"To fix it:\n  1. say which rows: .where({name}.{self._info.fields[0].attribute} == ...)\n"
-                f"  2. if all are meant: .everywhere()"
-            )
-        if self._where.shapes and self._everywhere:
-            raise QueryError(f"{self._verb}({name}) has where() and everywhere().\nTo fix it: keep one.")
-        return self._where.shapes
+
+def _conditions(form: Form, verb: str) -> tuple[Shape, ...]:
+    info = typing.cast("ModelInfo", form.parts["_info"])
+    name = info.model.__name__
+    where, everywhere = form.shapes("_where"), form.parts.get("_everywhere", False)
+    if not where and not everywhere:
+        raise QueryError(
+            f"{verb}({name}) has no condition and would change every row of {info.table_name}.\n"
+            f"To fix it:\n  1. say which rows: .where({name}.{info.fields[0].attribute} == ...)\n"
+            f"  2. if all are meant: .everywhere()"
+        )
+    if where and everywhere:
+        raise QueryError(f"{verb}({name}) has where() and everywhere().\nTo fix it: keep one.")
+    return where
 
 
 class Update(_Change, Generic[M]):
     """Changes to rows of one model. Made by `update`."""
 
+    __slots__ = ()
     _verb = "update"
-
-    def __init__(self, info: ModelInfo, source: Source) -> None:
-        super().__init__(info, source)
-        self._set = Clause()
+    _set = part(NOTHING)
 
     def from_(self, *models: type[Model] | Table) -> Self:
         """The same as `using`, in the words that SQL has for it here."""
@@ -131,11 +115,12 @@ class Update(_Change, Generic[M]):
             QueryError: no rows, rows of different columns, two rows of one key, or a value whose class does not fit.
             BindError: a moment without a time zone.
         """
-        table, keys, changed = value_rows(self._info, rows, columns, key)
+        table, keys, changed = value_rows(self.info, rows, columns, key)
         made = self.using(table)
         for field in changed:
-            made = typing.cast("Self", made.set({field.column: table.column(field.name)}))
-        return made.where(*(field.column.of(self._source) == table.column(field.name) for field in keys))
+            made = made._assign(field.column, table.column(field.name))
+        source = typing.cast("Source", self.form.parts["_source"])
+        return made.where(*(field.column.of(source) == table.column(field.name) for field in keys))
 
     @overload
     def set(self, column: Column[T], value: T | Expression[T], /) -> "Update[M]": ...
@@ -159,61 +144,78 @@ class Update(_Change, Generic[M]):
             QueryError: an unknown or computed column, one that is set already, or a value whose class does not fit.
             BindError: a moment without a time zone.
         """
+        if column.__class__ is Column and not wrong:
+            step = self.form.steps.get((column, value.__class__))
+            if step is not None:
+                return self._step(step, (value,))
         if wrong:
             raise QueryError(f"set() takes a column and its value, and got {', '.join(wrong)} by name.\nTo fix it: set({{'age': 37}}).")
         if isinstance(column, tuple):
             return self._set_row(typing.cast("tuple[object, ...]", column), value)
-        pairs: Mapping[object, object]
-        if value is ...:
-            if not isinstance(column, Mapping):
-                raise QueryError("set() takes a column and a value, or a mapping.\nTo fix it: set(User.age, 37) or set({'age': 37}).")
-            pairs = typing.cast("Mapping[object, object]", column)
-        else:
-            pairs = {column: value}
-        clause = self._set
-        for named, given in pairs.items():
-            field = self._settable(named, clause)
-            shape, values = value_for(field, given)
-            clause = clause.with_(Assignment(field.name, shape), values)
-        return self._with(_set=clause)
+        if value is not ...:
+            return self._assign(column, value)
+        if not isinstance(column, Mapping):
+            raise QueryError("set() takes a column and a value, or a mapping.\nTo fix it: set(User.age, 37) or set({'age': 37}).")
+        made = self
+        for named, given in typing.cast("Mapping[object, object]", column).items():
+            made = made._assign(named, given)
+        return made
 
-    def _set_row(self, columns: tuple[object, ...], value: object) -> "Update[M]":
+    def _assign(self, column: object, value: object) -> Self:
+        key = column, kind_of(value)
+        step = find_step(self.form.steps, key)
+        if step is not None:
+            return self._step(step, value.bind_values if isinstance(value, Expression) else (value,))
+        field = self._settable(column)
+        shape, values = value_for(field, value)
+        made = self._with(_set=self._set.with_(Assignment(field.name, shape), values))
+        if (column is field.column or column.__class__ is str) and kind_decides(field, value):
+            STEPS.remember(self.form.steps, key, made.form, "_set")
+        return made
+
+    def _set_row(self, columns: tuple[object, ...], value: object) -> Self:
         if not isinstance(value, Query):
             raise QueryError("set() takes a select for several columns.\nTo fix it: set((User.name, User.age), select(...)), or a mapping.")
         query = typing.cast("Query[object]", value)
-        fields = tuple(self._settable(column, self._set) for column in columns)
+        fields = tuple(self._settable(column) for column in columns)
         require_fitting(fields, outputs_of(query.items)[0], "set()")
         return self._with(_set=self._set.with_(RowAssignment(tuple(field.name for field in fields), query.shape), query.bind_values))
 
-    def _settable(self, column: object, clause: Clause) -> FieldInfo:
-        field = field_named(self._info, column, "set()")
-        if any(field.name in columns_set(assignment) for assignment in typing.cast("tuple[Assignment, ...]", clause.shapes)):
+    def _settable(self, column: object) -> FieldInfo:
+        field = field_named(self.info, column, "set()")
+        if any(field.name in columns_set(assignment) for assignment in self.form.shapes("_set")):
             raise QueryError(f"{field.column} is set twice in one update.\nTo fix it: keep one.")
         return field
-
-    def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
-        if not self._set.shapes:
-            raise QueryError(f"update({self._info.model.__name__}) sets nothing.\nTo fix it: update(...).set(Model.column, value).")
-        assignments = counted_up(self._info, self._source, typing.cast("tuple[Assignment | RowAssignment, ...]", self._set.shapes))
-        return UpdateShape(self.common_tables, self._source, assignments, self._tables, self._conditions(), returning)
-
-    @property
-    def own_values(self) -> tuple[object, ...]:
-        return self._set.bind_values + self._others.bind_values + self._where.bind_values
 
 
 class Delete(_Change, Generic[M]):
     """Rows of one model to be removed. Made by `delete`."""
 
+    __slots__ = ()
     _verb = "delete"
 
-    def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
-        return DeleteShape(self.common_tables, self._source, self._tables, self._conditions(), returning)
 
-    @property
-    def own_values(self) -> tuple[object, ...]:
-        return self._others.bind_values + self._where.bind_values
+def _update_shape(form: Form) -> Shape:
+    info, source = typing.cast("ModelInfo", form.parts["_info"]), typing.cast("Source", form.parts["_source"])
+    if not form.shapes("_set"):
+        raise QueryError(f"update({info.model.__name__}) sets nothing.\nTo fix it: update(...).set(Model.column, value).")
+    assignments = counted_up(info, source, typing.cast("tuple[Assignment | RowAssignment, ...]", form.shapes("_set")))
+    where = _conditions(form, "update")
+    shape = UpdateShape(form.shapes("_ctes"), source, assignments, form.shapes("_others"), where, form.shapes("_returning"))
+    return returned_into(form, shape)
 
+
+def _delete_shape(form: Form) -> Shape:
+    where = _conditions(form, "delete")
+    shape = DeleteShape(form.shapes("_ctes"), form.parts["_source"], form.shapes("_others"), where, form.shapes("_returning"))
+    return returned_into(form, shape)
+
+
+_UPDATE: typing.Final = Grammar(("_ctes", "_set", "_others", "_where", "_returning"), _update_shape)
+_DELETE: typing.Final = Grammar(("_ctes", "_others", "_where", "_returning"), _delete_shape)
+_UPDATES: typing.Final[dict[object, Step]] = {}
+_DELETES: typing.Final[dict[object, Step]] = {}
+"""The steps that begin them, by the model."""
 
 expect_guesses(Update, OF_UPDATES)
 expect_guesses(Delete, OF_DELETES)
@@ -231,17 +233,23 @@ def update_each(info: ModelInfo, objects: Sequence[M], *, first: int = 0) -> Ret
         QueryError, BindError: as `set_each`; also for two objects of one key, and for an object whose version is not set.
     """
     table, keys, changed, place = object_rows(info, objects, first)
-    updating: Update[M] = Update(info, info.source)
+    model = typing.cast("type[M]", info.model)
     changes: dict[Expression[object], object] = {field.column: table.column(field.name) for field in changed}
-    made = updating.using(table).set(changes).where(*(field.column == table.column(field.name) for field in keys))
-    return made.returning(typing.cast("type[M]", info.model), place)
+    made = update(model).using(table).set(changes).where(*(field.column == table.column(field.name) for field in keys))
+    return made.returning(model, place)
 
 
 def update(model: type[M]) -> Update[M]:
     """Changes to rows of a model: `update(User).set(User.age, User.age + 1).where(User.id == 7)`."""
-    return Update(*entity_of(model))
+    made: Update[M] = Update()
+    made.form, _ = find_step(_UPDATES, model) or begin(_UPDATES, _UPDATE, model)
+    made.bind_values = ()
+    return made
 
 
 def delete(model: type[M]) -> Delete[M]:
     """Removal of rows of a model: `delete(User).where(User.id == 7)`."""
-    return Delete(*entity_of(model))
+    made: Delete[M] = Delete()
+    made.form, _ = find_step(_DELETES, model) or begin(_DELETES, _DELETE, model)
+    made.bind_values = ()
+    return made

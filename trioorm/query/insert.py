@@ -6,28 +6,31 @@ PostgreSQL's limit of 65,535 bind values does not matter. Where that cannot be (
 columns out), several rows are VALUES too.
 """
 
+import datetime
 import functools
 import typing
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Generic, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, Self, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
 from trioorm.expression.guesses import OF_INSERTS, expect_guesses
 from trioorm.expression.identifiers import quote_identifier
+from trioorm.expression.interned import remember
 from trioorm.expression.shape import PLACES, Bind, ColumnReference, Keyword, Shape
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model, model_of
 from trioorm.model.unset import UNSET, UnsetType
-from trioorm.query.assignment import counted_up, field_named, require_fitting, require_values, value_for
+from trioorm.query.assignment import counted_up, field_named, kind_decides, require_fitting, require_values, value_for
 from trioorm.query.cells import check_cell, check_column, read_columns, row_reader
+from trioorm.query.clause import Clause
+from trioorm.query.form import STEPS, Form, Grammar, Step, find_step, part
 from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, Conflict, InsertShape, RowValues, UnnestedColumns
-from trioorm.query.statement import Clause
 from trioorm.query.tables import outputs_of
-from trioorm.query.write import Write
+from trioorm.query.write import Write, begin, returned_into
 
 M = TypeVar("M", bound=Model)
 T1 = TypeVar("T1")
@@ -45,20 +48,15 @@ MOST_BIND_VALUES = 65_535
 """PostgreSQL counts them in sixteen bits."""
 
 _DEFAULT = Keyword("DEFAULT")
+_NO_ROWS = RowValues(())
 
 
 class Insert(Write, Generic[M]):
     """New rows of one model. Made by `insert`."""
 
-    def __init__(self, info: ModelInfo) -> None:
-        self._info = info
-        self._fields: tuple[FieldInfo, ...] | None = None
-        self._given: tuple[FieldInfo, ...] = ()
-        self._content: Shape = RowValues(())
-        self._overriding = ""
-        self._content_values: tuple[object, ...] = ()
-        self._conflict: Conflict | None = None
-        self._conflict_values: tuple[object, ...] = ()
+    __slots__ = ()
+    _fields = part[tuple[FieldInfo, ...] | None](None)
+    _given = part[tuple[FieldInfo, ...]](())
 
     # Overloads rather than a union: the key of a mapping is invariant, and a union hides from mypy which one is meant.
     @overload
@@ -74,6 +72,15 @@ class Insert(Write, Generic[M]):
             QueryError: no rows, an object of another class, an unknown column, or a value whose class does not fit.
             BindError: a moment without a time zone.
         """
+        if len(rows) == 1 and not wrong:
+            (row,) = rows
+            read = _READERS.get(row.__class__)
+            if read is not None:
+                cells = read(row)
+                kinds = _kinds(row.__class__, cells)
+                step = self.form.steps.get(kinds)
+                if step is not None:
+                    return self._step(step, _without_unset(cells) if UnsetType in kinds else cells)
         if wrong:
             raise QueryError(f"values() takes rows, and got {', '.join(wrong)} by name.\nTo fix it: values({{'name': 'Ada', 'age': 36}}).")
         return self.values_from(rows)
@@ -85,14 +92,36 @@ class Insert(Write, Generic[M]):
             raise QueryError("values() was called twice on one insert.\nTo fix it: give all rows at once.")
         if not given:
             raise QueryError("insert() was given no rows.\nTo fix it: leave the statement out when there is nothing to insert.")
-        if set(map(type, given)) == {self._info.model}:
-            fields, content, values = _from_objects(self._info, typing.cast("list[Model]", given))
-            said = fields
-        else:
-            named = _named_rows(self._info, given)
+        info = self.info
+        if set(map(type, given)) != {info.model}:
+            named = _named_rows(info, given)
             said = tuple({field: None for row in named for field in row})
-            fields, content, values = _from_named(self._info, [_with_defaults(self._info, row) for row in named])
-        return self._with(_fields=fields, _given=said, _content=content, _content_values=values)
+            fields, content, values = _from_named(info, [_with_defaults(info, row) for row in named])
+            return self._filled(fields, said, content, values)
+        if len(given) > 1:
+            fields, content, values = _from_objects(info, typing.cast("list[Model]", given))
+            return self._filled(fields, fields, content, values)
+        return self._with_object(typing.cast("Model", next(iter(given))), info)
+
+    def _with_object(self, made: Model, info: ModelInfo) -> Self:
+        cells = row_reader(info.writable)(made)
+        unset = frozenset([place for place, cell in enumerate(cells) if cell is UNSET])
+        fields, content, _ = _layout(info, unset)
+        values = _without_unset(cells)
+        for field, cell in zip(fields, values, strict=True):
+            if type(cell) is not field.type.python or not field.type.plain:
+                check_cell(field, cell)
+        steps = self.form.steps
+        step = steps.get(unset)
+        if step is None:
+            step = STEPS.remember(steps, unset, self._filled(fields, fields, content, values).form, "_content")
+        if all(map(kind_decides, fields, values)):
+            remember(_READERS, info.model, row_reader(info.writable))
+            STEPS.remember(steps, _kinds(info.model, cells), step[0], "_content")
+        return self._step(step, values)
+
+    def _filled(self, fields: tuple[FieldInfo, ...], given: tuple[FieldInfo, ...], content: Shape, values: tuple[object, ...]) -> Self:
+        return self._with(_fields=fields, _given=given, _content=Clause((content,), values))
 
     # fmt: off
     @overload
@@ -163,12 +192,12 @@ class Insert(Write, Generic[M]):
         """
         self._refuse_second_content("from_select()")
         outputs = outputs_of(query.items)[0]
-        by_name = self._info.by_name
+        by_name = self.info.by_name
         names = (by_name[output.name].attribute if output.name in by_name else output.name for output in outputs)
-        fields = tuple(field_named(self._info, column, "from_select()") for column in columns or names)
+        fields = tuple(field_named(self.info, column, "from_select()") for column in columns or names)
         require_fitting(fields, outputs, "from_select()")
-        require_values(self._info, fields, "from_select()")
-        return self._with(_fields=fields, _given=fields, _content=query.shape, _content_values=query.bind_values)
+        require_values(self.info, fields, "from_select()")
+        return self._filled(fields, fields, query.shape, query.bind_values)
 
     def default_values(self) -> "Insert[M]":
         """One row for which the server gives every value."""
@@ -207,7 +236,7 @@ class Insert(Write, Generic[M]):
         clause = Clause()
         for term in target:
             if isinstance(term, (Column, str)):
-                field = field_named(self._info, term, "on_conflict()")
+                field = field_named(self.info, term, "on_conflict()")
                 clause = clause.with_(field.column.shape, ())
             else:
                 clause = clause.with_(term.operand(), term.bind_values)
@@ -220,35 +249,38 @@ class Insert(Write, Generic[M]):
 
     def with_conflict(self, conflict: Conflict, values: tuple[object, ...]) -> "Insert[M]":
         """The insert with its ON CONFLICT; called by `OnConflict`."""
-        return self._with(_conflict=conflict, _conflict_values=values)
-
-    @property
-    def info(self) -> ModelInfo:
-        """The model's record."""
-        return self._info
-
-    @property
-    def inserted_fields(self) -> tuple[FieldInfo, ...]:
-        """The fields that the rows give."""
-        if self._fields is None:
-            raise QueryError(
-                f"insert({self._info.model.__name__}) has no rows.\nTo fix it: insert({self._info.model.__name__}).values(...)."
-            )
-        return self._fields
+        return self._with(_conflict=Clause((conflict,), values))
 
     @property
     def given_fields(self) -> tuple[FieldInfo, ...]:
         """Those of the inserted fields that the rows name, not those filled by a default."""
-        return tuple(field for field in self.inserted_fields if field in self._given)
+        return tuple(field for field in _inserted(self.form) if field in self._given)
 
-    def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
-        columns = tuple([field.name for field in self.inserted_fields])
-        return InsertShape(self.common_tables, self._info.source, columns, self._overriding, self._content, self._conflict, returning)
 
-    @property
-    def own_values(self) -> tuple[object, ...]:
-        return self._content_values + self._conflict_values if self._conflict_values else self._content_values
+def _inserted(form: Form) -> tuple[FieldInfo, ...]:
+    """The fields that the rows give."""
+    fields: tuple[FieldInfo, ...] | None = form.parts.get("_fields")
+    if fields is None:
+        name = typing.cast("ModelInfo", form.parts["_info"]).model.__name__
+        raise QueryError(f"insert({name}) has no rows.\nTo fix it: insert({name}).values(...).")
+    return fields
 
+
+def _insert_shape(form: Form) -> Shape:
+    parts = form.parts
+    columns = tuple([field.name for field in _inserted(form)])
+    content = next(iter(form.shapes("_content")), _NO_ROWS)
+    conflict = next(iter(form.shapes("_conflict")), None)
+    overriding = parts.get("_overriding", "")
+    shape = InsertShape(form.shapes("_ctes"), parts["_source"], columns, overriding, content, conflict, form.shapes("_returning"))
+    return returned_into(form, shape)
+
+
+_INSERT: typing.Final = Grammar(("_ctes", "_content", "_conflict", "_returning"), _insert_shape)
+_INSERTS: typing.Final[dict[object, Step]] = {}
+"""The steps that begin one, by the model."""
+_READERS: typing.Final[dict[type, Callable[[object], tuple[object, ...]]]] = {}
+"""What reads the cells of objects that were inserted before."""
 
 expect_guesses(Insert, OF_INSERTS)
 
@@ -322,7 +354,10 @@ class OnConflict(Generic[M]):
 
 def insert(model: type[M]) -> Insert[M]:
     """New rows of a model: `insert(User).values(User(name="Ada", age=36)).returning(User.id)`."""
-    return Insert(model_of(model))
+    made: Insert[M] = Insert()
+    made.form, _ = find_step(_INSERTS, model) or begin(_INSERTS, _INSERT, model_of(model).model)
+    made.bind_values = ()
+    return made
 
 
 @functools.lru_cache(maxsize=4096)
@@ -339,17 +374,19 @@ _UNSET_ONLY = {UnsetType}
 _Content = tuple[tuple[FieldInfo, ...], RowValues | UnnestedColumns, tuple[object, ...]]
 
 
+def _kinds(model: type, cells: tuple[object, ...]) -> tuple[object, ...]:
+    """What decides, as a rule, whether an object may be inserted: see `kind_of`."""
+    kinds = (model, *map(type, cells))
+    if datetime.datetime not in kinds:
+        return kinds
+    return kinds + tuple([cell.tzinfo is None for cell in cells if type(cell) is datetime.datetime])
+
+
+def _without_unset(cells: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple([cell for cell in cells if cell is not UNSET])
+
+
 def _from_objects(info: ModelInfo, objects: list[Model]) -> _Content:
-    if len(objects) == 1:
-        cells = row_reader(info.writable)(objects[0])
-        unset = frozenset([place for place, cell in enumerate(cells) if cell is UNSET])
-        fields, one, _ = _layout(info, unset)
-        if unset:
-            cells = tuple([cell for cell in cells if cell is not UNSET])
-        for field, cell in zip(fields, cells, strict=True):
-            if type(cell) is not field.type.python or not field.type.plain:
-                check_cell(field, cell)
-        return fields, one, cells
     columns = read_columns(info.writable, objects)
     kinds = [set(map(type, column)) for column in columns]
     kept = [place for place, found in enumerate(kinds) if found != _UNSET_ONLY]

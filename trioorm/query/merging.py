@@ -13,14 +13,14 @@ from trioorm.errors import QueryError
 from trioorm.expression.expression import Expression, Operation, condition_operand
 from trioorm.expression.shape import Function, Shape, Source
 from trioorm.expression.types import TEXT
-from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model
 from trioorm.query.assignment import counted_up, field_named, require_values, value_for
+from trioorm.query.clause import NOTHING, Clause
 from trioorm.query.entity import entity_of
-from trioorm.query.shape import Assignment, FromShape, MergeAction, MergeShape
-from trioorm.query.statement import Clause
+from trioorm.query.form import Form, Grammar, Step, part
+from trioorm.query.shape import Assignment, MergeAction, MergeShape
 from trioorm.query.tables import Table, from_item_of
-from trioorm.query.write import Write
+from trioorm.query.write import Write, begin, returned_into
 
 M = TypeVar("M", bound=Model)
 
@@ -30,13 +30,8 @@ Values: typing.TypeAlias = Mapping[str, object] | Mapping[Expression[object], ob
 class Merge(Write, Generic[M]):
     """Rows of one model brought together with those of another table. Made by `merge(...).using(...)`."""
 
-    def __init__(self, info: ModelInfo, source: Source, using: FromShape, condition: Shape, values: tuple[object, ...]) -> None:
-        self._info = info
-        self._source = source
-        self._using = using
-        self._condition = condition
-        self._using_values = values
-        self._actions = Clause()
+    __slots__ = ()
+    _actions = part(NOTHING)
 
     def when_matched(self, *conditions: Expression[bool | None]) -> "WhenMatched[M]":
         """For rows that both have, and for which all conditions hold."""
@@ -50,32 +45,35 @@ class Merge(Write, Generic[M]):
         """For rows of the model's table that the source lacks (PostgreSQL 17)."""
         return WhenMatched(self, "NOT MATCHED BY SOURCE", conditions)
 
+    def with_source(self, using: Clause) -> "Merge[M]":
+        """The merge with its source and condition; called by `MergeTarget`."""
+        return self._with(_using=using)
+
     def with_action(self, action: MergeAction, values: tuple[object, ...]) -> "Merge[M]":
         """The merge with one more WHEN; called by its two halves."""
         return self._with(_actions=self._actions.with_(action, values))
 
     @property
-    def info(self) -> ModelInfo:
-        """The model's record."""
-        return self._info
-
-    @property
     def source(self) -> Source:
         """The name that the model's table goes by."""
-        return self._source
+        return typing.cast("Source", self.form.parts["_source"])
 
-    def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
-        if not self._actions.shapes:
-            raise QueryError(
-                f"merge({self._info.model.__name__}) does nothing.\n"
-                "To fix it: .when_matched().update({...}), .when_not_matched().insert({...})"
-            )
-        actions = typing.cast("tuple[MergeAction, ...]", self._actions.shapes)
-        return MergeShape(self.common_tables, self._source, self._using, self._condition, actions, returning)
 
-    @property
-    def own_values(self) -> tuple[object, ...]:
-        return self._using_values + self._actions.bind_values
+def _merge_shape(form: Form) -> Shape:
+    actions = form.shapes("_actions")
+    if not actions:
+        raise QueryError(
+            f"merge({form.parts['_info'].model.__name__}) does nothing.\n"
+            "To fix it: .when_matched().update({...}), .when_not_matched().insert({...})"
+        )
+    using, condition = form.shapes("_using")
+    shape = MergeShape(form.shapes("_ctes"), form.parts["_source"], using, condition, actions, form.shapes("_returning"))
+    return returned_into(form, shape)
+
+
+_MERGE: typing.Final = Grammar(("_ctes", "_using", "_actions", "_returning"), _merge_shape)
+_MERGES: typing.Final[dict[object, Step]] = {}
+"""The steps that begin one, by the model."""
 
 
 class _When(Generic[M]):
@@ -149,15 +147,18 @@ class WhenNotMatched(_When[M]):
 class MergeTarget(Generic[M]):
     """A merge that does not know its source yet. Made by `merge`."""
 
-    def __init__(self, info: ModelInfo, source: Source) -> None:
-        self._info = info
-        self._source = source
+    def __init__(self, model: type[M]) -> None:
+        entity_of(model)  # refused here, if it is none
+        self._model = model
 
     def using(self, source: type[Model] | Table, on: Expression[bool | None]) -> Merge[M]:
         """Say the rows to bring in (a model, a subquery, a CTE, a list of values), and when two rows are the same."""
         found, values = from_item_of(source)
         condition = condition_operand(on, "using(on=...)")
-        return Merge(self._info, self._source, found, condition, values + on.bind_values)
+        made: Merge[M] = Merge()
+        made.form, _ = begin(_MERGES, _MERGE, self._model)
+        made.bind_values = ()
+        return made.with_source(Clause((found, condition), values + on.bind_values))
 
 
 def merge(model: type[M]) -> MergeTarget[M]:
@@ -167,7 +168,7 @@ def merge(model: type[M]) -> MergeTarget[M]:
         .when_matched().update({Stock.amount: Stock.amount + delivery[Line.amount]})
         .when_not_matched().insert({Stock.article: delivery[Line.article], Stock.amount: delivery[Line.amount]})
     """
-    return MergeTarget(*entity_of(model))
+    return MergeTarget(model)
 
 
 def merge_action() -> Expression[str]:

@@ -15,33 +15,28 @@ from trioorm.expression.shape import Keyword, Labelled, Ordered, Shape, Source, 
 from trioorm.expression.shape import Subquery as SubqueryShape
 from trioorm.expression.types import SqlType
 from trioorm.model.model import model_of
-from trioorm.query.form import limits_of
+from trioorm.query.clause import NOTHING, Clause
+from trioorm.query.form import STEPS, Form, Grammar, Step, part
+from trioorm.query.formed import Formed
 from trioorm.query.projection import projection
-from trioorm.query.shape import CombinedShape, CommonTable, Derived, ModelItem, Projection, RecursiveStep, ValueItem
-from trioorm.query.statement import Clause, Statement, once
+from trioorm.query.shape import CombinedShape, Derived, Limits, ModelItem, Projection, RecursiveStep, ValueItem
 from trioorm.query.tables import Cte, Subquery, Table, common_table, outputs_of
 
 R_co = TypeVar("R_co", covariant=True)
 P = TypeVar("P")
 
-NOTHING = Clause()
 
-
-class Query(Statement[R_co], Expression[R_co]):
+class Query(Formed[R_co], Expression[R_co]):  # pyright: ignore[reportIncompatibleVariableOverride] - `bind_values`, read only all the same
     """A statement that reads rows of class `R_co`: a `Select`, or several combined."""
 
     __slots__ = ()
     is_statement = True
-    _ctes: Clause
-    _order_by: Clause
+    _ctes = part(NOTHING)
+    _order_by = part(NOTHING)
 
     @property
     def items(self) -> tuple[Shape, ...]:
         """What a row holds."""
-        raise NotImplementedError
-
-    def _with(self, **changes: object) -> Self:
-        """A copy with other clauses or settings."""
         raise NotImplementedError
 
     def with_(self, *ctes: Cte) -> Self:
@@ -74,27 +69,27 @@ class Query(Statement[R_co], Expression[R_co]):
 
     def union(self, other: "Query[R_co]") -> "Combined[R_co]":
         """The rows of both, without repetitions."""
-        return Combined(self, "UNION", other)
+        return _combined(self, "UNION", other)
 
     def union_all(self, other: "Query[R_co]") -> "Combined[R_co]":
         """The rows of both."""
-        return Combined(self, "UNION ALL", other)
+        return _combined(self, "UNION ALL", other)
 
     def intersect(self, other: "Query[R_co]") -> "Combined[R_co]":
         """The rows that are in both, without repetitions."""
-        return Combined(self, "INTERSECT", other)
+        return _combined(self, "INTERSECT", other)
 
     def intersect_all(self, other: "Query[R_co]") -> "Combined[R_co]":
         """The rows that are in both, each as often as in the one that has it less often."""
-        return Combined(self, "INTERSECT ALL", other)
+        return _combined(self, "INTERSECT ALL", other)
 
     def except_(self, other: "Query[R_co]") -> "Combined[R_co]":
         """The rows that are not in the other, without repetitions."""
-        return Combined(self, "EXCEPT", other)
+        return _combined(self, "EXCEPT", other)
 
     def except_all(self, other: "Query[R_co]") -> "Combined[R_co]":
         """The rows that are not in the other, each as often as it has more of them."""
-        return Combined(self, "EXCEPT ALL", other)
+        return _combined(self, "EXCEPT ALL", other)
 
     # As a part of others.
 
@@ -161,58 +156,54 @@ class Query(Statement[R_co], Expression[R_co]):
 class Combined(Query[R_co]):
     """Two queries with UNION, INTERSECT or EXCEPT between them. Made by those methods."""
 
-    _ctes = NOTHING
-    _order_by = NOTHING
-    _limit = NOTHING
-    _offset = NOTHING
-    _with_ties = False
-    _into: Projection | None = None
-
-    def __init__(self, left: Query[R_co], operator: str, right: Query[R_co]) -> None:
-        _require_alike(operator, left.items, right.items)
-        self._left = left
-        self._operator = operator
-        self._right = right
+    __slots__ = ()
 
     @property
     def items(self) -> tuple[Shape, ...]:
-        return self._left.items
-
-    def _with(self, **changes: object) -> Self:
-        made = object.__new__(type(self))
-        attributes = made.__dict__
-        attributes.update(self.__dict__)
-        for name in ("shape", "bind_values"):
-            attributes.pop(name, None)
-        attributes.update(changes)
-        return made
+        return typing.cast("tuple[Shape, ...]", self.form.parts["_items"])
 
     def into(self, make: Callable[..., P], *names: str) -> "Combined[P]":
         """As on `Select`."""
         return typing.cast("Combined[P]", self._with(_into=self._into_class(make, names)))
 
-    @once
-    def shape(self) -> CombinedShape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
-        return CombinedShape(
-            typing.cast("tuple[CommonTable, ...]", self._ctes.shapes),
-            self._operator,
-            self._left.shape,
-            self._right.shape,
-            self._order_by.shapes,
-            limits_of(self._limit.shapes, self._offset.shapes, with_ties=self._with_ties),
-            self._into,
-        )
 
-    @once
-    def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
-        return (
-            self._ctes.bind_values
-            + self._left.bind_values
-            + self._right.bind_values
-            + self._order_by.bind_values
-            + self._limit.bind_values
-            + self._offset.bind_values
-        )
+def _combined_shape(form: Form) -> CombinedShape:
+    left, right = form.shapes("_sides")
+    return CombinedShape(
+        with_=form.shapes("_ctes"),
+        operator=form.parts["_operator"],
+        left=left,
+        right=right,
+        order_by=form.shapes("_order_by"),
+        limits=limits_of(form),
+        into=form.parts.get("_into"),
+    )
+
+
+_COMBINED: typing.Final = Grammar(("_ctes", "_sides", "_order_by", "_limit", "_offset"), _combined_shape)
+_COMBINATIONS: typing.Final[dict[object, Step]] = {}
+
+
+def _combined(left: Query[R_co], operator: str, right: Query[R_co]) -> Combined[R_co]:
+    values = left.bind_values + right.bind_values
+    key = left.form, operator, right.form
+    step = _COMBINATIONS.get(key)
+    if step is None:
+        _require_alike(operator, left.items, right.items)
+        sides = Clause((left.shape, right.shape), values)
+        step = STEPS.remember(_COMBINATIONS, key, Form.of(_COMBINED, _sides=sides, _operator=operator, _items=left.items))
+    made: Combined[R_co] = Combined()
+    made.form = step[0]
+    made.bind_values = values
+    return made
+
+
+def limits_of(form: Form) -> Limits | None:
+    """LIMIT and OFFSET of a form that may have them."""
+    limit, offset = form.shapes("_limit"), form.shapes("_offset")
+    if not limit and not offset:
+        return None
+    return Limits(limit[0] if limit else None, form.parts.get("_with_ties", False), offset[0] if offset else None)
 
 
 def with_terms(clause: Clause, terms: tuple[object, ...], place: str, items: Clause = NOTHING) -> Clause:

@@ -8,27 +8,27 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Never, Self, TypeVar, TypeVarTuple, overload
 
 from trioorm.errors import QueryError
-from trioorm.expression.column import Column
-from trioorm.expression.expression import Comparison, Expression, Operation, Ordering, Selectable
+from trioorm.expression.expression import Comparison, Expression, Ordering, Selectable
 from trioorm.expression.functions import literal
 from trioorm.expression.guesses import OF_SELECTS, expect_guesses
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import Fragment, Labelled, Shape, Source
-from trioorm.expression.types import BIGINT, BOOLEAN
+from trioorm.expression.types import BIGINT
 from trioorm.expression.windows import WindowSpec
 from trioorm.model.load import Load, Loadable
 from trioorm.model.metaclass import ModelMeta
 from trioorm.model.model import Model
+from trioorm.query.clause import NOTHING, Clause
 from trioorm.query.entity import entity_of, item_of
-from trioorm.query.form import STEPS, Form, Step, part
+from trioorm.query.form import STEPS, Form, Grammar, Step, find_step, part
+from trioorm.query.formed import Filtered, stay
 from trioorm.query.graph import check_loads
 from trioorm.query.grouping import Grouping
 from trioorm.query.joins import Joining, refuse_unmarked
 from trioorm.query.keyset import after_condition, values_of_row
-from trioorm.query.query import NOTHING, Query, with_terms
-from trioorm.query.shape import FromShape, GroupingSets, Join, Lock, NamedWindow, Sampled, ValueItem
+from trioorm.query.query import Query, limits_of, with_terms
+from trioorm.query.shape import FromShape, GroupingSets, Join, Lock, NamedWindow, Sampled, SelectShape, ValueItem
 from trioorm.query.sharing import SHARING, shared
-from trioorm.query.statement import Clause
 from trioorm.query.tables import Table, from_item_of, origin_of
 
 R_co = TypeVar("R_co", covariant=True)
@@ -50,67 +50,41 @@ Ts = TypeVarTuple("Ts")
 _TOTAL = Labelled(Fragment(("count(*) OVER ()",), repeatable=True), "total")
 
 
-class Select(Query[R_co], Joining):
+class Select(Filtered[R_co], Query[R_co], Joining):
     """A select whose rows become objects of class `R_co`. Made by `select`."""
 
-    # Slots, for what is made and read at each step.
-    __slots__ = ("_order_terms", "bind_values", "form", "loads")  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
-    form: Form
-    bind_values: tuple[object, ...]
+    __slots__ = ("_order_terms", "loads")
     loads: tuple[Load[Never], ...]
     _order_terms: tuple[Expression[object] | Ordering, ...]
 
-    _ctes = part(NOTHING)  # pyright: ignore[reportAssignmentType] - read only all the same
     _distinct = part(default=False)
     _distinct_on = part(NOTHING)
     _items = part(NOTHING)
-    _source = part[FromShape | None](None)
+    _from = part(NOTHING)
     _joins = part(NOTHING)
-    _where = part(NOTHING)
     _group_by = part(NOTHING)
     _having = part(NOTHING)
     _windows = part(NOTHING)
-    _order_by = part(NOTHING)  # pyright: ignore[reportAssignmentType] - read only all the same
     _locks = part[tuple[Lock, ...]](())
-
-    @property
-    def shape(self) -> Shape:
-        return self.form.shape
 
     @property
     def items(self) -> tuple[Shape, ...]:
         return self._items.shapes
 
-    def where(self, *conditions: Expression[bool | None]) -> Self:
-        """Only rows for which all of these hold, added to the conditions so far."""
-        form, values = self.form, self.bind_values
-        for condition in conditions:
-            step = form.steps.get(condition.condition if type(condition) is Comparison else _condition_key(condition))
-            if step is None:
-                break
-            form, behind = step
-            more = condition.bind_values
-            values = values[:-behind] + more + values[-behind:] if behind else values + more
-        else:
-            return self._formed(form, values)
-        made = self
-        for condition in conditions:
-            before = made
-            made = before._with(_where=before._where.with_conditions((condition,), "where()"))
-            key = _condition_key(condition)
-            if key is not None:
-                STEPS.remember(before.form.steps, key, made.form, "_where")
-        return made
+    @property
+    def _source(self) -> FromShape | None:
+        """The first table."""
+        return typing.cast("FromShape | None", next(iter(self._from.shapes), None))
 
     def order_by(self, *terms: Expression[object] | Ordering) -> Self:
         """Order the rows, by further terms if some were given before. Without it PostgreSQL promises no order."""
         key = "order_by", terms
-        step = _find(self.form.steps, key)
+        step = find_step(self.form.steps, key)
         if step is not None:
             made = self._step(step, ())
         else:
             made = self._with_shared(_order_by=with_terms(self._order_by, terms, "order_by()", self._items))
-            if _stay(terms):
+            if stay(tuple([term.expression if type(term) is Ordering else term for term in terms])):
                 STEPS.remember(self.form.steps, key, made.form, "_order_by")
         made._order_terms = self._order_terms + terms
         return made
@@ -120,14 +94,14 @@ class Select(Query[R_co], Joining):
         if step is not None and count.__class__ is int and count >= 0 and not with_ties:
             return self._step(step, (count,))
         made = super().limit(count, with_ties=with_ties)
-        if not with_ties and not self.form.is_limited:
+        if not with_ties and not self.form.shapes("_limit"):  # which a further one would replace
             STEPS.remember(self.form.steps, "limit", made.form, "_limit")
         return made
 
     def from_(self, model: type[Model] | Table) -> Self:
         """Say the first table, where the items do not: `select(count()).from_(User)`."""
         source, values = from_item_of(model)
-        return self._with(_source=source, _source_values=values)
+        return self._with(_from=Clause((source,), values))
 
     def tablesample(self, percent: float, *, method: Literal["bernoulli", "system"] = "bernoulli", seed: int | None = None) -> Self:
         """Only a random part of the first table's rows.
@@ -137,7 +111,8 @@ class Select(Query[R_co], Joining):
             method: "bernoulli" looks at each row, "system" takes whole pages, which is quicker and less even.
             seed: the same one gives the same rows while the table does not change.
         """
-        if not isinstance(self._source, Source):
+        source = self._source
+        if not isinstance(source, Source):
             raise QueryError(
                 "tablesample() takes a part of a table, and the first of this select is none.\nTo fix it: .from_(Model) first."
             )
@@ -145,13 +120,13 @@ class Select(Query[R_co], Joining):
             raise QueryError(f"tablesample(method={method!r}) is unknown.\nTo fix it: bernoulli or system.")
         share = literal(float(percent))
         start = None if seed is None else literal(float(seed))
-        sampled = Sampled(self._source, method.upper(), share.shape, None if start is None else start.shape)
-        return self._with(_source=sampled, _source_values=share.bind_values + (() if start is None else start.bind_values))
+        sampled = Sampled(source, method.upper(), share.shape, None if start is None else start.shape)
+        return self._with(_from=Clause((sampled,), share.bind_values + (() if start is None else start.bind_values)))
 
     def group_by(self, *terms: Expression[object] | Grouping) -> Self:
         """One row for each different combination of these; `rollup`, `cube` and `grouping_sets` give several combinations."""
         key = "group_by", terms
-        step = _find(self.form.steps, key)
+        step = find_step(self.form.steps, key)
         if step is not None:
             return self._step(step, ())
         clause = self._group_by
@@ -163,7 +138,7 @@ class Select(Query[R_co], Joining):
             else:
                 clause = with_terms(clause, (term,), "group_by()", self._items)
         made = self._with_shared(_group_by=clause)
-        if _stay(terms):
+        if stay(terms):
             STEPS.remember(self.form.steps, key, made.form, "_group_by")
         return made
 
@@ -217,19 +192,29 @@ class Select(Query[R_co], Joining):
             nowait: fail at once (LockNotAvailable) rather than wait for them.
             of: only the rows of these models, where several are joined; a further lock may be said for others.
         """
-        return self._with(_locks=(*self._locks, _lock("FOR UPDATE", skip_locked, nowait, of)))
+        return self._locked("FOR UPDATE", skip_locked, nowait, of)
 
     def for_no_key_update(self, *, skip_locked: bool = False, nowait: bool = False, of: type[Model] | tuple[type[Model], ...] = ()) -> Self:
         """As `for_update`, but others may insert rows that refer to these: for changes that leave the key alone."""
-        return self._with(_locks=(*self._locks, _lock("FOR NO KEY UPDATE", skip_locked, nowait, of)))
+        return self._locked("FOR NO KEY UPDATE", skip_locked, nowait, of)
 
     def for_share(self, *, skip_locked: bool = False, nowait: bool = False, of: type[Model] | tuple[type[Model], ...] = ()) -> Self:
         """As `for_update`, but others may lock the rows so too; nobody may change them."""
-        return self._with(_locks=(*self._locks, _lock("FOR SHARE", skip_locked, nowait, of)))
+        return self._locked("FOR SHARE", skip_locked, nowait, of)
 
     def for_key_share(self, *, skip_locked: bool = False, nowait: bool = False, of: type[Model] | tuple[type[Model], ...] = ()) -> Self:
         """The weakest lock: others may change the rows, but neither their keys nor delete them."""
-        return self._with(_locks=(*self._locks, _lock("FOR KEY SHARE", skip_locked, nowait, of)))
+        return self._locked("FOR KEY SHARE", skip_locked, nowait, of)
+
+    def _locked(self, strength: str, skip_locked: bool, nowait: bool, of: type[Model] | tuple[type[Model], ...]) -> Self:
+        key = strength, skip_locked, nowait, of
+        step = find_step(self.form.steps, key)
+        if step is None:
+            made = self._with(_locks=(*self._locks, _lock(strength, skip_locked, nowait, of)))
+            if stay(of if isinstance(of, tuple) else (of,)):
+                STEPS.remember(self.form.steps, key, made.form)
+            return made
+        return self._formed(step[0], self.bind_values)
 
     # Pages.
 
@@ -305,31 +290,9 @@ class Select(Query[R_co], Joining):
             changes.update(shared(clauses))
         return self._with(**changes)
 
-    def _with(self, **changes: object) -> Self:
-        # Whatever clause it was, its outcome is here; so what comes of it is known by its shape, and its values replace those it had.
-        # Only the first gets more values or fewer, so it goes last: then `bounds` are right for all.
-        form, values = self.form, self.bind_values
-        key: list[object] = []
-        for name, change in reversed(changes.items()):
-            if isinstance(change, Clause):
-                begin, end = form.bounds[name]
-                values = values[:begin] + change.bind_values + values[end:]
-                key += (name, change.shapes)
-            elif name == "_source_values":  # those of `_source`, whose shape has their places
-                begin, end = form.bounds[name]
-                values = values[:begin] + typing.cast("tuple[object, ...]", change) + values[end:]
-            else:
-                key += (name, change)
-        whole = tuple(key)
-        step = form.steps.get(whole)
-        if step is not None:
-            return self._formed(step[0], values)
-        made = self._formed(form.changed(changes), values)
-        STEPS.remember(form.steps, whole, made.form)
-        return made
+    # As `Formed` does, with what goes along besides; a call of that would be a tenth of what building a select takes.
 
     def _step(self, step: Step, more: tuple[object, ...]) -> Self:
-        """The select that a step remembered leads to, with more values."""
         made: typing.Any = Select()  # pyright: ignore[reportUnknownVariableType] - of what the caller wants
         made.form, behind = step
         made.bind_values = self.bind_values[:-behind] + more + self.bind_values[-behind:] if behind else self.bind_values + more
@@ -339,7 +302,6 @@ class Select(Query[R_co], Joining):
         return select
 
     def _formed(self, form: Form, values: tuple[object, ...]) -> Self:
-        """A select of another form, with all that is no part of forms."""
         made: typing.Any = Select()  # pyright: ignore[reportUnknownVariableType] - of what the caller wants
         made.form = form
         made.bind_values = values
@@ -358,25 +320,35 @@ class Select(Query[R_co], Joining):
 expect_guesses(Select, OF_SELECTS)
 
 
-def _condition_key(condition: Expression[bool | None]) -> object:
-    """By what the step to a further condition is remembered; None, by which none is, for what is no condition at first sight."""
-    if type(condition) is Comparison:
-        return condition.condition
-    return ("where", condition.shape) if type(condition) is Operation and condition.sql_type is BOOLEAN else None
+def _shape_of(form: Form) -> SelectShape:
+    parts = form.parts
+    return SelectShape(
+        with_=form.shapes("_ctes"),
+        distinct=parts.get("_distinct", False),
+        distinct_on=form.shapes("_distinct_on"),
+        items=form.shapes("_items"),
+        source=next(iter(form.shapes("_from")), None),
+        joins=form.shapes("_joins"),
+        where=form.shapes("_where"),
+        group_by=form.shapes("_group_by"),
+        having=form.shapes("_having"),
+        windows=form.shapes("_windows"),
+        order_by=form.shapes("_order_by"),
+        limits=limits_of(form),
+        locks=parts.get("_locks", ()),
+        into=parts.get("_into"),
+    )
 
 
-def _find(steps: dict[object, Step], key: object) -> "Step | None":
-    """A step by a key made of what the user gave; what cannot be hashed is no term, and refused by whoever asked."""
-    try:
-        return steps.get(key)
-    except TypeError:
-        return None
-
-
-def _stay(terms: tuple[object, ...]) -> bool:
-    """Whether these are columns of models and their orderings, which are there as long as the model is: so they are known by identity."""
-    columns = [term.expression if type(term) is Ordering else term for term in terms]
-    return all(type(column) is Column and column.source.alias is None for column in columns)
+_SELECT: typing.Final = Grammar(
+    (
+        "_ctes", "_distinct_on", "_items", "_from", "_joins", "_where", "_group_by", "_having", "_windows", "_order_by", "_limit",
+        "_offset",
+    ),
+    _shape_of,
+)  # fmt: skip
+_BEGINNINGS: typing.Final[dict[object, Step]] = {}
+"""The steps that begin a select, by what it is of."""
 
 
 def _lock(strength: str, skip_locked: bool, nowait: bool, of: type[Model] | tuple[type[Model], ...]) -> Lock:
@@ -442,7 +414,7 @@ def select(*items: object) -> Select[object]:
         raise QueryError(
             "select() was given nothing to select.\nTo fix it: select(User), select(User.id, User.name) or select(count()).from_(User)."
         )
-    step = _find(STEPS.roots, items)
+    step = find_step(_BEGINNINGS, items)
     values: tuple[object, ...] = ()
     if step is None:
         step, values = _begun(items)
@@ -466,11 +438,9 @@ def _begun(items: tuple[object, ...]) -> tuple[Step, tuple[object, ...]]:
         values += more
         if source is None:
             source, source_values = origin_of(item, found)
-    bare = all(isinstance(item, ModelMeta) or (type(item) is Column and item.source.alias is None) for item in items)
-    key = items if bare else ("select", tuple(shapes), source)
-    step = STEPS.roots.get(key)
+    key = items if stay(items) else ("select", tuple(shapes), source)
+    step = _BEGINNINGS.get(key)
     if step is None:
-        form = Form.of({"_items": Clause(tuple(shapes), values), "_source": source, "_source_values": source_values})
-        STEPS.remember(STEPS.roots, key, form)
-        step = form, 0
+        table = NOTHING if source is None else Clause((source,), source_values)
+        step = STEPS.remember(_BEGINNINGS, key, Form.of(_SELECT, _items=Clause(tuple(shapes), values), _from=table))
     return step, values + source_values

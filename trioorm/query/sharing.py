@@ -13,8 +13,8 @@ from typing import NamedTuple, cast
 
 from trioorm.expression.shape import Bind, Keyword, Labelled, Shape, places_in
 from trioorm.model.model import model_of
+from trioorm.query.clause import Clause
 from trioorm.query.shape import CombinedShape, GroupingSets, ModelItem, SelectShape, ValueItem
-from trioorm.query.statement import Clause
 
 SHARING = ("_distinct_on", "_items", "_group_by", "_having", "_windows", "_order_by")
 """The clauses in which such terms may stand, in the order of their text."""

@@ -1,42 +1,17 @@
 """What all statements have in common."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar
 
-from trioorm.expression.expression import Expression, condition_operand
 from trioorm.expression.printing import text_of
 from trioorm.expression.shape import Shape
 from trioorm.model.load import Load
+from trioorm.query.form import Form
 
 if TYPE_CHECKING:
     from trioorm.query.lint import LintFinding
 
 R_co = TypeVar("R_co", covariant=True)
-V = TypeVar("V")
-
-
-class once(Generic[V]):  # noqa: N801 - used as a decorator, like property
-    """A property that is worked out at the first read and then lies in the object's `__dict__`.
-
-    `functools.cached_property` does the same, but takes a lock before Python 3.12 and costs three times as much.
-    """
-
-    def __init__(self, function: Callable[..., V]) -> None:
-        self._function = function
-        self.__doc__ = function.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> "once[V]": ...
-    @overload
-    def __get__(self, instance: object, owner: type) -> V: ...
-    def __get__(self, instance: object, owner: type) -> "V | once[V]":
-        if instance is None:
-            return self
-        value = instance.__dict__[self._name] = self._function(instance)
-        return value
 
 
 class Statement(Generic[R_co]):
@@ -64,8 +39,8 @@ class Statement(Generic[R_co]):
         raise NotImplementedError
 
     @property
-    def form(self) -> object | None:
-        """What a plan is found by sooner than by the shape; it stands for one shape. None for most statements."""
+    def form(self) -> Form | None:
+        """What a plan is found by sooner than by the shape; it stands for one shape. None for text of the user's own, and for few more."""
         return None
 
     def lint(self) -> "tuple[LintFinding, ...]":
@@ -108,28 +83,3 @@ _compilers: list[Callable[[Statement[object]], SqlText]] = []
 def install_compiler(compile_: Callable[[Statement[object]], SqlText]) -> None:
     """Say how statements become text; `compiler/` does, which this room must not know."""
     _compilers[:] = [compile_]
-
-
-class Clause:
-    """Conditions or terms gathered for a clause: shapes with their values."""
-
-    __slots__ = ("bind_values", "shapes")
-
-    def __init__(self, shapes: tuple[Shape, ...] = (), bind_values: tuple[object, ...] = ()) -> None:
-        self.shapes = shapes
-        self.bind_values = bind_values
-
-    def with_(self, shape: Shape, values: tuple[object, ...]) -> "Clause":
-        """The clause with one more term."""
-        return Clause((*self.shapes, shape), self.bind_values + values)
-
-    def with_conditions(self, conditions: tuple[Expression[bool | None], ...], place: str) -> "Clause":
-        """The clause with more conditions, all of which must hold."""
-        if len(conditions) == 1:  # the usual case
-            return Clause((*self.shapes, condition_operand(conditions[0], place)), self.bind_values + conditions[0].bind_values)
-        shapes = self.shapes
-        values = self.bind_values
-        for condition in conditions:
-            shapes = (*shapes, condition_operand(condition, place))
-            values = values + condition.bind_values
-        return Clause(shapes, values)

@@ -8,10 +8,13 @@ from trioorm.errors import QueryError
 from trioorm.expression.expression import Selectable
 from trioorm.expression.shape import Shape
 from trioorm.model.info import ModelInfo
-from trioorm.query.entity import item_of
+from trioorm.model.metaclass import ModelMeta
+from trioorm.query.clause import NOTHING
+from trioorm.query.entity import entity_of, item_of
+from trioorm.query.form import STEPS, Form, Grammar, Step, find_step, part
+from trioorm.query.formed import Formed, stay
 from trioorm.query.projection import projection
-from trioorm.query.shape import CommonTable, CommonTableUse, Projection, ReturnedInto
-from trioorm.query.statement import Clause, Statement, once
+from trioorm.query.shape import CommonTable, CommonTableUse, ReturnedInto
 from trioorm.query.tables import Cte, common_table
 
 R_co = TypeVar("R_co", covariant=True)
@@ -28,18 +31,22 @@ T9 = TypeVar("T9")
 T10 = TypeVar("T10")
 
 
-class Write(Statement[None]):
+class _Writing(Formed[R_co]):
+    """A write, or one that gives rows back."""
+
+    __slots__ = ()
+
+    @property
+    def info(self) -> ModelInfo:
+        """The record of the model whose rows are written."""
+        return typing.cast("ModelInfo", self.form.parts["_info"])
+
+
+class Write(_Writing[None]):
     """A statement that changes rows. It returns none unless `returning` asks for them."""
 
-    _ctes: Clause = Clause()
-
-    def _with(self, **changes: object) -> Self:
-        made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        made.__dict__.pop("shape", None)
-        made.__dict__.pop("bind_values", None)
-        made.__dict__.update(changes)
-        return made
+    __slots__ = ()
+    _ctes = part(NOTHING)
 
     def with_(self, *ctes: Cte) -> Self:
         """Put CTEs into WITH that nothing reads from, such as one that deletes; those read from are there by themselves."""
@@ -51,37 +58,6 @@ class Write(Statement[None]):
     def cte(self, name: str) -> Cte:
         """The statement as an entry of WITH that gives no rows: `other.with_(delete(...).where(...).cte("gone"))`."""
         return Cte(name, CommonTableUse(CommonTable(name, None, None, self.shape, None, None, None), None), self.bind_values, ())
-
-    @property
-    def common_tables(self) -> tuple[CommonTable, ...]:
-        """What `with_` was given."""
-        return typing.cast("tuple[CommonTable, ...]", self._ctes.shapes)
-
-    def shape_with(self, returning: tuple[Shape, ...]) -> Shape:
-        """The shape with these items in RETURNING.
-
-        Raises:
-            QueryError: the statement is not complete.
-        """
-        raise NotImplementedError
-
-    @property
-    def info(self) -> ModelInfo:
-        """The record of the model whose rows are written."""
-        raise NotImplementedError
-
-    @property
-    def own_values(self) -> tuple[object, ...]:
-        """The bind values of all but WITH, which comes before, and RETURNING, which comes after."""
-        raise NotImplementedError
-
-    @once
-    def shape(self) -> Shape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
-        return self.shape_with(())
-
-    @once
-    def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
-        return self._ctes.bind_values + self.own_values
 
     # fmt: off
     @overload
@@ -135,42 +111,49 @@ class Write(Statement[None]):
             raise QueryError(
                 "returning() was given nothing to return.\nTo fix it: returning(User) for whole objects, returning(User.id) for a value."
             )
-        clause = Clause()
-        for item in items:
-            clause = clause.with_(*item_of(item))
-        made: Returning[object] = Returning(self, clause)
+        steps = self.form.steps
+        step = find_step(steps, ("returning", items))
+        more: tuple[object, ...] = ()
+        if step is None:
+            clause = NOTHING
+            for item in items:
+                clause = clause.with_(*item_of(item))
+            more = clause.bind_values
+            key = "returning", items if stay(items) else clause.shapes
+            step = steps.get(key) or STEPS.remember(steps, key, self.form.changed({"_returning": clause}))
+        made: Returning[object] = Returning()
+        made.form = step[0]
+        made.bind_values = self.bind_values + more
         return made
 
 
-class Returning(Statement[R_co]):
+class Returning(_Writing[R_co]):
     """A write that gives rows back. Made by `returning`."""
 
-    _into: Projection | None = None
-
-    def __init__(self, write: Write, items: Clause) -> None:
-        self._write = write
-        self._items = items
-
-    @property
-    def write(self) -> Write:
-        """The write itself."""
-        return self._write
+    __slots__ = ()
+    _returning = part(NOTHING)
 
     def cte(self, name: str) -> Cte:
         """The rows returned as an entry of WITH: `gone = delete(Job).where(...).returning(Job.id).cte("gone")`, then `gone[Job.id]`."""
-        return common_table(name, self.shape, self.bind_values, self._items.shapes, materialized=None)
+        return common_table(name, self.shape, self.bind_values, self._returning.shapes, materialized=None)
 
     def into(self, make: Callable[..., P], *names: str) -> "Returning[P]":
         """Rows become objects of a class, as `Select.into` says."""
-        made: Returning[P] = Returning(self._write, self._items)
-        made._into = projection(make, self._items.shapes, names)
-        return made
+        return typing.cast("Returning[P]", self._with(_into=projection(make, self._returning.shapes, names)))
 
-    @once
-    def shape(self) -> Shape:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
-        shape = self._write.shape_with(self._items.shapes)
-        return shape if self._into is None else ReturnedInto(shape, self._into)
 
-    @once
-    def bind_values(self) -> tuple[object, ...]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only all the same
-        return self._write.bind_values + self._items.bind_values
+def returned_into(form: Form, write: Shape) -> Shape:
+    """The shape of a write, with what its rows become."""
+    into = form.parts.get("_into")
+    return write if into is None else ReturnedInto(write, into)
+
+
+def begin(memory: dict[object, Step], grammar: Grammar, model: object) -> Step:
+    """The step that begins a write of one kind to a model or an alias of one.
+
+    Raises:
+        QueryError: it is neither.
+    """
+    info, source = entity_of(model)
+    key = model if isinstance(model, ModelMeta) else (info, source)
+    return memory.get(key) or STEPS.remember(memory, key, Form.of(grammar, _info=info, _source=source))
