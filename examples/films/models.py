@@ -1,7 +1,7 @@
 """The models: what a film, a person and a credit are, and how they hang together.
 
 Each class is a table, each `Column[T]` a column of it. `Film.year` is an expression to ask questions with; `film.year` is an `int`.
-Relations follow from the foreign keys, and are loaded by questions that ask for them; see `page.py`.
+Relations follow from the foreign keys, and are loaded by questions that ask for them, as figures of them are; see `page.py`.
 """
 
 import datetime
@@ -9,7 +9,21 @@ import enum
 from collections.abc import Iterable
 from decimal import Decimal
 
-from trioorm import SMALLINT, Column, Many, Model, One, TableConstraint, belongs_to, column, has_many, many_to_many, unique
+from trioorm import (
+    SMALLINT,
+    Column,
+    Figure,
+    Many,
+    Model,
+    One,
+    TableConstraint,
+    belongs_to,
+    column,
+    count_of,
+    has_many,
+    many_to_many,
+    unique,
+)
 
 
 class Role(enum.Enum):
@@ -40,6 +54,7 @@ class Film(Model, table="films"):
     cast: Many["Credit"] = has_many(where=lambda: Credit.role == Role.CAST, order_by=lambda: Credit.position)
     genres: Many["Genre"] = many_to_many(through=lambda: FilmGenre, order_by=lambda: Genre.name)
     countries: Many["Country"] = many_to_many(through=lambda: FilmCountry, order_by=lambda: Country.name)
+    cast_count: Figure[int] = count_of(lambda: Film.cast)
 
 
 class Person(Model, table="people"):
@@ -49,6 +64,7 @@ class Person(Model, table="people"):
     acted_in: Many[Film] = many_to_many(
         through=lambda: Credit, where=lambda: Credit.role == Role.CAST, order_by=lambda: (Film.released.desc(), Film.id)
     )
+    film_count: Figure[int] = count_of(lambda: Person.acted_in)
 
 
 class Genre(Model, table="genres"):

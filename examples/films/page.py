@@ -8,9 +8,9 @@ from examples.films.models import Credit, Film, Person
 from trioorm import Database, Select, Transaction, select
 
 
-def film_page(film_id: int, *, most_cast: int = 5, most_films: int = 3) -> Select[tuple[Film, int, int]]:
-    """A film with its directors, genres and countries, and the first of its cast, each with the latest of their other films and these with
-    their directors; beside it how many are in its cast, and how many genres it has.
+def film_page(film_id: int, *, most_cast: int = 5, most_films: int = 3) -> Select[Film]:
+    """A film with its directors, genres and countries, how many are in its cast, and the first of them, each with the number of their
+    films, the latest of the others, and these with their directors.
 
     Args:
         film_id: which film.
@@ -19,13 +19,14 @@ def film_page(film_id: int, *, most_cast: int = 5, most_films: int = 3) -> Selec
     """
     others = Person.acted_in.where(Film.id != film_id).limit(most_films)
     return (
-        select(Film, Film.cast.count(), Film.genres.count())
+        select(Film)
         .where(Film.id == film_id)
         .load(
             Film.directors,
             Film.genres,
             Film.countries,
-            Film.cast.limit(most_cast).load(Credit.person.load(others.load(Film.directors))),
+            Film.cast_count,
+            Film.cast.limit(most_cast).load(Credit.person.load(Person.film_count, others.load(Film.directors))),
         )
     )
 
@@ -38,13 +39,13 @@ async def lines_of_page(db: Database | Transaction, film_id: int) -> list[str]:
 
     Checkpoint: always.
     """
-    film, cast, _ = await db.fetch_one(film_page(film_id))
+    film = await db.fetch_one(film_page(film_id))
     lines = [
         f"{film.title} ({film.year}), by {', '.join(person.name for person in film.directors)}",
         ", ".join([*(genre.name for genre in film.genres), *(country.name for country in film.countries)]),
-        f"{cast} in the cast, among them",
+        f"{film.cast_count} in the cast, among them",
     ]
     for credit in film.cast:
         others = "; ".join(f"{other.title} ({other.year})" for other in credit.person.acted_in)
-        lines.append(f"  {credit.person.name}{f', also in {others}' if others else ''}")
+        lines.append(f"  {credit.person.name}, of {credit.person.film_count} films{f', also in {others}' if others else ''}")
     return lines

@@ -13,17 +13,21 @@ from attrs import frozen
 from trioorm import (
     Column,
     Database,
+    Figure,
     Many,
     Model,
     One,
     TableConstraint,
+    aggregate_of,
     belongs_to,
     column,
+    count_of,
     delete,
     foreign_key,
     has_many,
     has_one,
     many_to_many,
+    max_,
 )
 
 
@@ -46,6 +50,8 @@ class Film(Model, table="films"):
     genres: Many[Genre] = many_to_many(through="film_genre", foreign_key="film_id", other_key="genre_id", order_by=lambda: Genre.name)
     poster: One[Poster | None] = has_one()
     first_credit: One[Credit | None] = has_one(order_by=lambda: Credit.id)
+    cast_count: Figure[int] = count_of(lambda: Film.cast)
+    last_position: Figure[int | None] = aggregate_of(lambda: Film.credits.where(Credit.id > 0), lambda: max_(Credit.position + 1))
 
 
 class Person(Model, table="people"):
@@ -55,6 +61,7 @@ class Person(Model, table="people"):
     credits: Many[Credit] = has_many(foreign_key="person_id", order_by=lambda: Credit.id)
     booked: Many[Credit] = has_many(foreign_key="agent_id", order_by=lambda: Credit.id)
     friends: Many[Person] = many_to_many(through=lambda: Friendship, foreign_key="one_id", other_key="other_id", order_by=lambda: Person.id)
+    friend_count: Figure[int] = count_of(lambda: Person.friends)
 
 
 class Credit(Model, table="credits"):

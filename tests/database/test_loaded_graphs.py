@@ -70,11 +70,16 @@ _NAIVE: dict[type, dict[str, Callable[[Any, Rows], Any]]] = {
         "genres": lambda film, held: [_by_id(held.genres, pair.genre_id) for pair in held.film_genres if pair.film_id == film.id],
         "poster": lambda film, held: next((poster for poster in held.posters if poster.film_id == film.id), None),
         "first_credit": lambda film, held: next((credit for credit in held.credits if credit.film_id == film.id), None),
+        "cast_count": lambda film, held: len(_cast(film, held)),
+        "last_position": lambda film, held: max(
+            (part.position + 1 for part in held.credits if part.film_id == film.id and part.id), default=None
+        ),
     },
     Person: {
         "credits": lambda person, held: [credit for credit in held.credits if credit.person_id == person.id],
         "booked": lambda person, held: [credit for credit in held.credits if credit.agent_id == person.id],
         "friends": lambda person, held: [_by_id(held.people, pair.other_id) for pair in held.friendships if pair.one_id == person.id],
+        "friend_count": lambda person, held: len([pair for pair in held.friendships if pair.one_id == person.id]),
     },
     Credit: {
         "film": lambda credit, held: _by_id(held.films, credit.film_id),
@@ -85,6 +90,7 @@ _NAIVE: dict[type, dict[str, Callable[[Any, Rows], Any]]] = {
 _LEADS_TO = {
     "sequel_of": Film, "sequels": Film, "credits": Credit, "cast": Person, "genres": Genre, "poster": Poster, "first_credit": Credit,
     "booked": Credit, "friends": Person, "film": Film, "person": Person, "agent": Person,
+    "cast_count": int, "last_position": int, "friend_count": int,
 }  # fmt: skip
 
 
@@ -104,7 +110,7 @@ def _check_identity(objects: list[Any], tree: Any) -> None:  # noqa: ANN401 - a 
     while waiting:
         owner, below = waiting.pop()
         for name, nested in below.items():
-            for each in _listed(getattr(owner, name)):
+            for each in () if _LEADS_TO[name] is int else _listed(getattr(owner, name)):
                 assert known.setdefault(repr(each), each) is each
                 waiting.append((each, nested))
 
@@ -121,7 +127,9 @@ _LIMITS = st.fixed_dictionaries({each: st.none() | st.integers(0, 3) for each in
 def _loads(model: type, tree: Any, limits: dict[Any, int | None]) -> list[Any]:  # noqa: ANN401 - a tree
     made: list[Any] = []
     for name, nested in tree.items():
-        load = getattr(model, name).load(*_loads(_LEADS_TO[name], nested, limits))
+        load = getattr(model, name)
+        if nested:
+            load = load.load(*_loads(_LEADS_TO[name], nested, limits))
         if name == "credits" and model is Film:
             load = load.order_by(Credit.id)
         limit = limits.get((model, name))
@@ -138,6 +146,8 @@ def _document(each: Model | None, tree: Any, read: Callable[[Any, str], Any]) ->
         found: Any = read(each, name)
         if name in _LISTS:
             parts.append([_document(one, nested, read) for one in found])
+        elif _LEADS_TO[name] is int:
+            parts.append(found)
         else:
             parts.append(_document(found, nested, read))
     return tuple(parts)

@@ -22,6 +22,7 @@ import ipaddress
 from typing import NamedTuple, assert_type
 from trioorm.expression import *
 from trioorm.model import UNSET, as_dict, Many, Model, One, ToMany, ToOne, belongs_to, column, has_many, many_to_many
+from trioorm.model import Figure, ToFigure, aggregate_of, count_of
 from trioorm.query import *
 from collections.abc import Coroutine
 from typing import Any
@@ -89,6 +90,8 @@ class House(Model, table="houses"):
     owner: One["Tenant | None"] = belongs_to(foreign_key="owner_id")
     tenants: Many["Tenant"] = has_many(order_by=lambda: Tenant.name)
     friends: Many["Tenant"] = many_to_many(lambda: Tenant, through="friends", foreign_key="house_id", other_key="tenant_id")
+    tenant_count: Figure[int] = count_of(lambda: House.tenants)
+    last_name: Figure[str | None] = aggregate_of(lambda: House.friends.where(Tenant.id > 1), lambda: max_(Tenant.name))
 
 class Tenant(Model, table="tenants"):
     id: Column[int] = column(primary_key=True)
@@ -130,6 +133,12 @@ RIGHT = """\
 assert_type(House.tenants, ToMany[House, Tenant])
 assert_type(Tenant.house, ToOne[Tenant, House])
 assert_type(house.tenants, list[Tenant])
+assert_type(House.tenant_count, ToFigure[House, int])
+assert_type(house.tenant_count, int)
+assert_type(tenant.house.last_name, str | None)
+house.tenant_count = 3
+assert_type(select(House).load(House.tenant_count, House.last_name.where(Tenant.id > 1)), Select[House])
+assert_type(select(Tenant).load(Tenant.house.load(House.tenant_count)), Select[Tenant])
 assert_type(house.owner, Tenant | None)
 assert_type(tenant.house.tenants[0].house, House)
 house.tenants = [tenant]
@@ -393,6 +402,13 @@ House.tenants.where(True)
 House.owner.limit(1)
 house.tenants.load(Tenant.house)
 wrong_kind: One[User] = has_many(lambda: User)
+wrong_figure: Figure[str] = count_of(lambda: House.tenants)
+wrong_aggregate: Figure[str] = aggregate_of(lambda: House.tenants, lambda: max_(Tenant.id))
+select(Tenant).load(House.tenant_count)
+select(Tenant).load(Tenant.house.load(Tenant.house, House.tenant_count))
+House.tenant_count.limit(3)
+House.tenant_count > 3
+house.tenant_count = "many"
 User(name="Ada", age="x")
 Numbered(name="x", code="y")
 column(stored=False)

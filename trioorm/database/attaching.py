@@ -52,6 +52,7 @@ def keys_of(load: Load[Never], owners: Iterable[Any]) -> list[tuple[object, ...]
     relation = load.relation
     own = [field.attribute for field in relation.keys.own]
     keys: dict[tuple[object, ...], None] = {}
+    may_lack = relation.is_figure  # of nothing there is a figure too
     for each in owners:
         key = tuple([getattr(each, name) for name in own])
         if UNSET in key:
@@ -59,7 +60,7 @@ def keys_of(load: Load[Never], owners: Iterable[Any]) -> list[tuple[object, ...]
                 f"{relation} is found by {', '.join(own)}, which this {relation.owner.model.__name__} does not have yet.\n"
                 "To fix it: load onto the object that `insert` returned, or one that was fetched."
             )
-        if None not in key:
+        if may_lack or None not in key:
             keys[key] = None
     return list(keys)
 
@@ -116,7 +117,16 @@ def attacher(load: Load[Never], *, keyed: bool, identify: Identify | None) -> At
             put(owner, each)
         return made
 
-    return attach_many if relation.many else attach_one
+    def attach_figure(_graph: Graph, owners: Sequence[Any], rows: list[Any]) -> list[Any]:
+        by_key = dict(zip(map(near, rows), map(first, rows), strict=True))
+        try:
+            for owner in owners:
+                put(owner, by_key[own(owner)])
+        except KeyError as error:
+            raise _unlike(load) from error
+        return []
+
+    return attach_figure if relation.is_figure else attach_many if relation.many else attach_one
 
 
 def attacher_for_one(load: Load[Never]) -> Attach:

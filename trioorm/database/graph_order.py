@@ -99,6 +99,8 @@ def graph_of(objects: Sequence[Model], loads: Sequence[Load[Never]], verb: str) 
             other, or objects that need each other's keys.
     """
     for load in _all(loads):
+        if load.relation.is_figure:
+            raise QueryError(f"{verb}(with_=...) inserts objects, and {load.relation} is a figure of some.\nTo fix it: leave it out.")
         if load.conditions or load.order or load.most is not None:
             raise QueryError(
                 f"{verb}(with_=...) takes {load.relation} as it is, and it has a condition, order or limit.\nTo fix it: leave that out."

@@ -203,7 +203,7 @@ def _part(plans: PlanCache, at: int, draft: _Draft, drafts: Sequence[_Draft], sh
     plan, _ = plans.plan(_handing(finding.statement, drafts, at))
     values = None if load.has_values else values_of(load)
     sends_keys = not draft.settings
-    is_shared = relation.target.model in shared
+    is_shared = relation.target.model in shared and not relation.is_figure
     return Part(
         number=at,
         load=load,
@@ -240,6 +240,8 @@ def _shared_models(statement: Select[Any] | None, drafts: Sequence[_Draft]) -> s
         relation = draft.load.relation
         if draft.owner is None and statement is None:
             owners.add(relation.owner.model)
+        if relation.is_figure:
+            continue
         seen.append(relation.target.model)
         if relation.keys.link is not None:
             repeated.add(relation.target.model)

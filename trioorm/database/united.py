@@ -138,7 +138,7 @@ def unite(
         return None
     pieces: list[UnitedPiece] = []
     for (load, place, _), each, keyed in zip(parts, loads, united.keyed, strict=True):
-        target = load.relation.target
+        is_shared = load.relation.target.model in shared and not load.relation.is_figure
         pieces.append(
             UnitedPiece(
                 load,
@@ -147,7 +147,7 @@ def unite(
                 None if load.has_values else values_of(load, of_one=not each.owner),
                 attacher(load, keyed=keyed, identify=None) if each.owner else attacher_for_one(load),
                 each.has_parts,
-                target.model in shared,
+                is_shared,
             )
         )
     known = None

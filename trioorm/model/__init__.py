@@ -9,11 +9,11 @@ from trioorm.later import given_later
 from trioorm.model.declaration import ColumnDeclaration, column
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
-from trioorm.model.load import Load, ToMany, ToOne, check_load
+from trioorm.model.load import Load, ToFigure, ToMany, ToOne, check_load
 from trioorm.model.metaclass import FETCHED_AT, ModelMeta, unknown_column
 from trioorm.model.model import Model, evolve, model_of, relation_value
 from trioorm.model.relation import Relation
-from trioorm.model.relations import Many, One, belongs_to, has_many, has_one, many_to_many
+from trioorm.model.relations import Figure, Many, One, aggregate_of, belongs_to, count_of, has_many, has_one, many_to_many
 from trioorm.model.unset import UNSET, Unset, UnsetType
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "UNSET",
     "ColumnDeclaration",
     "FieldInfo",
+    "Figure",
     "Load",
     "Many",
     "Model",
@@ -38,15 +39,18 @@ __all__ = [
     "ModelMeta",
     "One",
     "Relation",
+    "ToFigure",
     "ToMany",
     "ToOne",
     "Unset",
     "UnsetType",
+    "aggregate_of",
     "as_dict",
     "belongs_to",
     "check_load",
     "column",
     "configure_converter",
+    "count_of",
     "evolve",
     "has_many",
     "has_one",

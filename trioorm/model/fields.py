@@ -24,7 +24,7 @@ from trioorm.expression.user_types import JsonCodec, json_type
 from trioorm.model.declaration import ColumnDeclaration
 from trioorm.model.field import FieldInfo
 from trioorm.model.relation import RelationDeclaration
-from trioorm.model.relations import Many, One
+from trioorm.model.relations import Figure, Many, One
 from trioorm.model.unset import UNSET
 
 KNOWN = (
@@ -50,10 +50,16 @@ def fields_of(
             continue
         if typing.get_origin(found) is not Column:
             shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", repr(annotation))
-            if typing.get_origin(found) in (Many, One):
+            if typing.get_origin(found) in (Many, One, Figure):
+                is_figure = typing.get_origin(found) is Figure
                 raise ModelError(
-                    f"{owner.__name__}.{attribute} is a relation, and nothing says by which columns.\n"
-                    f"To fix it: {attribute}: {shown}[...] = has_many(), belongs_to(), has_one() or many_to_many()"
+                    f"{owner.__name__}.{attribute} is a {'figure' if is_figure else 'relation'}, and nothing says "
+                    f"{'of what' if is_figure else 'by which columns'}.\nTo fix it: {attribute}: {shown}[...] = "
+                    + (
+                        "count_of(lambda: ...) or aggregate_of(...)"
+                        if is_figure
+                        else "has_many(), belongs_to(), has_one() or many_to_many()"
+                    )
                 )
             raise ModelError(
                 f"{owner.__name__}.{attribute} is annotated {shown}, which is no column.\n"

@@ -50,7 +50,9 @@ def as_dict(held: M, *relations: Load[M]) -> dict[str, object]:
         check_load(load, type(held), "as_dict()")
         value: Any = getattr(held, load.relation.attribute)
         nested = cast("tuple[Load[Any], ...]", load.nested)
-        if load.relation.many:
+        if load.relation.is_figure:
+            found[load.relation.attribute] = value
+        elif load.relation.many:
             found[load.relation.attribute] = [as_dict(each, *nested) for each in value]
         else:
             found[load.relation.attribute] = None if value is None else as_dict(value, *nested)
@@ -97,7 +99,7 @@ def pydantic_schema(model: type, handler: GetCoreSchemaHandler) -> CoreSchema:
         info = waiting.pop()
         if info.model not in found:
             found[info.model] = info
-            waiting.extend(relation.target for relation in _relations(info.model).values())
+            waiting.extend(relation.target for relation in _relations(info.model).values() if not relation.is_figure)
     definitions = [_definition(info, handler) for info in found.values()]
     return core_schema.definitions_schema(core_schema.definition_reference_schema(_reference(model)), definitions)
 
@@ -109,6 +111,9 @@ def _definition(info: ModelInfo, handler: GetCoreSchemaHandler) -> CoreSchema:
     for field in info.fields:
         parts[field.attribute] = core_schema.typed_dict_field(_column_schema(field, handler), required=_is_required(field))
     for name, relation in _relations(info.model).items():
+        if relation.is_figure:
+            parts[name] = core_schema.typed_dict_field(handler.generate_schema(relation.figure_type), required=False)
+            continue
         target = core_schema.definition_reference_schema(_reference(relation.target.model))
         schema = core_schema.list_schema(target) if relation.many else core_schema.nullable_schema(target) if relation.optional else target
         parts[name] = core_schema.typed_dict_field(schema, required=False)
@@ -203,6 +208,8 @@ def _annotation_of(info: ModelInfo, name: str) -> object:
     if field is not None:
         return field.annotation
     relation = _relations(info.model)[name]
+    if relation.is_figure:
+        return relation.figure_type
     target = relation.target.model
     return types.GenericAlias(list, (target,)) if relation.many else typing.Optional[target] if relation.optional else target  # noqa: UP045 - made here
 

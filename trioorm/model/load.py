@@ -112,6 +112,11 @@ class ToOne(Load[O_contra], Generic[O_contra, T_co]):
 
 
 @attrs.frozen(eq=False, repr=False)
+class ToFigure(Load[O_contra], Generic[O_contra, T_co]):
+    """A figure of what a relation leads to; `where` counts only some."""
+
+
+@attrs.frozen(eq=False, repr=False)
 class ToMany(Load[O_contra], Generic[O_contra, T]):
     """A relation that leads to a list of objects. Invariant in these, as lists are, so that others are refused where it is written."""
 

@@ -26,9 +26,9 @@ from trioorm.model.declaration import ColumnDeclaration, column
 from trioorm.model.field import FieldInfo
 from trioorm.model.fields import RESERVED, attrs_field, fields_of
 from trioorm.model.info import ModelInfo
-from trioorm.model.load import ToMany, ToOne
+from trioorm.model.load import ToFigure, ToMany, ToOne
 from trioorm.model.relation import Relation, RelationDeclaration
-from trioorm.model.relations import belongs_to, has_many, has_one, many_to_many, relations_of
+from trioorm.model.relations import aggregate_of, belongs_to, count_of, has_many, has_one, many_to_many, relations_of
 
 if TYPE_CHECKING:
     from trioorm.schema.constraint import TableConstraint, TableIndex
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trioorm.schema.view import View
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(column, belongs_to, has_one, has_many, many_to_many))
+@dataclass_transform(kw_only_default=True, field_specifiers=(column, belongs_to, has_one, has_many, many_to_many, count_of, aggregate_of))
 class ModelMeta(type):
     """The metaclass of models; each model with a table has a subclass of its own, which carries its columns."""
 
@@ -218,7 +218,7 @@ def _model_class(name: str, bases: tuple[type, ...], namespace: dict[str, object
     for attribute, field in fields.items():
         setattr(meta, attribute, _read_on_class(model, typing.cast("Column[object]", field.column)))
     for attribute, relation in relations.items():
-        setattr(meta, attribute, ToMany(relation) if relation.many else ToOne(relation))
+        setattr(meta, attribute, ToFigure(relation) if relation.is_figure else ToMany(relation) if relation.many else ToOne(relation))
     meta.__trioorm_relations__ = MappingProxyType(relations)
 
     def make_relation() -> Table | View:

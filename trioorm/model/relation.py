@@ -23,12 +23,13 @@ from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 
 Term: TypeAlias = Expression[object] | Ordering
-Kind: TypeAlias = Literal["belongs_to", "has_one", "has_many", "many_to_many"]
+Kind: TypeAlias = Literal["belongs_to", "has_one", "has_many", "many_to_many", "count_of", "aggregate_of"]
 
 
 @attrs.frozen
 class RelationDeclaration:
-    """The arguments of one `belongs_to(...)`, `has_one(...)`, `has_many(...)` or `many_to_many(...)`, as given."""
+    """The arguments of one `belongs_to(...)`, `has_one(...)`, `has_many(...)` or `many_to_many(...)`, as given; or of `count_of(...)` and
+    `aggregate_of(...)`, which say `of` what."""
 
     kind: Kind
     target: Callable[[], type] | None
@@ -37,6 +38,8 @@ class RelationDeclaration:
     other_key: tuple[str, ...] = ()
     where: Callable[[], Expression[bool | None]] | None = None
     order_by: Callable[[], Term | tuple[Term, ...]] | None = None
+    of: Callable[[], object] | None = None
+    aggregate: Callable[[], Expression[object]] | None = None
 
     @property
     def many(self) -> bool:
@@ -105,6 +108,46 @@ class Relation:
         """Whether it leads to a list of objects."""
         return self.declaration.many
 
+    @property
+    def is_figure(self) -> bool:
+        """Whether it leads to no object, but to a figure of what another relation leads to."""
+        return self.declaration.of is not None
+
+    @functools.cached_property
+    def _counted(self) -> tuple[Relation, tuple[Expression[bool | None], ...]]:
+        """The relation that a figure is of, with the conditions said there."""
+        load = typing.cast("typing.Any", _called(self.declaration.of, str(self), "what it is of"))
+        counted = getattr(load, "relation", None)
+        if not isinstance(counted, Relation) or not counted.many or counted.owner.model is not self.owner.model:
+            raise ModelError(
+                f"{self} is a figure of {load!r}, which is no list of {self.owner.model.__name__}.\n"
+                f"To fix it: {self.declaration.kind}(lambda: {self.owner.model.__name__}.<a has_many or many_to_many>)."
+            )
+        if load.most is not None or load.order or load.nested:
+            raise ModelError(
+                f"{self} is a figure of all that {counted} leads to, and that has an order, a limit or something to load below.\n"
+                "To fix it: leave that out; where() is what a figure understands."
+            )
+        return counted, load.conditions
+
+    @functools.cached_property
+    def aggregate(self) -> Expression[object] | None:
+        """What a figure is; None is the number of objects.
+
+        Raises:
+            ModelError: its type is not known.
+        """
+        said = self.declaration.aggregate
+        found = None if said is None else typing.cast("Expression[object]", _called(said, str(self), "the aggregate"))
+        if found is not None and found.sql_type is None:
+            raise ModelError(f"{self}: PostgreSQL's type of the aggregate is not known.\nTo fix it: say it, func.some(..., returns=int).")
+        return found
+
+    @functools.cached_property
+    def figure_type(self) -> object:
+        """The class of a figure, as its annotation says."""
+        return self._evaluated(self.annotation)
+
     @functools.cached_property
     def owner(self) -> ModelInfo:
         """The model that declares it."""
@@ -126,6 +169,8 @@ class Relation:
 
     @functools.cached_property
     def _target(self) -> tuple[ModelInfo, bool]:
+        if self.is_figure:
+            return self._counted[0].target, True
         found = self._evaluated(self.annotation)
         parts = typing.get_args(found) if typing.get_origin(found) in (typing.Union, types.UnionType) else (found,)
         named = [self._evaluated(part) for part in parts if part is not types.NoneType]
@@ -165,6 +210,8 @@ class Relation:
             ModelError: there are none, or several that could be meant.
         """
         said, owner, target = self.declaration, self.owner, self.target
+        if self.is_figure:
+            return self._counted[0].keys
         if said.kind == "belongs_to":
             own, found = self._foreign_key(owner, target, said.foreign_key, "foreign_key")
             nullable = [field.attribute for field in own if field.nullable]
@@ -245,6 +292,9 @@ class Relation:
     @functools.cached_property
     def conditions(self) -> tuple[Expression[bool | None], ...]:
         """What its declaration demands of all its objects."""
+        if self.is_figure:
+            counted, conditions = self._counted
+            return (*counted.conditions, *conditions)
         said = self.declaration.where
         return () if said is None else (typing.cast("Expression[bool | None]", _called(said, str(self), "where")),)
 

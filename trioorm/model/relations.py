@@ -1,4 +1,4 @@
-"""`Many`, `One`, and how relations are declared: `belongs_to`, `has_one`, `has_many`, `many_to_many`.
+"""`Many`, `One`, `Figure`, and how relations are declared: `belongs_to`, `has_one`, `has_many`, `many_to_many`; `count_of`, `aggregate_of`.
 
 The contract: relations are no fields of attrs: `asdict`, `repr`, `==` and constructors know nothing of them. To type checkers
 `orders: Many[Order]` is a descriptor: on the class what to load, on an object the list. At run time objects have a slot for each, which is
@@ -16,7 +16,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar, cast, overload
 from trioorm.errors import ModelError
 from trioorm.expression.expression import Expression
 from trioorm.model.info import ModelInfo
-from trioorm.model.load import ToMany, ToOne
+from trioorm.model.load import Loadable, ToFigure, ToMany, ToOne
 from trioorm.model.relation import Relation, RelationDeclaration, Term
 
 O = TypeVar("O")  # noqa: E741 - the owner, beside T
@@ -52,6 +52,19 @@ class One(Generic[T_co]):
         raise AssertionError("for type checkers; see metaclass.py")
 
     def __set__(self, instance: object, value: T_co) -> None: ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues] - covariant, so that One[Person] may be read as One[Person | None]
+
+
+class Figure(Generic[T_co]):
+    """The annotation of a figure of what a relation leads to, loaded as relations are: `order_count: Figure[int] = count_of(...)`."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[O]) -> ToFigure[O, T_co]: ...
+    @overload
+    def __get__(self, instance: object, owner: object) -> T_co: ...
+    def __get__(self, instance: object, owner: object) -> object:
+        raise AssertionError("for type checkers; see metaclass.py")
+
+    def __set__(self, instance: object, value: T_co) -> None: ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues] - as One's
 
 
 def belongs_to(target: Callable[[], type[T]] | None = None, *, foreign_key: Names = (), init: Literal[False] = False) -> One[T]:
@@ -139,11 +152,37 @@ def many_to_many(
     return cast("Many[T]", declaration)
 
 
+def count_of(of: Callable[[], Loadable], *, init: Literal[False] = False) -> Figure[int]:
+    """How many objects a relation leads to.
+
+        credit_count: Figure[int] = count_of(lambda: Film.credits)
+        cast_count: Figure[int] = count_of(lambda: Film.credits.where(Credit.role == Role.CAST))
+
+    Args:
+        of: a relation of this model to many, with `where` if only some count.
+        init: for type checkers only.
+    """
+    return cast("Figure[int]", RelationDeclaration("count_of", None, of=of))
+
+
+def aggregate_of(of: Callable[[], Loadable], aggregate: Callable[[], Expression[T]], *, init: Literal[False] = False) -> Figure[T]:
+    """An aggregate over the objects that a relation leads to. Of none most aggregates are NULL, and so None.
+
+        stars: Figure[decimal.Decimal | None] = aggregate_of(lambda: Film.reviews, lambda: avg(Review.stars))
+
+    Args:
+        of: as `count_of`.
+        aggregate: over columns of its objects, or of a link's model.
+        init: for type checkers only.
+    """
+    return cast("Figure[T]", RelationDeclaration("aggregate_of", None, of=of, aggregate=aggregate))
+
+
 def _names(given: Names) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-_ANNOTATION = r"(?s)\s*(?:\w+\s*\.\s*)*(Many|One)\s*\[(.+)\]\s*"
+_ANNOTATION = r"(?s)\s*(?:\w+\s*\.\s*)*(Many|One|Figure)\s*\[(.+)\]\s*"
 
 
 def relations_of(
@@ -165,7 +204,7 @@ def relations_of(
             continue
         annotation = annotations.get(attribute)
         kind, inner = _parts(annotation)
-        wanted = "Many" if said.many else "One"
+        wanted = "Figure" if said.of is not None else "Many" if said.many else "One"
         if kind != wanted or attribute.startswith("_"):
             raise ModelError(
                 f"{owner.__name__}.{attribute} is declared by {said.kind}() and annotated {annotation!r}.\n"
@@ -180,7 +219,7 @@ def _parts(annotation: object) -> tuple[str | None, object]:
     if isinstance(annotation, str):
         found = re.fullmatch(_ANNOTATION, annotation)
         return (found[1], found[2]) if found is not None else (None, None)
-    for kind in (Many, One):
+    for kind in (Many, One, Figure):
         if typing.get_origin(annotation) is kind:
             return kind.__name__, typing.get_args(annotation)[0]
     return None, None

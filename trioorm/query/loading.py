@@ -66,6 +66,8 @@ def find_related(load: Load[Never], keys: Sequence[Expression[typing.Any]]) -> F
         QueryError: a condition is none.
     """
     relation = load.relation
+    if relation.is_figure:
+        return _figures(load, keys)
     near, link = relation.keys.near, relation.keys.link
     target: type[typing.Any] = relation.target.model
     order = load.order or relation.order
@@ -98,6 +100,8 @@ def find_for_one(load: Load[Never], key: Sequence[Expression[typing.Any]]) -> Fi
         As `find_related`.
     """
     relation = load.relation
+    if relation.is_figure:
+        return Finding(_figure(load, key), keyed=False)
     order = load.order or relation.order
     target: type[typing.Any] = relation.target.model
     found: Select[typing.Any] = _linked(select(target), target, relation.keys.link)
@@ -106,6 +110,26 @@ def find_for_one(load: Load[Never], key: Sequence[Expression[typing.Any]]) -> Fi
         found = found.order_by(*order)
     most = load.most if relation.many else 1 if order else None
     return Finding(found if most is None else found.limit(most), keyed=False)
+
+
+def _figure(load: Load[Never], key: Sequence[Expression[typing.Any]]) -> Select[typing.Any]:
+    """The statement for a figure of what one owner's relation leads to: always one row."""
+    relation = load.relation
+    target: type[typing.Any] = relation.target.model
+    value = relation.aggregate if relation.aggregate is not None else count()
+    found: Select[typing.Any] = select(value.as_("trioorm_figure"))
+    found = found.from_(target) if relation.keys.link is None else _linked(found, target, relation.keys.link)
+    return found.where(*_pairs(relation.keys.near, key), *relation.conditions, *load.conditions)
+
+
+def _figures(load: Load[Never], keys: Sequence[Expression[typing.Any]]) -> Finding:
+    """The same for several owners: a row for each of their keys."""
+    from trioorm.query.table_functions import unnest  # as above
+
+    owners = cast("typing.Any", unnest)(*keys, name="trioorm_keys")
+    own = [owners.column(output.name) for output in owners.outputs]
+    there = _figure(load, own).lateral("trioorm_found")
+    return Finding(cast("typing.Any", select)(there.column("trioorm_figure"), *own).from_(owners).join(there), keyed=True)
 
 
 def values_of(load: Load[Never], *, of_one: bool = False) -> tuple[object, ...]:
@@ -120,6 +144,8 @@ def values_of(load: Load[Never], *, of_one: bool = False) -> tuple[object, ...]:
     conditions = [value for condition in (*relation.conditions, *load.conditions) for value in condition.bind_values]
     ordered = [value for term in order for value in term.bind_values]
     most = load.most if relation.many else 1 if order else None
+    if relation.aggregate is not None:
+        return (*relation.aggregate.bind_values, *conditions)
     if most is None:
         return (*conditions, *ordered)
     return (*conditions, *ordered, most) if of_one else (*ordered, *conditions, *ordered, most)
