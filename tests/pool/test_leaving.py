@@ -9,7 +9,7 @@ from tests.pool.test_pool_line import until_idle
 from tests.wire.witness import Witness, only_value, step, works
 from trioorm.embedded import Server
 from trioorm.errors import ConnectionLost
-from trioorm.pool import Pool, open_pool
+from trioorm.pool import Pool, PoolTimeout, open_pool
 from trioorm.testing import pool_is_whole
 from trioorm.wire import AnyIOConnection, OnCancel, Step
 
@@ -65,6 +65,34 @@ async def test_a_write_that_was_waited_for_in_vain_is_not_stopped(dsn: str, witn
         with await pool.acquire() as connection:
             assert await only_value(connection, _SESSIONS) == "1"
             assert await only_value(connection, "SELECT count(*) FROM notes") == "1"
+
+
+async def test_commits_that_hang_do_not_use_up_the_server(dsn: str, witness: Witness) -> None:
+    """Their places are lent on, but only as many as there are."""
+    hanging = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+
+    async with open_pool(dsn, min_size=0, max_size=2, cleanup_timeout_seconds=0.05, timeout_seconds=0.3) as pool:
+
+        async def hang() -> None:
+            with anyio.CancelScope() as scope, await pool.acquire() as connection:
+                scope.cancel()
+                with pytest.raises(ConnectionLost):
+                    await connection.fly([step("SELECT pg_sleep(60)")], on_cancel=OnCancel.FINISH, seconds=0.05)
+
+        for _ in range(4):
+            await hang()
+        with pytest.raises(PoolTimeout, match="2 closed connections take places until the server has ended their sessions"):
+            await pool.acquire()
+        assert witness.value(f"SELECT count(*) FROM ({hanging}) q") == 4
+        assert pool.statistics().leaving == 2
+        witness.run(f"SELECT pg_terminate_backend(pid) FROM ({hanging}) q")
+        with await pool.acquire() as connection:
+            assert await works(connection)
+        await _until_left(pool)
+        await hang()
+        with await pool.acquire() as connection:
+            assert await works(connection), "those that have ended count no more"
+        witness.run(f"SELECT pg_terminate_backend(pid) FROM ({hanging}) q")
 
 
 async def test_what_the_server_has_ended_already_is_not_waited_for(dsn: str, witness: Witness) -> None:

@@ -62,7 +62,7 @@ class Pool(GrowingPool):
         self._keep_to(settings)
         super().__init__(connect)
         self.background = background
-        self._leaving = Leaving(background, settings.cleanup_timeout_seconds, self._open_what_is_needed)
+        self._leaving = Leaving(background, settings.cleanup_timeout_seconds, lambda: self.settings.max_size, self._open_what_is_needed)
         self._owner = Owner()
         self.check_for_cancellation = self._owner.check_for_cancellation
         self._listen = listen
@@ -255,7 +255,14 @@ class Pool(GrowingPool):
         if waiter.error is not None:
             raise waiter.error
         line.quit(waiter)
-        raise timed_out(self.settings, self._leases, waiting=line.count, waited_seconds=waited, failure=self._last_failure)
+        raise timed_out(
+            self.settings,
+            self._leases,
+            waiting=line.count,
+            leaving=len(self._leaving),
+            waited_seconds=waited,
+            failure=self._last_failure,
+        )
 
     def _is_inside_a_lease(self, task: object) -> bool:
         principal = principals((task,))

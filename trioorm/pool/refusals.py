@@ -37,7 +37,7 @@ def _what_it_does(lease: Lease) -> str:
 
 
 def timed_out(
-    settings: PoolSettings, leases: Collection[Lease], *, waiting: int, waited_seconds: float, failure: Exception | None
+    settings: PoolSettings, leases: Collection[Lease], *, waiting: int, leaving: int, waited_seconds: float, failure: Exception | None
 ) -> PoolTimeout:
     """The error of a task that waited in vain."""
     lines = [f"no connection came free within {waited_seconds:.1f} s."]
@@ -45,6 +45,10 @@ def timed_out(
     lines.append(f"{count} {settings.max_size} connections are on loan and {waiting} other tasks wait.")
     if leases:
         lines.append(f"On loan: {holders_text(leases)}.")
+    if leaving:
+        lines.append(
+            f"{leaving} closed connections take places until the server has ended their sessions, as where a COMMIT waits for a standby."
+        )
     if failure is not None:
         lines.append(f"Opening another failed: {failure}")
     lines += [

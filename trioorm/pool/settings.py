@@ -237,7 +237,8 @@ class PoolStatistics:
         on_loan: connections lent to tasks.
         connecting: connections being opened.
         leaving: connections that were closed, and whose sessions the server has not ended yet. They take a place too: no connection is
-            opened for as long as these and `pool_size` together reach `pool_max`, but not for longer than a cleanup may take.
+            opened for as long as these and `pool_size` together reach `pool_max`, but not for longer than a cleanup may take, unless
+            as many sessions as `pool_max` hang in a COMMIT already.
         waiting_time: how long requests waited.
         usage_time: how long loans lasted.
         loans: who has a connection now, the longest loan first.

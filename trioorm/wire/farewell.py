@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from contextlib import suppress
 
 import anyio
 from psycopg import OperationalError, generators, pq
@@ -37,14 +38,19 @@ class Farewell:
         pgconn: the connection, still open.
         stop: whether a statement that runs is asked to stop. Not for COMMIT: one that waits for a standby would be committed here alone.
 
+    Attributes:
+        is_left_running: whether a statement was running that is not asked to stop.
+
     Raises:
         psycopg.OperationalError, OSError: there is no socket any more, or no second one can be had.
     """
 
-    __slots__ = ("_cancel", "_socket")
+    __slots__ = ("_cancel", "_socket", "is_left_running")
 
     def __init__(self, pgconn: PGconn, *, stop: bool) -> None:
-        self._cancel: PGcancelConn | None = pgconn.cancel_conn() if stop and pgconn.transaction_status == _ACTIVE else None
+        is_running = pgconn.transaction_status == _ACTIVE
+        self.is_left_running = is_running and not stop
+        self._cancel: PGcancelConn | None = pgconn.cancel_conn() if stop and is_running else None
         self._socket = socket.socket(fileno=os.dup(pgconn.socket))
         self._socket.setblocking(False)
 
@@ -82,6 +88,11 @@ class Farewell:
         except OperationalError as error:
             logger.debug("the statement of a closed connection could not be cancelled: %s", error)
             self._cancel = None
+
+    def hang_up(self) -> None:
+        """Tell the server that nothing more comes, so that the session ends with its statement, whatever became of libpq's last message."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Give up the socket."""
