@@ -79,7 +79,9 @@ def inserted_rows(objects: Sequence[R], plans: Sequence[Plan], results: Sequence
     Raises:
         NoRowFound: there are fewer of them.
     """
-    rows = cast("list[R]", [row for plan, result in zip(plans, results, strict=True) for row in plan.rows(result)])
+    rows = cast("list[R]", plans[0].rows(results[0]))
+    for plan, result in zip(plans[1:], results[1:], strict=True):
+        rows += plan.rows(result)
     if len(rows) != len(objects):
         raise NoRowFound(
             f"insert_many gave {len(objects):,} objects of {type(objects[0]).__qualname__}, and {len(rows):,} rows came back: a trigger or "

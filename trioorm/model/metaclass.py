@@ -29,6 +29,7 @@ from trioorm.model.info import ModelInfo
 from trioorm.model.load import ToFigure, ToMany, ToOne
 from trioorm.model.relation import Relation, RelationDeclaration
 from trioorm.model.relations import aggregate_of, belongs_to, count_of, has_many, has_one, many_to_many, relations_of
+from trioorm.model.unloaded import empty_slot_reader
 
 if TYPE_CHECKING:
     from trioorm.schema.constraint import TableConstraint, TableIndex
@@ -257,7 +258,9 @@ def _relation_slots(name: str, bases: tuple[type, ...], namespace: Mapping[str, 
     none for them."""
     declarations = [vars(above).get("__trioorm_declarations__", {}) for base in bases for above in base.__mro__]
     named = {key: None for said in (*declarations, namespace) for key, value in said.items() if isinstance(value, RelationDeclaration)}
-    return type(f"{name}Relations", (), {"__slots__": (*named, FETCHED_AT)}) if named else None
+    if not named:
+        return None
+    return type(f"{name}Relations", (), {"__slots__": (*named, FETCHED_AT), "__getattr__": empty_slot_reader(FETCHED_AT)})
 
 
 def _models_named(name: str) -> list[type]:

