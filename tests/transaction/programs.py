@@ -13,6 +13,7 @@ from typing import TypeAlias, cast
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 from attrs import frozen
 
 from tests.transaction.ledger import FAILS, SLEEP, Block, Entry, process_of, write
@@ -303,22 +304,41 @@ async def execute(db: Database, steps: Sequence[Step], kill: Callable[[int], Non
         kill: ends a session of the server, by its process id.
     """
     outcome: BaseException | None = None
-    running = _Running(anyio.CancelScope(), kill)
-    with running.scope:
-        try:
-            async with db.transaction() as tx:
-                await running.run(tx, steps)
-        except BaseException as error:
-            outcome = error
-            if isinstance(error, anyio.get_cancelled_exc_class()):
-                raise
+    nursery = anyio.create_task_group()
+    running = _Running(anyio.CancelScope(), kill, nursery)
+    async with nursery:
+        with running.scope:
+            try:
+                async with db.transaction() as tx:
+                    await running.run(tx, steps)
+            except BaseException as error:
+                outcome = error
+                if isinstance(error, anyio.get_cancelled_exc_class()):
+                    raise
     return running.seen, _shape_of(outcome)
 
 
+async def interrupted_statement(block: Block, nursery: TaskGroup) -> None:
+    """A statement that is cancelled while it waits: for the server or for its turn, and never before it has come to that.
+
+    Args:
+        nursery: around the transaction.
+    """
+
+    async def cancel_soon() -> None:
+        await anyio.sleep(0.002)
+        scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        nursery.start_soon(cancel_soon)  # it begins when this task waits; a deadline may pass before that, on a busy machine
+        await block.execute(SLEEP)
+
+
 class _Running:
-    def __init__(self, scope: anyio.CancelScope, kill: Callable[[int], None]) -> None:
+    def __init__(self, scope: anyio.CancelScope, kill: Callable[[int], None], nursery: TaskGroup) -> None:
         self.scope = scope
         self.kill = kill
+        self.nursery = nursery
         self.seen: list[list[int]] = []
 
     async def run(self, block: Block, steps: Sequence[Step]) -> None:
@@ -334,8 +354,7 @@ class _Running:
             case Stream(to_the_end):
                 await self.stream(block, to_the_end)
             case Interrupted():
-                with anyio.move_on_after(0.002):
-                    await block.execute(SLEEP)
+                await interrupted_statement(block, self.nursery)
             case Divide():
                 await block.execute(FAILS)
             case Kill():

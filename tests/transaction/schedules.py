@@ -17,9 +17,10 @@ from typing import Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 from attrs import define, frozen
 
-from tests.transaction.ledger import FAILS, SLEEP, Block, Entry, process_of, write
+from tests.transaction.ledger import FAILS, Block, Entry, process_of, write
 from tests.transaction.programs import (
     CancelAll,
     CancelBlock,
@@ -35,6 +36,7 @@ from tests.transaction.programs import (
     Step,
     Swallow,
     Write,
+    interrupted_statement,
 )
 from trioorm import Database, select
 from trioorm.errors import leaves_of
@@ -299,16 +301,18 @@ async def execute(db: Database, steps: Sequence[Step], kill: Callable[[int], Non
     """
     # pytest-trio gives Trio's scheduler the same numbers in every example; these are other ones, and Hypothesis can shrink them.
     vars(importlib.import_module("trio._core._run"))["_r"].seed(schedule)
-    running = _Running(kill, Random(schedule))
+    nursery = anyio.create_task_group()
+    running = _Running(kill, Random(schedule), nursery)
     error: BaseException | None = None
-    with running.scope:
-        try:
-            async with db.transaction() as tx:
-                await running.steps(tx, steps, ())
-        except BaseException as raised:
-            error = raised
-            if isinstance(raised, anyio.get_cancelled_exc_class()):
-                raise
+    async with nursery:
+        with running.scope:
+            try:
+                async with db.transaction() as tx:
+                    await running.steps(tx, steps, ())
+            except BaseException as raised:
+                error = raised
+                if isinstance(raised, anyio.get_cancelled_exc_class()):
+                    raise
     return running.seen, frozenset() if error is None else frozenset(map(_name, leaves_of(error)))
 
 
@@ -317,11 +321,12 @@ def _name(error: BaseException) -> str:
 
 
 class _Running:
-    def __init__(self, kill: Callable[[int], None], random: Random) -> None:
+    def __init__(self, kill: Callable[[int], None], random: Random, nursery: TaskGroup) -> None:
         self.scope = anyio.CancelScope()
         self.seen: Seen = {}
         self._kill = kill
         self._random = random
+        self._nursery = nursery
 
     async def steps(self, block: Block, steps: Sequence[Step], path: Path) -> None:
         for number, step in enumerate(steps):
@@ -341,8 +346,7 @@ class _Running:
                 self._kill(await process_of(block))
                 await block.execute(FAILS)
             case Interrupted():
-                with anyio.move_on_after(0.002):
-                    await block.execute(SLEEP)
+                await interrupted_statement(block, self._nursery)
             case Fail():
                 raise Oops
             case CancelBlock():
