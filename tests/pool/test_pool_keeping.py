@@ -1,6 +1,7 @@
 """What a pool does by itself over time, or when it is told: lifetimes, shrinking, resizing, draining, checking, reserving, shedding."""
 
 import logging
+from time import monotonic
 
 import anyio
 import pytest
@@ -45,6 +46,34 @@ async def test_a_connection_that_is_too_old_is_replaced(dsn: str) -> None:
         with await pool.acquire() as connection:
             assert await works(connection)
             assert connection is not old
+
+
+async def test_one_that_has_become_too_old_on_loan_is_closed_as_it_comes_back(dsn: str) -> None:
+    async with open_pool(dsn, min_size=0, max_size=1, max_lifetime_seconds=0.05) as pool:
+        for waits in (False, True):
+            lease = await pool.acquire()
+            async with anyio.create_task_group() as nursery:
+                if waits:
+                    nursery.start_soon(_borrow_and_work, pool)
+                    await until_waiting(pool, 1)
+                await anyio.sleep(0.06)
+                lease.release()
+                assert lease.connection.closed, "neither lent on nor left lying"
+
+
+async def _borrow_and_work(pool: Pool) -> None:
+    with await pool.acquire() as connection:
+        assert await works(connection)
+
+
+async def test_lifetimes_differ_so_that_not_all_end_at_once(dsn: str) -> None:
+    async with open_pool(dsn, min_size=0, max_size=8, max_lifetime_seconds=1000) as pool:
+        before = monotonic()
+        for lease in await _borrow(pool, 8):
+            lease.release()
+        ends = [member.expires_at - before for member in pool._idle]  # pyright: ignore[reportPrivateUsage] - nothing else tells
+        assert 900 <= min(ends) < max(ends) <= 1000 + monotonic() - before
+        assert max(ends) - min(ends) > 1, "they were opened within less"
 
 
 async def test_a_smaller_pool_closes_what_is_too_much(dsn: str) -> None:

@@ -163,6 +163,13 @@ async def test_the_timeout_tells_why_no_connection_could_be_opened(tmp_path: obj
         assert failure.value.on_loan == 0
 
 
+async def test_attempts_to_open_come_with_pauses(tmp_path: object) -> None:
+    async with open_pool(f"host={tmp_path}", min_size=0, max_size=1, timeout_seconds=0.5) as pool:
+        with pytest.raises(PoolTimeout):
+            await pool.acquire()
+        assert 1 < pool.statistics().connections_errors < 50, "without pauses it would be hundreds"
+
+
 async def test_failing_fast_tells_at_once(tmp_path: object) -> None:
     address = make_conninfo(host=str(tmp_path), user="postgres", dbname="postgres")
     async with open_pool(address, min_size=0, fail_fast=True) as pool:
