@@ -3,7 +3,8 @@
 The contract: `async def test_...` needs no mark; it is collected twice, as `[trio]` (pytest-trio) and `[asyncio]` (AnyIO's plugin).
 Fixtures are synchronous; what a test opens it opens with `async with`. A session that outlives its test fails that test.
 
-Settings: `TRIOORM_TEST_DSN` names a server to use instead of an embedded one; its user must be allowed to create databases.
+Settings: `TRIOORM_TEST_DSN` names a server to use instead of an embedded one; its user must be allowed to create databases. With
+`TRIOORM_TEST_UVLOOP=1` the tests that are named for asyncio run on uvloop.
 
 Why the marks are set here and neither plugin's automatic mode is used: pytest-trio's takes the asyncio variants too and runs them under
 Trio, without a word. `tests/test_backends.py` holds this file to its word.
@@ -84,9 +85,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def anyio_backend(backend: str) -> str | None:
+def anyio_backend(backend: str) -> tuple[str, dict[str, bool]] | None:
     """What AnyIO's plugin runs a test on; it leaves the test alone when this is None."""
-    return "asyncio" if backend == "asyncio" else None
+    return ("asyncio", {"use_uvloop": "TRIOORM_TEST_UVLOOP" in os.environ}) if backend == "asyncio" else None
 
 
 # Servers and databases.

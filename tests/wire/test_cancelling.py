@@ -13,6 +13,7 @@ from psycopg.pq import Format, TransactionStatus
 
 from tests.wire.witness import Witness, again, only_value, step, text_rows, works
 from trioorm.errors import ConnectionLost
+from trioorm.testing import Direction, running_proxy
 from trioorm.wire import AnyIOConnection, OnCancel, Statement, command, error_from_result
 from trioorm.wire.server_errors import is_error
 
@@ -215,6 +216,38 @@ async def test_a_late_cancel_request_never_hits_the_next_statement(dsn: str) -> 
             assert text_rows(result) == [(f"{round_number}",)]
         assert not connection.closed
     assert 50 < cancelled < 390, "both ends of the race were seen"
+
+
+async def test_a_statement_that_survives_a_cancel_request_gets_another(dsn: str, witness: Witness) -> None:
+    """As one does whose request has overtaken it."""
+    stubborn = "DO $$ BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(60); END $$"
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        for run in (lambda: connection.fly([step(stubborn)]), lambda: connection.execute(stubborn)):
+            async with _cancelled_when(witness, connection, "PgSleep") as scope:
+                await run()
+            assert scope.cancelled_caught
+            assert await works(connection), "one request would not have been enough, and the connection been closed"
+
+
+@pytest.mark.parametrize("by", ["fly", "execute"])
+async def test_a_cancel_request_still_under_way_when_the_answer_has_come_closes_the_connection(dsn: str, witness: Witness, by: str) -> None:
+    """Or it would hit the next statement."""
+    nap = "SELECT pg_sleep(0.2)"
+    with running_proxy(dsn) as proxy:
+        async with await AnyIOConnection.connect(proxy.conninfo(), autocommit=True) as connection:
+            connection.cleanup_timeout_seconds = 0.5
+
+            async def delay_requests() -> None:
+                await witness.until_waiting(connection.info.backend_pid)
+                proxy.delay(2.0, Direction.TO_SERVER)
+                scope.cancel()
+
+            async with anyio.create_task_group() as nursery:
+                with anyio.CancelScope() as scope:
+                    nursery.start_soon(delay_requests)
+                    await (connection.fly([step(nap)]) if by == "fly" else connection.execute(nap))
+            assert scope.cancelled_caught
+            assert connection.closed
 
 
 async def test_large_answers_are_drained_when_cancelled(dsn: str, witness: Witness) -> None:

@@ -73,6 +73,15 @@ async def test_what_a_cursor_makes_the_server_forget_is_prepared_anew(
             assert not any(is_error(result) for result in results)
 
 
+async def test_what_a_flight_makes_the_server_forget_is_prepared_anew(dsn: str) -> None:
+    one = _numbered(1)
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        for _ in range(2):
+            await connection.fly([again(one), command(b"DEALLOCATE ALL"), command(b"SELECT 2")])
+            results = await connection.fly([command(b"BEGIN"), again(one), command(b"COMMIT")])
+            assert not any(is_error(result) for result in results)
+
+
 async def test_psycopgs_own_care_is_noticed(dsn: str) -> None:
     """psycopg drops all prepared statements, those of flights too, when a rollback or a change of a table may have spoilt its own."""
     one = _numbered(1)
