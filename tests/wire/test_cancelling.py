@@ -236,6 +236,7 @@ async def test_a_cancel_request_still_under_way_when_the_answer_has_come_closes_
     with running_proxy(dsn) as proxy:
         async with await AnyIOConnection.connect(proxy.conninfo(), autocommit=True) as connection:
             connection.cleanup_timeout_seconds = 0.5
+            scope = anyio.CancelScope()
 
             async def delay_requests() -> None:
                 await witness.until_waiting(connection.info.backend_pid)
@@ -243,7 +244,7 @@ async def test_a_cancel_request_still_under_way_when_the_answer_has_come_closes_
                 scope.cancel()
 
             async with anyio.create_task_group() as nursery:
-                with anyio.CancelScope() as scope:
+                with scope:
                     nursery.start_soon(delay_requests)
                     await (connection.fly([step(nap)]) if by == "fly" else connection.execute(nap))
             assert scope.cancelled_caught

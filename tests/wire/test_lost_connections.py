@@ -1,7 +1,8 @@
 """Connections that break: the error says whether the work may be done again, and no task, reader or descriptor is left behind."""
 
-import time
+import sys
 from collections.abc import Awaitable, Callable
+from types import FrameType
 
 import anyio
 import psycopg
@@ -199,15 +200,30 @@ def test_closing_while_a_task_writes_leaves_its_descriptor_to_the_next(dsn: str,
     anyio.run(main, backend=backend, backend_options={"use_uvloop": True} if loop == "uvloop" else {})
 
 
+async def _calls_while_idle() -> int:
+    """How many functions are called in a fifth of a second in which there is nothing to do. How much time a spinning loop is given depends
+    on what else the machine does."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        await anyio.sleep(0.2)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
 async def test_a_dead_connection_does_not_keep_the_loop_busy(dsn: str, witness: Witness) -> None:
     """A reader left registered on a socket at its end would be called without pause."""
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
         assert await works(connection)
         witness.terminate(connection.info.backend_pid)
         await anyio.sleep(0.02)
-        worked_before = time.process_time()
-        await anyio.sleep(0.2)
-        assert time.process_time() - worked_before < 0.1
+        assert await _calls_while_idle() < 1000
 
 
 async def test_a_paused_stream_does_not_keep_the_loop_busy(dsn: str) -> None:
@@ -215,9 +231,7 @@ async def test_a_paused_stream_does_not_keep_the_loop_busy(dsn: str) -> None:
         stream = RowStream(connection, step("SELECT repeat('x', 1000) FROM generate_series(1, 100000)"), chunk_rows=10)
         assert await stream.next_chunk() is not None
         await anyio.sleep(0.02)
-        worked_before = time.process_time()
-        await anyio.sleep(0.2)
-        assert time.process_time() - worked_before < 0.1
+        assert await _calls_while_idle() < 1000
         await stream.close()
         assert await works(connection)
 

@@ -21,6 +21,7 @@ from trioorm.instruments import Instruments
 from trioorm.pool import hooks
 from trioorm.pool.background import Background
 from trioorm.pool.behalf import principals
+from trioorm.pool.borrowing import Borrowing
 from trioorm.pool.counts import Counts
 from trioorm.pool.growing import Connect, GrowingPool
 from trioorm.pool.lanes import Lanes
@@ -149,6 +150,16 @@ class Pool(GrowingPool):
         except BaseException:
             self._counts.request_errors += 1
             raise
+
+    def connection(self, *, reserved: bool = False) -> Borrowing:
+        """Borrow a connection for the length of a block, as from psycopg_pool: `async with pool.connection() as connection`.
+
+        What psycopg has begun in the block and not ended is committed at its end, and rolled back after an error.
+
+        Args:
+            reserved: see `acquire`, whose errors and checkpoints are those of entering. Leaving waits only for a commit or a rollback.
+        """
+        return Borrowing(partial(self.acquire, reserved=reserved))
 
     def lend_at_once(self) -> Lease | None:
         """Lend a connection to the running task, if one can be had without a wait or a second look; else None.
