@@ -29,6 +29,7 @@ from trioorm import (
     Select,
     TableConstraint,
     TooManyRows,
+    TransactionBusy,
     alias,
     belongs_to,
     column,
@@ -459,12 +460,62 @@ async def test_in_a_transaction_a_savepoint_a_snapshot_and_a_stream(dsn: str) ->
         async with db.snapshot() as snapshot:
             await db.execute(update(Person).set(Person.name, "changed").everywhere())
             assert named(await snapshot.fetch_all(statement)) == names, "all levels see one moment"
-            with pytest.raises(UsageError, match="page by page"):
-                snapshot.stream(statement)
+            async with snapshot.stream(statement, batch_rows=2) as films:
+                assert named([film async for film in films]) == names
+            with pytest.raises(UsageError, match="needs no cursor"):
+                snapshot.stream(statement, cursor=True)
         await fill(db)
         async with db.stream(statement, batch_rows=2) as films:
             assert named([film async for film in films]) == names
         await pool_is_whole(db.statistics)
+
+
+async def test_a_stream_of_a_snapshot_loads_on_its_only_connection(dsn: str) -> None:
+    statement = FILMS.load(Film.cast_count, Film.credits.order_by(Credit.id).load(Credit.person))
+    cursors = sql("SELECT count(*) FROM pg_cursors WHERE name LIKE 'trioorm%'").returns(int)
+    async with open_database(dsn, max_size=1) as db:
+        await opened(db)
+        async with db.snapshot(connections=1) as snap:
+            for left_after in (1, 3):
+                seen: list[tuple[int, int]] = []
+                async with snap.stream(statement, batch_rows=1) as films:
+                    async for film in films:
+                        seen.append((film.cast_count, len(film.credits)))
+                        if len(seen) == left_after:
+                            break
+                assert seen == [(2, 3), (1, 1), (0, 0)][:left_after]
+                assert await snap.fetch_value(cursors) == 0, "it went with its block"
+            async with snap.stream(statement) as films:
+                with pytest.raises(TransactionBusy):
+                    await snap.get(Film, 1)
+                assert len([film async for film in films]) == 3
+            lost = select(Film).load(Film.credits.where(Credit.id / (Credit.position * 0) == 1))
+            async with snap.stream(lost) as broken:
+                with pytest.raises(DatabaseError, match="division by zero"):
+                    await anext(broken)
+            assert (await snap.fetch_one(select(Film).where(Film.id == 1).load(Film.cast_count))).cast_count == 2
+        await pool_is_whole(db.statistics)
+
+
+async def test_a_stream_of_a_snapshot_cancelled_anywhere(dsn: str) -> None:
+    statement = FILMS.load(Film.credits.order_by(Credit.id).load(Credit.person))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        async with open_database(dsn, max_size=2) as db:
+            await opened(db)
+
+            async def operation() -> None:
+                async with db.snapshot(connections=1) as snap:
+                    async with snap.stream(statement, batch_rows=2) as films:
+                        titles = [film.title async for film in films if film.credits or film.id == 3]
+                    assert titles == ["Alien", "Aliens", "Alien 3"]
+                    await snap.fetch_all(FILMS)
+
+            async def check(_run: SweepRun) -> None:
+                await pool_is_whole(db.statistics)
+                await server_is_quiet(connection)
+
+            report = await sweep(lambda _k: operation(), check=check, may_absorb=True)
+    assert {run.kind for run in report.runs if run.reached} == set(available_cancellations())
 
 
 async def test_an_alias_is_loaded_as_its_model_and_optional_rows_may_be_missing(dsn: str) -> None:

@@ -1,16 +1,24 @@
 """`Snapshot`: the reading verbs over one exported snapshot."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar, TypeVarTuple
+from typing import Any, Never, NoReturn, Self, TypeVar, TypeVarTuple
 
+import trio
+
+from trioorm.database.answers import check_gives_rows
 from trioorm.database.known_plans import KnownPlans
+from trioorm.database.loading import load_onto_rows
 from trioorm.database.plan import Plan, PlanCache
-from trioorm.database.streaming import RowsBlock
+from trioorm.database.repeats import OPEN_SCOPES, note_statement
+from trioorm.database.streaming import CursorBlock, Rows, RowsBlock
 from trioorm.database.verbs import Verbs
 from trioorm.errors import QueryError, UsageError
+from trioorm.model import Load
 from trioorm.query import Sql, Statement, TypedSql
-from trioorm.transaction import SnapshotScope
+from trioorm.transaction import HeldReads, SnapshotScope
+from trioorm.wire import Step
 
 __all__ = ["Snapshot"]
 
@@ -59,14 +67,15 @@ class Snapshot(Verbs):
         self._scope.start_soon(function, *arguments, name=name)
 
     def stream(self, statement: Statement[R], *, batch_rows: int = 500, cursor: bool = False) -> RowsBlock[R]:
-        """As `Verbs.stream`; each has a connection of its own, so no cursor is needed, nor could one be found again."""
+        """As `Verbs.stream`; each has a connection of its own, on which relations are loaded too, so no cursor is asked for."""
         if cursor:
             raise UsageError("a stream of a snapshot has a connection of its own and needs no cursor.\nTo fix it: leave cursor=True out.")
         if statement.loads:
-            raise UsageError(
-                "a stream of a snapshot loads no relations: the connection for them may be the one that it holds itself.\n"
-                "To fix it: fetch_all page by page, with `after` and limit; all pages see one moment."
-            )
+            if OPEN_SCOPES:
+                note_statement(self._plans, statement)
+            plan, values = self._plans.plan(statement)
+            check_gives_rows(plan, statement)
+            return _LoadingStream(self._scope, self._plans, plan, plan.step(values), statement.loads, batch_rows=batch_rows)
         return super().stream(statement, batch_rows=batch_rows)
 
     # What does not go through a plan.
@@ -87,6 +96,35 @@ class Snapshot(Verbs):
 
     async def _run_commands(self, texts: Sequence[str]) -> None:
         _refuse("a change of the schema")
+
+
+class _LoadingStream(RowsBlock[R]):
+    """A stream with relations. Its rows come through a cursor, so that the same connection is free for what is loaded between its batches:
+    there may be no other, and a cursor is known to its own alone."""
+
+    __slots__ = ("_cursor", "_reads")
+
+    def __init__(
+        self, scope: SnapshotScope, plans: PlanCache, plan: Plan, step: Step, loads: Sequence[Load[Never]], *, batch_rows: int
+    ) -> None:
+        super().__init__(scope, plan, step, batch_rows=batch_rows)
+        self._reads = HeldReads(scope, "a stream")
+        self._cursor = CursorBlock[R](
+            self._reads, plan, step, batch_rows=batch_rows, load=partial(load_onto_rows, self._reads, plans, loads=loads)
+        )
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Rows[R]:
+        await self._reads.__aenter__()
+        try:
+            return await self._cursor.__aenter__()
+        except BaseException as error:
+            await self._reads.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self._reads.__aexit__(kind, error, traceback)  # and with it ends the cursor
 
 
 class _PlansOfReads(PlanCache):

@@ -12,18 +12,19 @@ from trioorm.transaction.whole_flight import WholeFlight
 
 if TYPE_CHECKING:
     from trioorm.transaction.advisory_lock import AdvisoryLock, lock_in_transaction
-    from trioorm.transaction.snapshot import SnapshotScope
+    from trioorm.transaction.snapshot import HeldReads, SnapshotScope
 else:
     __getattr__, __dir__ = given_later(
         __name__,
         {
             "trioorm.transaction.advisory_lock": "AdvisoryLock lock_in_transaction",
-            "trioorm.transaction.snapshot": "SnapshotScope",
+            "trioorm.transaction.snapshot": "HeldReads SnapshotScope",
         },
     )
 
 __all__ = [
     "AdvisoryLock",
+    "HeldReads",
     "Hold",
     "Isolation",
     "Outcome",

@@ -32,7 +32,7 @@ from trioorm.transaction.server_side import ServerSide
 from trioorm.wire import Statement, Step, after_cleanup, command
 from trioorm.wire.interrupt import Held, Shield, cancel_requests, deliver_unseen
 
-__all__ = ["SnapshotScope"]
+__all__ = ["HeldReads", "SnapshotScope"]
 
 logger = logging.getLogger("trioorm.transaction")
 
@@ -65,7 +65,7 @@ class SnapshotScope:
             raise UsageError(f"a snapshot cannot read over {connections} connections.\nTo fix it: give 1 or more; the default is 4.")
         self.name = name
         self._pool = pool
-        self._members = Members(name, connections, self._open_another)
+        self.members = Members(name, connections, self._open_another)
         self._import = _BEGIN
         self._server_side = ServerSide(budget_seconds=pool.settings.cleanup_timeout_seconds, nursery=lambda: self._nursery)
         self._widenings: set[anyio.CancelScope] = set()
@@ -91,7 +91,7 @@ class SnapshotScope:
         await self._nursery.__aenter__()
         self._requests_before = cancel_requests()
         self._is_open = True
-        self._members.admit(holder, was_asked_for=False)
+        self.members.admit(holder, was_asked_for=False)
         return self
 
     async def _begin(self, opening: Sequence[Step]) -> tuple[Member, PGresult]:
@@ -134,7 +134,7 @@ class SnapshotScope:
         self._is_open = False
         until = anyio.current_time() + self._pool.settings.cleanup_timeout_seconds
         held = await self._stop_widening(until)
-        for member in self._members.leave(self._closed()):
+        for member in self.members.leave(self._closed()):
             held = await self._end(member, until) or held
         failure = after_cleanup(failure, held)
         if failure is not None and not is_cancellation(failure):
@@ -161,9 +161,9 @@ class SnapshotScope:
         finally:
             self._widenings.discard(scope)
             if member is None:
-                self._members.could_not_open()
+                self.members.could_not_open()
             elif self._is_open:
-                self._members.admit(member)
+                self.members.admit(member)
             else:
                 member.lease.release()
             self._all_ended.set()
@@ -203,13 +203,18 @@ class SnapshotScope:
         """See `Runner.run`. That nothing is written is seen to by the hall and, in the end, by the server."""
         member = await self.borrow()
         try:
-            results, failure = await self._run_guarded(member, steps)
-            if failure is not None and is_stale_plan(failure):
-                # Refused before it ran, because a table has changed since it was prepared; prepared anew it runs.
-                member.connection.retire_statements(steps)
-                results, failure = await self._run_guarded(member, steps)
+            return await self.run_on(member, steps)
         finally:
             self.give_back(member)
+
+    @trio.lowlevel.enable_ki_protection
+    async def run_on(self, member: Member, steps: Sequence[Step]) -> list[PGresult]:
+        """The same on a connection that was borrowed."""
+        results, failure = await self._run_guarded(member, steps)
+        if failure is not None and is_stale_plan(failure):
+            # Refused before it ran, because a table has changed since it was prepared; prepared anew it runs.
+            member.connection.retire_statements(steps)
+            results, failure = await self._run_guarded(member, steps)
         if failure is not None:
             raise failure
         return results
@@ -257,13 +262,13 @@ class SnapshotScope:
         """
         self._check_open()
         await self._server_side.follow_deadline()
-        return await self._members.borrow(held_by)
+        return await self.members.borrow(held_by)
 
     def give_back(self, member: Member) -> None:
         """Give a connection back. When the first is lost, so is what others could import."""
         if member is self._holder and not member.is_usable:
-            self._members.may_grow = False
-        self._members.give_back(member)
+            self.members.may_grow = False
+        self.members.give_back(member)
 
     def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """See `Runner.hold`; there is always a guard."""
@@ -277,7 +282,7 @@ async def _call(function: Callable[[*Arguments], Awaitable[Any]], arguments: tup
 class _SnapshotHold:
     """A connection of a snapshot for the length of a stream or a COPY."""
 
-    __slots__ = ("_mark", "_member", "_snapshot")
+    __slots__ = ("_mark", "_snapshot", "member")
 
     def __init__(self, snapshot: SnapshotScope, what: str) -> None:
         self._snapshot = snapshot
@@ -296,15 +301,58 @@ class _SnapshotHold:
             member.connection.close_nowait()  # whether the savepoint is there is not known
             self._snapshot.give_back(member)
             raise
-        self._member = member
+        self.member = member
         self._mark.enter()
         return member.connection
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._mark.leave()
-        connection = self._member.connection
+        connection = self.member.connection
         held = None if connection.pgconn.transaction_status == _UNKNOWN else await self._snapshot.undo(connection)
-        self._snapshot.give_back(self._member)
+        self._snapshot.give_back(self.member)
         if (raised := after_cleanup(error, held)) is not None and raised is not error:
             raise raised
+
+
+class HeldReads:
+    """Reads of a snapshot on one of its connections, which is theirs for the length of a block; itself a `Runner`.
+
+    Whatever they leave on the server, a cursor, ends with the block: a savepoint lies under it.
+
+    Args:
+        snapshot: whose.
+        what: named when somebody inside the block waits for more connections than there are.
+    """
+
+    in_transaction = True
+
+    def __init__(self, snapshot: SnapshotScope, what: str) -> None:
+        self._snapshot = snapshot
+        self._hold = _SnapshotHold(snapshot, what)
+
+    async def __aenter__(self) -> Self:
+        await self._hold.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self._hold.__aexit__(kind, error, traceback)
+
+    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+        """See `Runner.run`."""
+        return await self._snapshot.run_on(self._hold.member, steps)
+
+    async def read(self, steps: Sequence[Step]) -> list[PGresult]:
+        """See `Runner.read`."""
+        return await self.run(steps, is_write=False)
+
+    async def run_one(
+        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
+    ) -> PGresult:
+        """See `Runner.run_one`."""
+        (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
+        return result
+
+    def hold(self, what: str, *, guarded: bool = False) -> Hold:
+        """There is none inside of this block."""
+        raise AssertionError("one stream holds the connection already")
