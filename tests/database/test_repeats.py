@@ -56,6 +56,15 @@ async def test_each_verb_is_counted(dsn: str) -> None:
             async with db.stream(select(Film).where(Film.id == 1)) as films:
                 assert [film async for film in films] == [film]
 
+        async def copy_out() -> None:
+            async with db.copy_out(select(Film.id), format="csv") as blocks:
+                assert b"1" in b"".join([block async for block in blocks])
+
+        async def fly() -> None:
+            async with db.flight() as flight:
+                flight.get(Film, 1)
+                flight.fetch_all(select(Person))
+
         verbs: list[tuple[Callable[[], Awaitable[object]], str]] = [
             (lambda: db.fetch_all(select(Film).where(Film.id == 1)), r"SELECT .*\.in_\("),
             (lambda: db.fetch_all(select(Film).where(Film.id == 1).load(Film.credits)), r"\.load\("),
@@ -73,6 +82,10 @@ async def test_each_verb_is_counted(dsn: str) -> None:
             (lambda: db.patch(Film, 1, title="x"), r"update\(Film\)\.set_each"),
             (lambda: db.upsert(film), r"copy_in\(Film, \[\.\.\.\], on_conflict"),
             (lambda: db.replace_links(film, Film.genres, genres), "replace_links"),
+            (lambda: db.copy_in(Person, [Person(id=next(ids), name="x")]), r"copy_in\(Person\)(.|\n)*of all rows"),
+            (copy_out, "SELECT"),
+            (fly, r"a flight of 2, the first of them(.|\n)*one flight around the loop"),
+            (lambda: db.fetch_many(select(Film), select(Person)), "a flight of 2"),
         ]  # fmt: skip
         ids = iter(range(100, 200))
         for verb, said in verbs:
@@ -133,6 +146,23 @@ async def test_tasks_that_are_started_inside_count_and_others_do_not(dsn: str) -
             async with db.no_repeats(limit=1):
                 entered.set()
                 await done.wait()
+
+
+async def test_a_scope_that_only_reports_says_it_once(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with open_database(dsn) as db:
+        await opened(db)
+        async with db.no_repeats(limit=2, raises=False):
+            await people_one_by_one(db, 9)
+            await db.get(Film, 1)
+        (record,) = [found for found in caplog.records if found.name == "trioorm.database"]
+        assert record.levelname == "WARNING"
+        assert (
+            f"{__file__}:{people_one_by_one.__code__.co_firstlineno + 2} has sent this 2 times, and sends it again" in record.getMessage()
+        )
+        assert "fetch_all(select(Person).where(Person.id.in_([...])))" in record.getMessage()
+        with pytest.raises(RepeatedStatement):
+            async with db.no_repeats(limit=2), db.no_repeats(limit=1, raises=False):
+                await people_one_by_one(db, 3)
 
 
 async def test_what_is_swallowed_is_raised_by_the_end_of_the_block(dsn: str) -> None:

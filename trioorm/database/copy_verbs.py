@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from trioorm.database.plan import PlanCache
+from trioorm.database.repeats import OPEN_SCOPES, note_objects, note_statement
 from trioorm.database.streaming import RowsBlock
 from trioorm.errors import IntegrityError, QueryError
 from trioorm.expression import Column
@@ -110,6 +111,8 @@ class CopyVerbs:
         conflict = None if on_conflict is None else OnConflict(on_conflict, decides)
         if not isinstance(table, Identifier):
             self._plans.violations.learn_model(model_of(table))
+            if OPEN_SCOPES:
+                note_objects(self._plans, "copy_in", table)
         try:
             if conflict is None or self._runner.in_transaction:
                 return await copy_rows(self._runner, table, rows, columns=columns, on_conflict=conflict, on_progress=on_progress)
@@ -160,6 +163,8 @@ class CopyVerbs:
                 f"copy_out copies the rows of a query, and this is none:\n{query}\n"
                 "To fix it: run it with `execute`; what it returns can be read with `fetch_all` or `stream`."
             )
+        if OPEN_SCOPES:
+            note_statement(self._plans, query)
         if query.loads:
             raise QueryError("copy_out loads no relations.\nTo fix it: stream(...), which loads them batch by batch; or leave load() out.")
         if format is None:

@@ -322,7 +322,7 @@ class Database(Verbs):
         with await self._pool.acquire() as connection:
             return await ask_outcome(connection, transaction_id)
 
-    def no_repeats(self, *, limit: int = 3) -> NoRepeats:
+    def no_repeats(self, *, limit: int = 3, raises: bool = True) -> NoRepeats:
         """For development and tests: find the same statement sent again and again from one line, where one for all would do.
 
             async with db.no_repeats(limit=3):
@@ -334,12 +334,13 @@ class Database(Verbs):
 
         Args:
             limit: how often a statement may be sent from one line.
+            raises: False only reports, once for each line and statement, as a warning of the logger `trioorm.database`.
 
         Raises:
             RepeatedStatement: in the block: it was sent too often.
             UsageError: a limit below 1.
         """
-        return NoRepeats(self._plans, limit)
+        return NoRepeats(self._plans, limit, raises=raises)
 
     def statistics(self) -> PoolStatistics:
         """The pool's state at this moment: connections open, idle, on loan, and tasks in line."""

@@ -28,6 +28,7 @@ from trioorm.database.objects import (
     upsert_object,
 )
 from trioorm.database.plan import Plan, PlanCache
+from trioorm.database.repeats import OPEN_SCOPES, note_flight
 from trioorm.errors import DatabaseError, IntegrityError, QueryError, UsageError
 from trioorm.expression import Column
 from trioorm.model import Model, evolve
@@ -175,6 +176,8 @@ class Flight:
         steps = [step for booking in bookings for step in booking.steps]
         results: Sequence[PGresult] = []
         try:
+            if OPEN_SCOPES:
+                note_flight(self._plans, steps)
             if steps:
                 results = await self._runner.run(steps, is_write=self._is_write)
             else:

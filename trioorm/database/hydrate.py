@@ -116,7 +116,7 @@ class RowReader:
         finally:
             transformer.set_pgresult(None, set_loaders=False)  # or the rows of a plan's last run would be kept until its next
         if self._keeps_place:
-            return self._fill(rows, where or place_of_caller(4), *converted)
+            return self._fill(rows, where or place_of_caller(5), *converted)
         return self._fill(rows, *converted)
 
 

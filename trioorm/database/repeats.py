@@ -6,7 +6,8 @@ open anywhere, a verb looks at an empty list and that is all. Statements of one 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import logging
+from collections.abc import Hashable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Never, cast
@@ -16,18 +17,22 @@ from trioorm.errors import RepeatedStatement, UsageError
 from trioorm.model import Load, Model, model_of
 from trioorm.model.place import Place, place_of_caller, shown
 from trioorm.query import Statement
+from trioorm.wire import Step
 
-__all__ = ["OPEN_SCOPES", "NoRepeats", "note_objects", "note_statement"]
+__all__ = ["OPEN_SCOPES", "NoRepeats", "note_flight", "note_objects", "note_statement"]
+
+logger = logging.getLogger("trioorm.database")
 
 
 class NoRepeats:
     """A scope in which no statement may be repeated too often. Made by `Database.no_repeats`."""
 
-    def __init__(self, plans: PlanCache, limit: int) -> None:
+    def __init__(self, plans: PlanCache, limit: int, *, raises: bool = True) -> None:
         if type(limit) is not int or limit < 1:
             raise UsageError(f"no_repeats(limit={limit!r}): how often may a statement be sent?\nTo fix it: give a whole number from 1.")
         self._plans = plans
         self._limit = limit
+        self._raises = raises
         self._sent: dict[Hashable, int] = {}
         self._found: RepeatedStatement | None = None
         self._outer: NoRepeats | None = None
@@ -58,7 +63,7 @@ class NoRepeats:
             raise self._found
 
     def count(self, plans: PlanCache, place: Place | None, what: Hashable, shown_as: str, remedy: str) -> None:
-        """Count one call, here and in the scopes around.
+        """Count one call, here and in the scopes around. Where the scope only reports, it does so once for each line and statement.
 
         Raises:
             RepeatedStatement: it is one too many. Nothing was sent.
@@ -69,16 +74,20 @@ class NoRepeats:
             return
         key = (None if place is None else (id(place[0]), place[1]), what)
         times = self._sent[key] = self._sent.get(key, 0) + 1
-        if times > self._limit:
+        if times > self._limit and (self._raises or times == self._limit + 1):
             where = "the event loop" if place is None else shown(place)
             error = RepeatedStatement(
-                f"{where} has sent this {times - 1} times, and would send it again; no_repeats(limit={self._limit}) allows no more:\n"
+                f"{where} has sent this {times - 1} times, and {'would send' if self._raises else 'sends'} it again; "
+                f"no_repeats(limit={self._limit}) allows no more:\n"
                 f"{shown_as}\n"
                 f"To fix it, one of:\n  1. one statement for all of them: {remedy}\n"
                 "  2. if so many are meant, no_repeats(limit=...)",
                 place=where,
                 times=times,
             )
+            if not self._raises:
+                logger.warning("%s", error)
+                return
             self._found = self._found or error
             raise error
 
@@ -100,6 +109,21 @@ def note_statement(plans: PlanCache, statement: Statement[Any]) -> None:
         what = (statement.shape, _relations(statement.loads))
         remedy = "a condition with .in_([...]) or a join; for what belongs to objects, .load(...) where these are fetched"
         scope.count(plans, place_of_caller(2), what, str(statement), remedy)
+
+
+def note_flight(plans: PlanCache, steps: Sequence[Step]) -> None:
+    """Count a flight, as one, by all that is in it.
+
+    Raises:
+        RepeatedStatement: it is one too many.
+    """
+    scope = _scope.get()
+    if scope is not None and steps:
+        texts = tuple([step.statement.text.decode() for step in steps])
+        shown_as = f"a flight of {len(texts)}, the first of them\n{texts[0]}"
+        scope.count(
+            plans, place_of_caller(2), texts, shown_as, "one flight around the loop; or .in_([...]), .load(...), insert_many([...])"
+        )
 
 
 def note_objects(plans: PlanCache, verb: str, model: type[Model], loads: tuple[Load[Never], ...] = ()) -> None:
@@ -133,6 +157,8 @@ def _remedy(verb: str, model: type[Model]) -> str:
             return f"execute(update({name}).set_each([...]))"
         case "delete":
             return f"execute(delete({name}).where({name}.{key}.in_([...])))"
+        case "copy_in":
+            return f"copy_in({name}, ...) of all rows; it reads them from an iterator as well"
         case "upsert":
             return f'copy_in({name}, [...], on_conflict="do_update")'
         case _:

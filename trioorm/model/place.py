@@ -1,8 +1,8 @@
 """Where in the user's code something was asked for.
 
-The contract: `place_of_caller` is cheap enough to be asked at each fetch: some 0.6 µs, and 0.1 more for each further frame of ours in
-between. The line's number is worked out when somebody reads it. Neither keeps a frame, and with it the variables of the user's functions,
-alive.
+The contract: `place_of_caller` is cheap enough to be asked at each fetch, some 0.2 µs, where it is told the depth at which the user's code
+should be; Python makes an object of each frame that is looked at on the way. The line's number is worked out when somebody reads it. Neither
+keeps a frame, and with it the variables of the user's functions, alive.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ def place_of_caller(depth: int = 1) -> Place | None:
     Args:
         depth: of the first frame that is looked at; those before it are known to be ours.
     """
-    frame: FrameType | None = sys._getframe(depth)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
+    found = sys._getframe(depth)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
+    if id(found.f_globals) in _THEIRS:  # as a rule, where the depth is known
+        return found.f_code, found.f_lasti
+    frame: FrameType | None = found
     while frame is not None:
         module = id(frame.f_globals)
         if module not in _OURS:
