@@ -79,7 +79,7 @@ def inserted_rows(objects: Sequence[R], plans: Sequence[Plan], results: Sequence
     Raises:
         NoRowFound: there are fewer of them.
     """
-    rows = cast("list[R]", plans[0].rows(results[0]))
+    rows = cast("list[R]", plans[0].rows(results[0]) if plans else [])
     for plan, result in zip(plans[1:], results[1:], strict=True):
         rows += plan.rows(result)
     if len(rows) != len(objects):

@@ -1,8 +1,8 @@
 """Where in the user's code something was asked for.
 
 The contract: `place_of_caller` is cheap enough to be asked at each fetch, some 0.2 µs, where it is told the depth at which the user's code
-should be; Python makes an object of each frame that is looked at on the way. The line's number is worked out when somebody reads it. Neither
-keeps a frame, and with it the variables of the user's functions, alive.
+should be; Python makes an object of each frame that is looked at on the way. The line's number is worked out when it is read. Neither
+keeps alive a frame, and with it the variables of the user's functions.
 """
 
 from __future__ import annotations
