@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import trioorm
-from trioorm import Column, Database, Model, column, delete, insert, open_database, select, update
+from trioorm import Column, Database, Many, Model, column, delete, has_many, insert, open_database, select, update
 from trioorm.testing.suspension import Driver
 
 _FOLDER = trioorm.__path__[0]
@@ -26,6 +26,19 @@ class Walker(Model, table="walkers"):
     age: Column[int]
 
 
+class Route(Model, table="routes"):
+    id: Column[int] = column(primary_key=True)
+    name: Column[str]
+    stops: Many["Stop"] = has_many(order_by=lambda: Stop.id)
+    marks: Many["Stop"] = has_many(where=lambda: Stop.is_marked)
+
+
+class Stop(Model, table="stops"):
+    id: Column[int] = column(primary_key=True)
+    route_id: Column[int] = column(references=Route.id, index=True)
+    is_marked: Column[bool] = column(default=False)
+
+
 Operation = Callable[[Database], Coroutine[Any, Any, object]]
 
 
@@ -35,6 +48,14 @@ async def _get(db: Database) -> object:
 
 async def _filter(db: Database) -> object:
     return await db.fetch_all(select(Walker).where(Walker.age == 7).order_by(Walker.id))
+
+
+async def _load_by_key(db: Database) -> object:
+    return await db.fetch_one(select(Route).where(Route.id == 1).load(Route.stops, Route.marks))
+
+
+async def _load(db: Database) -> object:
+    return await db.fetch_all(select(Route).where(Route.id < 9).load(Route.stops, Route.marks))
 
 
 async def _insert(db: Database) -> object:
@@ -71,8 +92,10 @@ async def _empty_transaction(db: Database) -> object:
 async def _walkers(dsn: str, *operations: Operation) -> AsyncGenerator[Database]:
     """A database on whose only connection these operations have been run before, so that nothing is compiled or prepared any more."""
     async with open_database(dsn, max_size=1) as db:
-        await db.create_schema(Walker)
+        await db.create_schema(Walker, Route, Stop)
         await db.execute(insert(Walker).values(*[{"name": f"walker {number}", "age": 7} for number in range(20)]))
+        await db.insert(Route(id=1, name="long"))
+        await db.insert_many([Stop(id=number, route_id=1, is_marked=number % 2 == 0) for number in range(20)])
         for operation in operations:
             for _ in range(3):
                 await operation(db)
@@ -115,7 +138,7 @@ async def _functions_of_ours(operation: Operation, db: Database) -> list[str]:
     return called
 
 
-@pytest.mark.parametrize("operation", [_get, _filter, _insert, _update])
+@pytest.mark.parametrize("operation", [_get, _filter, _insert, _update, _load_by_key, _load])
 async def test_one_statement_is_one_wait(dsn: str, operation: Operation) -> None:
     async with _walkers(dsn, operation) as db:
         assert await _suspensions(operation, db) == 1
@@ -136,7 +159,7 @@ async def test_a_transaction_waits_once_for_each_statement_and_once_for_its_comm
 _NOT_COUNTED = ("wire/readiness.py", "database/hydrate")
 
 # What runs of ours, at most. Raise a number only for a promise that is worth it: each function costs about as much as a look at the clock.
-_MOST_CALLS = [(_get, 13), (_filter, 24), (_insert, 18), (_update_in_transaction, 102), (_transfer, 167)]
+_MOST_CALLS = [(_get, 13), (_filter, 24), (_insert, 18), (_update_in_transaction, 102), (_transfer, 167), (_load_by_key, 29), (_load, 68)]
 
 
 @pytest.mark.parametrize(("operation", "most"), _MOST_CALLS)

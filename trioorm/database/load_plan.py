@@ -127,8 +127,13 @@ def _plan_of_load(plans: PlanCache, statement: Select[Any] | None, loads: Sequen
 
 def known_plan(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[Load[Never]], *, by_level: bool = False) -> LoadPlan:
     """The plan of a load, kept or made now; arguments as `_plan_of_load`."""
+    form = None if statement is None else statement.form
+    themselves = (form, plans.namespace, by_level, tuple(loads))  # those without values are there once and for ever
+    plan = plans.loads.get(themselves)
+    if plan is not None:
+        return cast("LoadPlan", plan)
     forms = (plans.namespace, by_level, *[load.form for load in loads])
-    key = (None if statement is None else statement.form, *forms)
+    key = (form, *forms)
     plan = plans.loads.get(key)
     if plan is None:
         by_shape = (None if statement is None else statement.shape, *forms)  # several forms may stand for one
@@ -136,6 +141,8 @@ def known_plan(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[
         if len(plans.loads) >= _MOST_PLANS:
             plans.loads.clear()
         plans.loads[key] = plans.loads[by_shape] = plan
+    if all(load.is_bare for load in loads):
+        plans.loads[themselves] = plan
     return cast("LoadPlan", plan)
 
 

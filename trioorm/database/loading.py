@@ -35,7 +35,8 @@ async def fetch_with_loads(runner: Runner, plans: PlanCache, statement: Select[A
     plan = known_plan(plans, statement, statement.loads, by_level=by_level)
     united = plan.united
     if united is not None:
-        result = await runner.run_one(united.plan.statement, united.pack(statement), united.formats, is_write=False)
+        sent = united.plan
+        result = await runner.run_one(sent.statement, united.pack(statement), sent.formats, is_write=False)
         return united.land(result, place_of_caller(3))
     return await _Loading(runner, plan, statement.loads).run(plan.first_step(statement))
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Never, cast
 
 from attrs import frozen
-from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.database.attaching import Attach, Graph, attacher, attacher_for_one, unique_objects
@@ -64,11 +63,6 @@ class UnitedPlan:
     pieces: tuple[UnitedPiece, ...]
     known: Sequence[bytes | None] | None
 
-    @property
-    def formats(self) -> Sequence[Format]:
-        """Of the packed values."""
-        return self.plan.formats
-
     def pack(self, statement: Select[Any]) -> list[bytes | None]:
         """The parameters of one execution.
 
@@ -89,7 +83,7 @@ class UnitedPlan:
         Raises:
             BindError: a value does not fit its type.
         """
-        return Step(self.plan.statement, self.pack(statement), self.formats)
+        return Step(self.plan.statement, self.pack(statement), self.plan.formats)
 
     def land(self, result: PGresult, where: Place | None) -> list[Any]:
         """The objects of the select, with what was loaded beneath them."""

@@ -176,8 +176,12 @@ class Select(Filtered[R_co], Query[R_co], Joining):
         Raises:
             QueryError: the rows hold no object of the relation's model; or a relation is met twice, with other conditions.
         """
-        loads = self.loads + typing.cast("tuple[Load[Never], ...]", relations)
-        check_loads(loads, self._items.shapes)
+        loads: tuple[Load[Never], ...] = (*self.loads, *relations)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType] - loadable
+        key = "load", loads
+        if find_step(self.form.steps, key) is None:
+            check_loads(loads, self._items.shapes)
+            if all(load.is_bare for load in loads):  # then they are these very ones the next time
+                STEPS.remember(self.form.steps, key, self.form)
         made = self._formed(self.form, self.bind_values)
         made.loads = loads
         return typing.cast("Select[typing.Any]", made)
