@@ -17,8 +17,12 @@ from trioorm import (
     NoRowFound,
     One,
     TooManyRows,
+    any_,
     belongs_to,
+    case,
+    cast,
     column,
+    func,
     has_many,
     has_one,
     literal,
@@ -88,6 +92,30 @@ async def test_one_plan_of_the_servers_serves_for_all_values(dsn: str) -> None:
         ((generic, custom),) = await db.fetch_all(plans)
         assert custom <= 5
         assert generic >= 25
+
+
+async def test_conditions_of_every_kind(dsn: str) -> None:
+    """Values that are hidden in subqueries mean what they mean elsewhere."""
+    conditions = [
+        Credit.position.in_([1, 2]), Credit.role.in_([Role.CAST]), Credit.id == any_([2, 3]), Credit.id.between(2, 3),
+        Credit.agent_id.is_distinct_from(4), cast(Credit.role, str).like("c%"), Credit.id * 2 + 1 > 4,
+        (Credit.id == 2) | (Credit.position == 2),
+        case((Credit.id == 1, 0), else_=1) == 1, func.coalesce(Credit.agent_id, 7) == 7, Credit.person_id.not_in([2]),
+    ]  # fmt: skip
+    async with open_database(dsn) as db:
+        await opened(db)
+        for condition in conditions:
+            load = Film.credits.where(condition).order_by((Credit.id + 1).desc()).limit(2)
+            statement = (
+                select(Film)
+                .where(Film.id == 1)
+                .load(load.load(Credit.person.load(Person.credits.where(Credit.id.in_([1, 2, 4])).limit(2))))
+            )
+            united = known_plan(unchecked(db)._plans, statement, statement.loads).united
+            assert united is not None
+            (film,), (other,) = await db.fetch_all(statement), await _by_levels(db, statement)
+            assert film.credits == other.credits != []
+            assert [part.person.credits for part in film.credits] == [part.person.credits for part in other.credits]
 
 
 class Maker(Model, table="makers"):

@@ -138,7 +138,10 @@ class ExpressionRenderer:
             return text
         if place.cast or (self.hides_values and not place.type.bound.has_fixed_oid):
             text = f"{text}::{type_text(place.type.bound)}"
-        return f"(SELECT {text})" if self.hides_values else text
+        if not self.hides_values:
+            return text
+        # `ANY ((SELECT array))` would look among the rows of the subquery; behind a cast it is an array.
+        return f"(SELECT {text})" if place.type.element is None else f"(SELECT {text})::{type_text(place.type.bound)}"
 
     def pass_over(self, shape: Shape) -> None:
         """Leave out a shape that stands in the text already; its values are not sent again."""
