@@ -35,7 +35,7 @@ from trioorm import (
     select,
     update,
 )
-from trioorm.database.objects import stale, update_of_changes
+from trioorm.database.objects import changes_of, patch_by_key, stale
 from trioorm.testing import SweepRun, available_cancellations, pool_is_whole, server_is_quiet, sweep
 
 
@@ -277,11 +277,14 @@ async def test_only_what_has_changed_is_written(dsn: str, monkeypatch: pytest.Mo
 
 def test_the_statement_of_an_update_since() -> None:
     one = Plain(id=1, title="x")
-    statement = update_of_changes(evolve(one, title="y"), one)
-    assert statement is not None
+    assert changes_of(evolve(one), one) is None
+    assert changes_of(evolve(one, title="y"), one) == {"title": "y"}
+    statement = patch_by_key(Plain, (1,), {"title": "y"})
     assert str(statement).split("\nRETURNING")[0] == 'UPDATE "plain"\nSET "title" = $1\nWHERE "plain"."id" = $2'
     film = evolve(Film(id=1, title="x"), version=3)
-    assert '"films"."version" = $3' in str(update_of_changes(evolve(film, year=1), film))
+    assert changes_of(evolve(film), film) is None
+    assert changes_of(evolve(film, year=1), film) == {"year": 1, "version": 3}
+    assert '"films"."version" = $3' in str(patch_by_key(Film, (1,), {"year": 1, "version": 3}))
 
 
 async def test_what_an_object_cannot_be_compared_with(dsn: str) -> None:

@@ -17,14 +17,15 @@ from psycopg.pq.abc import PGresult
 from trioorm.database.answers import check_gives_rows, check_gives_value, inserted_rows, not_one, not_patched, not_written, only_row
 from trioorm.database.loading import steps_of_load
 from trioorm.database.objects import (
+    changes_of,
     delete_object,
     insert_objects,
     is_versioned,
+    key_of,
     must_be_object,
     patch_by_key,
     select_by_key,
     update_object,
-    update_of_changes,
     upsert_object,
 )
 from trioorm.database.plan import Plan, PlanCache
@@ -309,10 +310,12 @@ class Flight:
         """
         self._must_be_undoable("update")
         must_be_object(changed, "update")
-        statement = update_object(changed) if since is None else update_of_changes(changed, since)
-        if statement is None:
+        if since is None:
+            return self._write(update_object(changed), "update", changed)
+        values = changes_of(changed, since)
+        if values is None:
             return self._book("update", [], lambda _: evolve(changed))
-        return self._write(statement, "update", changed)
+        return self._write(patch_by_key(type(changed), key_of(since), values), "update", changed)
 
     def patch(self, model: type[M], /, *key: object, **values: object) -> FlightResult[M]:
         """The row with a key, some columns of which are written; see `Transaction.patch`. For `commit=True` see `update`."""

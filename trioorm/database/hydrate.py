@@ -103,7 +103,7 @@ class RowReader:
                 self._loaded_as = types
         try:
             rows = transformer.load_rows(0, result.ntuples, tuple)
-            converted = [convert([*map(of_row, rows)]) for of_row, convert in self._conversions]
+            converted = [convert([*map(of_row, rows)]) for of_row, convert in self._conversions] if self._conversions else ()
         except psycopg.DataError as error:
             raise DataError(
                 f"a value cannot be held in Python: {error}.\nTo fix it: leave it out with a condition, or cast it to text.",

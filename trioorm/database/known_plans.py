@@ -1,22 +1,22 @@
 """The plans of the verbs for objects, found by the model and the classes of the values, so that nothing is built to be looked up.
 
 What `get(User, 7)` or `insert(user)` makes of its values depends on nothing but their classes, as long as each is exactly the class of its
-column and that class needs no further look (`SqlType.plain`): then the plan that was found by building the statement once is the plan of
-the next call. Anything else (an expression, a subclass, a moment, a value that does not fit) is built anew each time, and told what is
-wrong with it there.
+column and that class needs no further look (`SqlType.plain`), or what packs it looks (at a moment's time zone): then the plan that was
+found by building the statement once is the plan of the next call. Anything else (an expression, a subclass, a value that does not fit) is
+built anew each time, and told what is wrong with it there.
 
-The contract: a plan is learned only when the statement's own bind values were the cells themselves, in order, so a cell is never packed
-for another place.
+The contract: cells are handed over in the order of the statement's bind values. A plan is learned only when these were the cells
+themselves, so a cell is never packed for another place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from trioorm.database.codecs import MISFITS, Packer
-from trioorm.database.objects import changeable
 from trioorm.expression import SqlType
 from trioorm.model import UNSET, FieldInfo, Model, model_of
 
@@ -24,7 +24,7 @@ __all__ = ["KnownPlan", "KnownPlans", "ObjectVerb"]
 
 _MOST: Final = 10_000
 
-ObjectVerb: TypeAlias = Literal["get", "insert", "update", "delete"]
+ObjectVerb: TypeAlias = Literal["insert", "upsert", "update", "delete"]
 Pack: TypeAlias = Callable[[Any], bytes | None]
 
 
@@ -85,7 +85,7 @@ class KnownPlans(Generic[P]):
     __slots__ = ("_by_classes", "_by_single_key", "_cells")
 
     def __init__(self) -> None:
-        # By verb, model and the classes of the cells.
+        # By what is done and how, the model, and the classes of the cells.
         self._by_classes: dict[tuple[object, ...], KnownPlan[P]] = {}
         self._cells: dict[tuple[ObjectVerb, type], _Cells] = {}
         self._by_single_key: dict[type, KnownPlan[P]] = {}
@@ -95,33 +95,39 @@ class KnownPlans(Generic[P]):
         single = self._by_single_key.get(model)
         if single is not None and len(key) == 1 and key[0].__class__ is single.kind:
             return single.plan, single.pack_only(key[0])
-        return self._find("get", model, key)
+        return self.find_for_cells("get", model, key)
 
-    def find(self, verb: ObjectVerb, held: Model) -> tuple[P | None, Sequence[bytes | None] | None]:
-        """The plan of a verb for an object, and its parameters; None where they are not known."""
+    def find(self, verb: ObjectVerb, held: Model, how: object = None) -> tuple[P | None, Sequence[bytes | None] | None]:
+        """The plan of a verb for an object, and its parameters; None where they are not known.
+
+        Args:
+            verb: which.
+            held: the object.
+            how: what else the statement depends on.
+        """
         model = held.__class__
         cells = self._cells.get((verb, model))
-        return (None, None) if cells is None else self._find(verb, model, cells.read(held))
+        return (None, None) if cells is None else self.find_for_cells((verb, how), model, cells.read(held))
 
-    def _find(self, verb: ObjectVerb, model: type, cells: Sequence[object]) -> tuple[P | None, Sequence[bytes | None] | None]:
-        known = self._by_classes.get((verb, model, *map(type, cells)))
+    def find_for_cells(self, what: object, model: type, cells: Sequence[object]) -> tuple[P | None, Sequence[bytes | None] | None]:
+        """The same where the cells are no object's."""
+        known = self._by_classes.get((what, model, *map(type, cells)))
         return (None, None) if known is None else (known.plan, known.pack(cells))
 
     def learn_key(self, model: type, key: Sequence[object], plan: P, values: Sequence[object]) -> None:
         """Remember the plan of `get`, if it can be."""
         types = [field.type for field in model_of(model).primary_key]
-        if len(types) != len(key):
-            return
-        known = self._learn("get", model, key, types, plan, values)
+        known = self.learn_for_cells("get", model, key, types, plan, values)
         if known is not None and len(key) == 1:
             self._by_single_key[model] = known
 
-    def learn(self, verb: ObjectVerb, held: Model, plan: P, values: Sequence[object]) -> None:
+    def learn(self, verb: ObjectVerb, held: Model, how: object, plan: P, values: Sequence[object]) -> None:
         """Remember the plan of a verb for an object, if it can be.
 
         Args:
             verb: which.
             held: the object.
+            how: what else the statement depends on.
             plan: of the statement that was built for it.
             values: the statement's bind values.
         """
@@ -129,16 +135,17 @@ class KnownPlans(Generic[P]):
         cells = self._cells.get((verb, model))
         if cells is None:
             cells = self._cells[verb, model] = _Cells(_fields_of(verb, model))
-        self._learn(verb, model, cells.read(held), cells.types, plan, values)
+        self.learn_for_cells((verb, how), model, cells.read(held), cells.types, plan, values)
 
-    def _learn(
-        self, verb: ObjectVerb, model: type, cells: Sequence[object], types: Sequence[SqlType], plan: P, values: Sequence[object]
+    def learn_for_cells(
+        self, what: object, model: type, cells: Sequence[object], types: Sequence[SqlType], plan: P, values: Sequence[object]
     ) -> KnownPlan[P] | None:
+        """The same where the cells are no object's."""
         packs: list[tuple[int, Pack]] = []
         for place, (cell, sql_type) in enumerate(zip(cells, types, strict=True)):
             if cell is UNSET:
                 continue
-            if cell is not None and not (type(cell) is sql_type.python and sql_type.plain):
+            if cell is not None and not (type(cell) is sql_type.python and (sql_type.plain or sql_type.python is datetime)):
                 return None
             if len(packs) == len(values) or values[len(packs)] is not cell:
                 return None
@@ -148,17 +155,17 @@ class KnownPlans(Generic[P]):
         if len(self._by_classes) >= _MOST:
             self._by_classes.clear()
         known = KnownPlan(plan, type(cells[0]), packs)
-        self._by_classes[verb, model, *map(type, cells)] = known
+        self._by_classes[what, model, *map(type, cells)] = known
         return known
 
 
 def _fields_of(verb: ObjectVerb, model: type[Model]) -> Sequence[FieldInfo]:
     """The fields whose cells a verb binds, in order; those that are UNSET an insert leaves out."""
     info = model_of(model)
-    if verb == "insert":
+    if verb in ("insert", "upsert"):
         return info.writable
     row = info.primary_key if info.version is None else (*info.primary_key, info.version)
-    return row if verb == "delete" else (*changeable(info), *row)
+    return row if verb == "delete" else (*info.changeable, *row)
 
 
 def _null(_cell: object) -> None:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from psycopg.pq.abc import PGresult
 
-from trioorm.database.answers import inserted_rows, not_one, not_patched, not_written, only_row
+from trioorm.database.answers import inserted_rows, not_one, not_patched, not_written
 from trioorm.database.known_plans import ObjectVerb
 from trioorm.database.objects import (
+    changes_of,
     delete_object,
     in_order,
     insert_object,
     insert_objects,
+    key_of,
     must_be_object,
     patch_by_key,
+    patch_cells,
     select_by_key,
     update_object,
     update_objects,
-    update_of_changes,
     upsert_object,
 )
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.repeats import OPEN_SCOPES, note_objects
-from trioorm.errors import IntegrityError, NoRowFound
+from trioorm.errors import IntegrityError
 from trioorm.expression import Column
-from trioorm.model import Load, Model, ToMany, check_load, evolve
+from trioorm.model import Load, Model, ToMany, check_load, evolve, model_of
 from trioorm.query import Statement
 from trioorm.transaction import Runner
 
@@ -167,15 +170,16 @@ class ObjectVerbs:
             if not result.ntuples:
                 raise not_written(changed, update_object(changed), "update", in_transaction=self._runner.in_transaction)
             return cast("M", plan.rows(result)[0])
-        statement = update_of_changes(must_be_object(changed, "update"), since)
-        if statement is None:
+        values = changes_of(must_be_object(changed, "update"), since)
+        if values is None:
             return evolve(changed)
         if OPEN_SCOPES:
             note_objects(self._plans, "update", type(changed))
-        try:
-            return await self._row_of(statement, changed)
-        except NoRowFound:
-            raise not_written(changed, statement, "update", in_transaction=self._runner.in_transaction) from None
+        model, key = type(changed), key_of(since)
+        row = await self._patch(model, key, values, changed)
+        if row is None:
+            raise not_written(changed, patch_by_key(model, key, values), "update", in_transaction=self._runner.in_transaction)
+        return row
 
     async def update_many(self, objects: Iterable[M]) -> list[M]:
         """Write every column of objects of one class to the rows with their primary keys, all or none, in one statement.
@@ -233,11 +237,24 @@ class ObjectVerbs:
         """
         if OPEN_SCOPES:
             note_objects(self._plans, "patch", model)
-        statement = patch_by_key(model, key, values)
-        try:
-            return await self._row_of(statement)
-        except NoRowFound:
-            raise not_patched(model, key, values, statement, in_transaction=self._runner.in_transaction) from None
+        row = await self._patch(model, key, values)
+        if row is None:
+            raise not_patched(model, key, values, patch_by_key(model, key, values), in_transaction=self._runner.in_transaction)
+        return row
+
+    async def _patch(self, model: type[M], key: tuple[object, ...], values: Mapping[str, object], *written: M) -> M | None:
+        known, what = self._plans.known, ("patch", *values)
+        cells, names = patch_cells(model, key, values)
+        plan, parameters = known.find_for_cells(what, model, cells)
+        if plan is None or parameters is None:
+            plan, given = self._plans.plan(patch_by_key(model, key, values))
+            fields = model_of(model).by_attribute
+            known.learn_for_cells(what, model, cells, [fields[name].type for name in names], plan, given)
+            parameters = plan.pack(given)
+        result = await self._run_packed(plan, parameters, written)
+        if result.ntuples > 1:
+            raise not_one(result.ntuples, patch_by_key(model, key, values))
+        return cast("M", plan.rows(result)[0]) if result.ntuples else None
 
     async def delete(self, gone: Model) -> None:
         """Delete the row with an object's primary key.
@@ -275,13 +292,12 @@ class ObjectVerbs:
         Checkpoint: always.
         """
         columns = (on,) if isinstance(on, Column) else tuple(on)
-        statement = upsert_object(must_be_object(made, "upsert"), columns)
         if OPEN_SCOPES:
-            note_objects(self._plans, "upsert", type(made))
-        try:
-            return await self._row_of(statement, made)
-        except NoRowFound:
-            raise not_written(made, statement, "upsert", in_transaction=self._runner.in_transaction) from None
+            note_objects(self._plans, "upsert", type(must_be_object(made, "upsert")))
+        plan, result = await self._run_known("upsert", made, partial(upsert_object, on=columns), columns)
+        if result.ntuples != 1:
+            raise not_written(made, upsert_object(made, columns), "upsert", in_transaction=self._runner.in_transaction)
+        return cast("M", plan.rows(result)[0])
 
     async def replace_links(self, owner: M, relation: ToMany[M, T], targets: Iterable[T]) -> LinkChanges:
         """Make the rows between an object and others exactly these: `await tx.replace_links(film, Film.genres, genres)`.
@@ -337,20 +353,14 @@ class ObjectVerbs:
             raise
         return written
 
-    async def _row_of(self, statement: Statement[M], *written: M) -> M:
-        plan, result = await self._run_object(statement, *written)
-        return only_row(plan, result, statement)
-
-    async def _run_object(self, statement: Statement[Any], *written: Model) -> tuple[Plan, PGresult]:
-        plan, values = self._plans.plan(statement)
-        return plan, await self._run_packed(plan, plan.pack(values), written)
-
-    async def _run_known(self, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]]) -> tuple[Plan, PGresult]:
+    async def _run_known(
+        self, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]], how: object = None
+    ) -> tuple[Plan, PGresult]:
         """Run the statement of a verb for an object; it is built only when its plan is not known yet."""
-        plan, parameters = self._plans.known.find(verb, held)
+        plan, parameters = self._plans.known.find(verb, held, how)
         if plan is None or parameters is None:
             plan, values = self._plans.plan(build(must_be_object(held, verb)))
-            self._plans.known.learn(verb, held, plan, values)
+            self._plans.known.learn(verb, held, how, plan, values)
             parameters = plan.pack(values)
         return plan, await self._run_packed(plan, parameters, (held,))
 

@@ -5,17 +5,17 @@ Pure: a model or an object in, a statement out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 from uuid import UUID
 
 from trioorm.errors import NoRowFound, QueryError, StaleObject
-from trioorm.expression import Column, Expression, and_
+from trioorm.expression import Column, Expression
 from trioorm.model import UNSET, FieldInfo, Model, ModelInfo, evolve, model_of
 from trioorm.query import Delete, Insert, Statement, delete, insert, select, update, update_each
 
 __all__ = [
-    "changeable",
+    "changes_of",
     "delete_object",
     "in_order",
     "insert_object",
@@ -24,11 +24,11 @@ __all__ = [
     "key_of",
     "must_be_object",
     "patch_by_key",
+    "patch_cells",
     "select_by_key",
     "stale",
     "update_object",
     "update_objects",
-    "update_of_changes",
     "upsert_object",
 ]
 
@@ -58,7 +58,7 @@ def select_by_key(model: type[M], key: tuple[object, ...]) -> Statement[M]:
     Raises:
         QueryError: another number of values than the key has columns.
     """
-    return select(model).where(_has_key(model, key, "get"))
+    return select(model).where(*_has_key(model, key, "get"))
 
 
 def patch_by_key(model: type[M], key: tuple[object, ...], values: Mapping[str, object]) -> Statement[M]:
@@ -67,7 +67,7 @@ def patch_by_key(model: type[M], key: tuple[object, ...], values: Mapping[str, o
     Raises:
         QueryError: no values, another number of key values than the key has columns, or there is no such column.
     """
-    conditions = [_has_key(model, key, "patch")]
+    conditions = _has_key(model, key, "patch")
     version = model_of(model).version
     changes = dict(values)
     if version is not None and version.attribute in changes:
@@ -77,7 +77,18 @@ def patch_by_key(model: type[M], key: tuple[object, ...], values: Mapping[str, o
     return update(model).set(changes).where(*conditions).returning(model)
 
 
-def _has_key(model: type[M], key: tuple[object, ...], verb: str) -> Expression[bool]:
+def patch_cells(model: type[Model], key: Sequence[object], values: Mapping[str, object]) -> tuple[Sequence[object], Sequence[str]]:
+    """What `patch_by_key` binds, in order, where all of it is plain values; and the attributes that it belongs to."""
+    info = model_of(model)
+    cells, names = [*values.values(), *key], [*values, *[field.attribute for field in info.primary_key]]
+    if info.version is not None and info.version.attribute in values:
+        at = names.index(info.version.attribute)
+        cells.append(cells.pop(at))
+        names.append(names.pop(at))
+    return cells, names
+
+
+def _has_key(model: type[M], key: tuple[object, ...], verb: str) -> list[Expression[bool]]:
     info = model_of(model)
     _require_key(info)
     if len(key) != len(info.primary_key):
@@ -86,7 +97,7 @@ def _has_key(model: type[M], key: tuple[object, ...], verb: str) -> Expression[b
             f"the primary key of {model.__qualname__} is ({names}), and {len(key)} values were given.\n"
             f"To fix it: {verb}({model.__qualname__}, {names})."
         )
-    return _all(field.column == value for field, value in zip(info.primary_key, key, strict=True))
+    return [field.column == value for field, value in zip(info.primary_key, key, strict=True)]
 
 
 def insert_object(made: M) -> Statement[M]:
@@ -114,13 +125,13 @@ def update_object(changed: M) -> Statement[M]:
     """
     model = type(changed)
     info = model_of(model)
-    values = {field.attribute: getattr(changed, field.attribute) for field in changeable(info)}
+    values = {field.attribute: getattr(changed, field.attribute) for field in info.changeable}
     _must_be_whole(changed, info)
     if not values:
         raise QueryError(
             f"{model.__qualname__} has no columns besides its key, so there is nothing to update.\nTo fix it: insert or delete it."
         )
-    return update(model).set(values).where(_row_of(changed, info)).returning(model)
+    return update(model).set(values).where(*_row_of(changed, info)).returning(model)
 
 
 def update_objects(objects: Sequence[M]) -> list[Statement[tuple[M, int]]]:
@@ -167,8 +178,9 @@ def in_order(objects: Sequence[M], found: Iterable[tuple[M, int]], *, in_transac
     )
 
 
-def update_of_changes(changed: M, since: M) -> Statement[M] | None:
-    """The update of the columns in which an object differs from what it was; None where it does not.
+def changes_of(changed: M, since: M) -> dict[str, object] | None:
+    """What `patch` must write to the row of an object, because it differs from what it was; with the version that the row must have, where
+    there is one. None where nothing differs.
 
     Raises:
         QueryError: they are of different classes or rows, or a column that had a value has none.
@@ -181,13 +193,17 @@ def update_of_changes(changed: M, since: M) -> Statement[M] | None:
             f"update(..., since=...) compares an object with what it was, and was given {what}.\n"
             f"To fix it: before = copy.deepcopy(object), change the object, then update(object, since=before)."
         )
-    condition = _row_of(since, info)
+    _require_key(info)
     values: dict[str, object] = {}
-    for field in changeable(info):
+    for field in info.changeable:
         now, before = getattr(changed, field.attribute), getattr(since, field.attribute)
         if type(now) is not type(before) or now != before:  # True == 1, and 1 == 1.0
             values[field.attribute] = now
-    return update(model).set(values).where(condition).returning(model) if values else None
+    if info.version is not None:
+        version = _set_value(since, info.version)
+        if values:
+            values[info.version.attribute] = version
+    return values or None
 
 
 def delete_object(gone: Model) -> Delete[Model]:
@@ -197,7 +213,7 @@ def delete_object(gone: Model) -> Delete[Model]:
         QueryError: the key is not set.
     """
     model = type(gone)
-    return delete(model).where(_row_of(gone, model_of(model)))
+    return delete(model).where(*_row_of(gone, model_of(model)))
 
 
 def upsert_object(made: M, on: Sequence[Column[object]]) -> Statement[M]:
@@ -266,7 +282,7 @@ def _shown_key(info: ModelInfo, key: tuple[object, ...]) -> str:
 
 
 def _must_be_whole(held: Model, info: ModelInfo) -> None:
-    unset = [field.attribute for field in changeable(info) if getattr(held, field.attribute) is UNSET]
+    unset = [field.attribute for field in info.changeable if getattr(held, field.attribute) is UNSET]
     if unset:
         model = type(held).__qualname__
         raise QueryError(
@@ -282,16 +298,11 @@ def _rows_at_once(info: ModelInfo, objects: Sequence[Model], more: int = 0) -> i
     return len(objects)
 
 
-def changeable(info: ModelInfo) -> list[FieldInfo]:
-    """The fields that an update of an object writes."""
-    return [field for field in info.writable if not (field.primary_key or field.version)]
-
-
-def _row_of(held: Model, info: ModelInfo) -> Expression[bool]:
+def _row_of(held: Model, info: ModelInfo) -> list[Expression[bool]]:
     """That a row is the object's, and of the version that it was."""
     _require_key(info)  # no condition at all would be every row
     known = info.primary_key if info.version is None else (*info.primary_key, info.version)
-    return _all(field.column == _set_value(held, field) for field in known)
+    return [field.column == _set_value(held, field) for field in known]
 
 
 def _require_key(info: ModelInfo) -> None:
@@ -313,7 +324,3 @@ def _set_value(held: Model, field: FieldInfo) -> object:
             "To fix it: use the object that `insert` returned, or one that was fetched."
         )
     return value
-
-
-def _all(conditions: Iterator[Expression[bool]]) -> Expression[bool]:
-    return and_(*conditions)

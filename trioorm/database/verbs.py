@@ -80,7 +80,9 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         if isinstance(statement, Select) and statement.loads:
             return await fetch_with_loads(self._runner, self._plans, statement)
         plan, values = self._plans.plan(statement)
-        return cast("list[R]", plan.rows(await self._run_for_rows(plan, values)))
+        if not plan.compiled.results:
+            check_gives_rows(plan)
+        return cast("list[R]", plan.rows(await self._run_one(plan, values)))
 
     async def fetch_one(self, statement: Statement[R]) -> R:
         """Run a statement that must give exactly one row, and return it.
@@ -100,7 +102,9 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
                 raise not_one(len(rows), statement)
             return rows[0]
         plan, values = self._plans.plan(statement)
-        return only_row(plan, await self._run_for_rows(plan, values), statement)
+        if not plan.compiled.results:
+            check_gives_rows(plan)
+        return only_row(plan, await self._run_one(plan, values), statement)
 
     async def fetch_optional(self, statement: Statement[R]) -> R | None:
         """Run a statement that gives at most one row, and return it or None.
@@ -119,7 +123,9 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
                 raise not_one(len(rows), statement)
             return rows[0] if rows else None
         plan, values = self._plans.plan(statement)
-        result = await self._run_for_rows(plan, values)
+        if not plan.compiled.results:
+            check_gives_rows(plan)
+        result = await self._run_one(plan, values)
         if result.ntuples > 1:
             raise not_one(result.ntuples, statement)
         return cast("R", plan.rows(result)[0]) if result.ntuples else None
@@ -138,7 +144,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
             note_statement(self._plans, statement)
         plan, values = self._plans.plan(statement)
         check_gives_value(plan, statement)
-        return only_row(plan, await self._run_for_rows(plan, values), statement)
+        return only_row(plan, await self._run_one(plan, values), statement)
 
     async def execute(self, statement: Statement[Any]) -> int:
         """Run a statement for its effect.
@@ -325,11 +331,6 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         return tuple([result.value for result in results])
 
     # Running.
-
-    async def _run_for_rows(self, plan: Plan, values: Sequence[object]) -> PGresult:
-        if not plan.compiled.results:
-            check_gives_rows(plan)
-        return await self._run_one(plan, values)
 
     async def _run_one(self, plan: Plan, values: Sequence[object]) -> PGresult:
         try:

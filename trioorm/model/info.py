@@ -77,6 +77,11 @@ class ModelInfo:
         return tuple(field for field in self.fields if not field.computed)
 
     @functools.cached_property
+    def changeable(self) -> tuple[FieldInfo, ...]:
+        """The fields that an update of an object writes."""
+        return tuple(field for field in self.writable if not (field.primary_key or field.version))
+
+    @functools.cached_property
     def version(self) -> FieldInfo | None:
         """The field that tells whether a row was changed since an object was fetched, where there is one."""
         return next((field for field in self.fields if field.version), None)
