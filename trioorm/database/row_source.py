@@ -5,8 +5,9 @@ by the caller's own task. An asynchronous one runs wholly, from its first row to
 while the caller sends the one before. That task is over when the block is, whatever happens; while it reads it counts as inside of all
 that the caller is inside of, and the caller as inside of what the source holds open, so that nobody waits for ever for himself.
 
-Why two ways: measured with 100,000 rows and a local server, reading ahead saves a source that waits (2 to 10 ms every 500 rows) 14 to 31 %
-of the time, and costs one that never waits 2 to 20 %.
+Why two ways: a batch costs two switches of tasks more, and gains where the server is behind. Measured with a local server and a source that
+waits 2 to 20 ms every 500 rows: rows of 4 KB took 11 to 26 % less time, rows of 50 bytes, a batch of which the socket takes at once, the
+same.
 """
 
 from __future__ import annotations
