@@ -9,8 +9,6 @@ Rejected: a tree of nodes that is walked for key and values at each use. Concate
 less than one visit of a walk would.
 """
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple, TypeAlias, cast
 
 from trioorm.expression.types import SqlType
@@ -172,7 +170,7 @@ class Over(NamedTuple):
     """A function over a window: one of its own, or one that the statement names."""
 
     function: Shape
-    window: Window | str
+    window: "Window | str"
     kind: Literal["over"] = "over"
 
 

@@ -4,8 +4,6 @@ Where psycopg_pool has a setting of the same meaning its word is kept, with the 
 `PoolOptions` repeats names and types alone, for type checkers, and the tests hold the two together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, TypedDict, Unpack
 
@@ -20,13 +18,13 @@ Hook: TypeAlias = Callable[[Connection], Awaitable[None]]
 """What is called with a connection of a pool. It must leave it idle: outside a transaction, with nothing running."""
 
 
-def _positive(settings: object, attribute: Attribute[float], value: float) -> None:
+def _positive(settings: object, attribute: "Attribute[float]", value: float) -> None:
     if not value > 0:
         raise ValueError(f"{attribute.name} must be above 0, not {value!r}.\nTo fix it: give a length in seconds.")
 
 
 def _at_least(least: int) -> Any:  # noqa: ANN401 - attrs' validators are typed by the field, int or float
-    def check(settings: object, attribute: Attribute[Any], value: float) -> None:
+    def check(settings: object, attribute: "Attribute[Any]", value: float) -> None:
         if value < least:
             raise ValueError(f"{attribute.name} must be {least} or more, not {value!r}.\nTo fix it: raise it.")
 
@@ -112,7 +110,7 @@ class PoolSettings:
         """How many connections are lent at most: those that are no lanes."""
         return self.max_size - self.lanes
 
-    def resized(self, min_size: int, max_size: int) -> PoolSettings:
+    def resized(self, min_size: int, max_size: int) -> "PoolSettings":
         """The same with other sizes."""
         return evolve(self, min_size=min_size, max_size=max_size)
 
