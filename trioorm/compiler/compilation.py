@@ -1,5 +1,7 @@
 """The two things that are asked about a statement: its shape with its values, each time; its text, once for each shape."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 
 from trioorm.compiler.compiled import Compiled

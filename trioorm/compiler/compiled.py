@@ -1,5 +1,7 @@
 """What a statement becomes: its text, and what goes in and comes out."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 

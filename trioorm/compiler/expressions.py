@@ -6,6 +6,8 @@ The contract: the text depends on the shape alone. Places of values are numbered
 Source: PostgreSQL manual, section 4.1.6 (operator precedence).
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -71,7 +73,7 @@ class Scope:
     """The names that a statement's columns may be read from, and those of the statements around it."""
 
     def __init__(
-        self, names: frozenset[str], outer: "Scope | None", *, labels: frozenset[str] = frozenset(), open_ended: bool = False
+        self, names: frozenset[str], outer: Scope | None, *, labels: frozenset[str] = frozenset(), open_ended: bool = False
     ) -> None:
         self.names = names
         self.outer = outer
@@ -103,7 +105,7 @@ class ExpressionRenderer:
 
     bind_types: list[SqlType | None]
 
-    def __init__(self, statement: Callable[["ExpressionRenderer", Shape], str]) -> None:
+    def __init__(self, statement: Callable[[ExpressionRenderer, Shape], str]) -> None:
         self.bind_types = []
         self.scope: Scope | None = None
         self.repeatable = True

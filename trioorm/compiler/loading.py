@@ -3,6 +3,8 @@
 The contract: as in `expressions.py`.
 """
 
+from __future__ import annotations
+
 import typing
 
 from trioorm.compiler.expressions import ExpressionRenderer

@@ -3,6 +3,8 @@
 The contract: as in `expressions.py`. A column of a table that is not in the statement is refused here, once for each shape.
 """
 
+from __future__ import annotations
+
 import typing
 
 from trioorm.compiler.compiled import Compiled, ModelResult, ResultItem, RowResult, ValueResult

@@ -4,6 +4,8 @@ The contract: one closure for each relation of a load, made with its plan, which
 owners. Nothing waits here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any, Never, TypeAlias, cast

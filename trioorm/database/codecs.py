@@ -9,6 +9,8 @@ Timestamps are aware and come back in UTC; infinity, which Python's types cannot
 Source: PostgreSQL's send and receive functions (src/backend/utils/adt), and psycopg's dumpers, which write the same bytes.
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import ipaddress

@@ -6,6 +6,8 @@ without those below it, its share of the whole, how far the planner's guess was 
 Source: PostgreSQL manual, section 14.1 (using EXPLAIN); src/backend/commands/explain.c for the names.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import typing
@@ -45,7 +47,7 @@ class QueryPlan:
     triggers: Mapping[str, float]
     sql: str
     flight: int = 1
-    loads: tuple["LoadedRelation", ...] = ()
+    loads: tuple[LoadedRelation, ...] = ()
 
     def nodes(self) -> Iterator[PlanNode]:
         """All steps, from the top."""

@@ -4,6 +4,8 @@ The contract: all are explained in one flight. Measured, they run one after the 
 finds the owners that the one before it has handed on. Of a load that is one statement, each relation has its own steps of that.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -9,6 +9,8 @@ text that is parsed has names of our own only, and the attributes' names are put
 whatever its letters.
 """
 
+from __future__ import annotations
+
 import ast
 from collections.abc import Callable, Sequence
 from functools import lru_cache

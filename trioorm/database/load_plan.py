@@ -6,6 +6,8 @@ where the owners are objects in hand, sent with it. `by_level` always sends them
 more trips.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from typing import Any, Never, cast
 
@@ -168,7 +170,7 @@ def _drafts(
     *,
     has_select: bool,
     by_level: bool,
-    found: "list[_Draft] | None" = None,
+    found: list[_Draft] | None = None,
 ) -> list[_Draft]:
     """All relations of a load, each before those below it. Siblings with the same key share its settings."""
     drafts: list[_Draft] = [] if found is None else found
@@ -196,7 +198,7 @@ def _wanted(drafts: Sequence[_Draft], owner: int | None) -> list[tuple[ModelInfo
     return list(found.values())
 
 
-def _handing(statement: Select[Any], drafts: Sequence[_Draft], owner: int | None) -> "Select[Any] | Handing[Any]":
+def _handing(statement: Select[Any], drafts: Sequence[_Draft], owner: int | None) -> Select[Any] | Handing[Any]:
     wanted = _wanted(drafts, owner)
     return Handing(statement, wanted) if wanted else statement
 

@@ -4,6 +4,8 @@ The contract: `PlanCache.plan` walks a statement once for its shape and values; 
 connection, so one serves all tasks.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -4,6 +4,8 @@ The contract: one trip, one moment whatever the transaction's isolation is, and 
 statements of their own would give.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Never, cast
 

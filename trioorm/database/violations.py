@@ -5,6 +5,8 @@ server names the constraint and quotes the values of the row in its detail, neve
 two, and where they cannot be compared nothing is claimed. Values never enter the text; `error.values` has them only on request.
 """
 
+from __future__ import annotations
+
 import datetime
 import decimal
 import enum
@@ -101,7 +103,7 @@ def _quoted_names(detail: str) -> list[str]:
     return [] if quoted is None else [name.strip('"') for name in quoted[1].split(", ")]
 
 
-def _constraint_columns(table: "Table", constraint: str) -> Sequence[str] | None:
+def _constraint_columns(table: Table, constraint: str) -> Sequence[str] | None:
     if constraint == table.primary_key_name:
         return table.primary_key
     keys = [(key.name, key.columns) for key in table.uniques] + [(key.name, key.columns) for key in table.foreign_keys]

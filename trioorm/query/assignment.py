@@ -1,5 +1,7 @@
 """`column = value`, as inserts and updates write it."""
 
+from __future__ import annotations
+
 import datetime
 import typing
 from collections.abc import Collection, Sequence

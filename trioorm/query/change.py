@@ -3,6 +3,8 @@
 The contract: without a condition the statement is refused; `everywhere()` says that all rows are meant.
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
@@ -64,7 +66,7 @@ class _Change(Filtered[None], Write, Joining):
             )
         return self._with(_others=self._others.with_(join, values))
 
-    def lint(self) -> "tuple[LintFinding, ...]":
+    def lint(self) -> tuple[LintFinding, ...]:
         """As `Statement.lint`; a missing condition, which would be refused, is a finding too."""
         if not self.form.shapes("_where") and not self.form.parts.get("_everywhere"):
             from trioorm.query.lint import missing_where  # few need it
@@ -123,18 +125,18 @@ class Update(_Change, Generic[M]):
         return made.where(*(field.column.of(source) == table.column(field.name) for field in keys))
 
     @overload
-    def set(self, column: Column[T], value: T | Expression[T], /) -> "Update[M]": ...
+    def set(self, column: Column[T], value: T | Expression[T], /) -> Update[M]: ...
     @overload
-    def set(self, columns: tuple[Column[T], Column[T2]], query: Query[tuple[T, T2]], /) -> "Update[M]": ...
+    def set(self, columns: tuple[Column[T], Column[T2]], query: Query[tuple[T, T2]], /) -> Update[M]: ...
     @overload
-    def set(self, columns: tuple[Column[T], Column[T2], Column[T3]], query: Query[tuple[T, T2, T3]], /) -> "Update[M]": ...
+    def set(self, columns: tuple[Column[T], Column[T2], Column[T3]], query: Query[tuple[T, T2, T3]], /) -> Update[M]: ...
     @overload
-    def set(self, columns: tuple[Column[T], Column[T2], Column[T3], Column[T4]], query: Query[tuple[T, T2, T3, T4]], /) -> "Update[M]": ...
+    def set(self, columns: tuple[Column[T], Column[T2], Column[T3], Column[T4]], query: Query[tuple[T, T2, T3, T4]], /) -> Update[M]: ...
     @overload
-    def set(self, values: Mapping[str, object], /) -> "Update[M]": ...
+    def set(self, values: Mapping[str, object], /) -> Update[M]: ...
     @overload
-    def set(self, values: Mapping[Expression[object], object], /) -> "Update[M]": ...
-    def set(self, column: object = None, value: object = ..., /, **wrong: object) -> "Update[M]":
+    def set(self, values: Mapping[Expression[object], object], /) -> Update[M]: ...
+    def set(self, column: object = None, value: object = ..., /, **wrong: object) -> Update[M]:
         """Set a column to a value or an expression, or several by a mapping; may be called again for further columns.
 
         A tuple of columns is set to those of a select, `set((User.name, User.age), select(Draft.name, Draft.age).where(...))`, which may

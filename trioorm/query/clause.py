@@ -1,5 +1,7 @@
 """One clause of a statement: what it holds, with the values."""
 
+from __future__ import annotations
+
 from trioorm.expression.expression import Expression, condition_operand
 from trioorm.expression.shape import Shape
 
@@ -13,11 +15,11 @@ class Clause:
         self.shapes = shapes
         self.bind_values = bind_values
 
-    def with_(self, shape: Shape, values: tuple[object, ...]) -> "Clause":
+    def with_(self, shape: Shape, values: tuple[object, ...]) -> Clause:
         """The clause with one more term."""
         return Clause((*self.shapes, shape), self.bind_values + values)
 
-    def with_conditions(self, conditions: tuple[Expression[bool | None], ...], place: str) -> "Clause":
+    def with_conditions(self, conditions: tuple[Expression[bool | None], ...], place: str) -> Clause:
         """The clause with more conditions, all of which must hold."""
         if len(conditions) == 1:  # the usual case
             return Clause((*self.shapes, condition_operand(conditions[0], place)), self.bind_values + conditions[0].bind_values)

@@ -10,6 +10,8 @@ holds no values; those of a statement lie in one tuple, in the order of their pl
 kept: such shapes are large, and seldom met twice.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast, final, overload
 
@@ -37,7 +39,7 @@ class Grammar:
     """
 
     clauses: tuple[str, ...]
-    shape_of: "Callable[[Form], Shape]"
+    shape_of: Callable[[Form], Shape]
 
 
 @final
@@ -65,7 +67,7 @@ class Form:
         self._shape: Shape | None = None
 
     @staticmethod
-    def of(grammar: Grammar, **parts: object) -> "Form":
+    def of(grammar: Grammar, **parts: object) -> Form:
         """The form of a statement with these clauses and settings, and no others."""
         return Form(grammar, *_without_values(parts))
 
@@ -80,7 +82,7 @@ class Form:
             self._shape = self.grammar.shape_of(self)
         return self._shape
 
-    def changed(self, changes: Mapping[str, object]) -> "Form":
+    def changed(self, changes: Mapping[str, object]) -> Form:
         """The form of the statement with other clauses or settings in place of its own."""
         parts, counts = _without_values(changes)
         own = {name: end - begin for name, (begin, end) in self.bounds.items()}
@@ -126,11 +128,11 @@ class part(Generic[V]):  # noqa: N801 - stands where a default would
     if TYPE_CHECKING:
 
         @overload
-        def __get__(self, instance: None, owner: type) -> "part[V]": ...
+        def __get__(self, instance: None, owner: type) -> part[V]: ...
         @overload
         def __get__(self, instance: object, owner: type) -> V: ...
 
-    def __get__(self, instance: Any, owner: type) -> "V | part[V]":
+    def __get__(self, instance: Any, owner: type) -> V | part[V]:
         return self if instance is None else instance.form.part(self._name, instance.bind_values, self._default)
 
 
@@ -180,7 +182,7 @@ class Steps:
 STEPS: Final = Steps()
 
 
-def find_step(memory: dict[object, Step], key: object) -> "Step | None":
+def find_step(memory: dict[object, Step], key: object) -> Step | None:
     """A step by a key made of what the user gave; what cannot be hashed is no term, and refused by whoever asked."""
     try:
         return memory.get(key)

@@ -5,6 +5,8 @@ out. Most can leave both to `_with`, which knows by their outcome that they have
 key that is cheaper to make.
 """
 
+from __future__ import annotations
+
 from typing import Any, Self, TypeVar
 
 from trioorm.expression.column import Column

@@ -6,6 +6,8 @@ PostgreSQL's limit of 65,535 bind values does not matter. Where that cannot be (
 columns out), several rows are VALUES too.
 """
 
+from __future__ import annotations
+
 import datetime
 import functools
 import typing
@@ -60,10 +62,10 @@ class Insert(Write, Generic[M]):
 
     # Overloads rather than a union: the key of a mapping is invariant, and a union hides from mypy which one is meant.
     @overload
-    def values(self, *rows: M | Mapping[str, object]) -> "Insert[M]": ...
+    def values(self, *rows: M | Mapping[str, object]) -> Insert[M]: ...
     @overload
-    def values(self, *rows: Mapping[Expression[object], object]) -> "Insert[M]": ...
-    def values(self, *rows: M | Mapping[str, object] | Mapping[Expression[object], object], **wrong: object) -> "Insert[M]":
+    def values(self, *rows: Mapping[Expression[object], object]) -> Insert[M]: ...
+    def values(self, *rows: M | Mapping[str, object] | Mapping[Expression[object], object], **wrong: object) -> Insert[M]:
         """The rows to insert: objects, or mappings from attribute names (or columns) to values or expressions.
 
         A column that a mapping leaves out gets its `default` or `default_factory`, as an object would, else what the server puts there.
@@ -85,7 +87,7 @@ class Insert(Write, Generic[M]):
             raise QueryError(f"values() takes rows, and got {', '.join(wrong)} by name.\nTo fix it: values({{'name': 'Ada', 'age': 36}}).")
         return self.values_from(rows)
 
-    def values_from(self, rows: Iterable[M | Mapping[str, object] | Mapping[Expression[object], object]]) -> "Insert[M]":
+    def values_from(self, rows: Iterable[M | Mapping[str, object] | Mapping[Expression[object], object]]) -> Insert[M]:
         """As `values`, from anything that can be looped over."""
         given = rows if isinstance(rows, (list, tuple)) else list(rows)
         if self._fields is not None:
@@ -125,62 +127,62 @@ class Insert(Write, Generic[M]):
 
     # fmt: off
     @overload
-    def from_select(self, query: Query[object], /) -> "Insert[M]": ...
+    def from_select(self, query: Query[object], /) -> Insert[M]: ...
     @overload
-    def from_select(self, query: Query[T1], a: Column[T1], /) -> "Insert[M]": ...
+    def from_select(self, query: Query[T1], a: Column[T1], /) -> Insert[M]: ...
     @overload
-    def from_select(self, query: Query[tuple[T1, T2]], a: Column[T1], b: Column[T2], /) -> "Insert[M]": ...
+    def from_select(self, query: Query[tuple[T1, T2]], a: Column[T1], b: Column[T2], /) -> Insert[M]: ...
     @overload
-    def from_select(self, query: Query[tuple[T1, T2, T3]], a: Column[T1], b: Column[T2], c: Column[T3], /) -> "Insert[M]": ...
+    def from_select(self, query: Query[tuple[T1, T2, T3]], a: Column[T1], b: Column[T2], c: Column[T3], /) -> Insert[M]: ...
     @overload
     def from_select(
         self, query: Query[tuple[T1, T2, T3, T4]],
         a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4],
         /,
-    ) -> "Insert[M]": ...
+    ) -> Insert[M]: ...
     @overload
     def from_select(
         self, query: Query[tuple[T1, T2, T3, T4, T5]],
         a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5],
         /,
-    ) -> "Insert[M]": ...
+    ) -> Insert[M]: ...
     @overload
     def from_select(
         self, query: Query[tuple[T1, T2, T3, T4, T5, T6]],
         a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5], f: Column[T6],
         /,
-    ) -> "Insert[M]": ...
+    ) -> Insert[M]: ...
     @overload
     def from_select(
         self, query: Query[tuple[T1, T2, T3, T4, T5, T6, T7]],
         a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5], f: Column[T6], g: Column[T7],
         /,
-    ) -> "Insert[M]": ...
+    ) -> Insert[M]: ...
     @overload
     def from_select(
         self, query: Query[tuple[T1, T2, T3, T4, T5, T6, T7, T8]],
         a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4],
         e: Column[T5], f: Column[T6], g: Column[T7], h: Column[T8],
         /,
-    ) -> "Insert[M]": ...
+    ) -> Insert[M]: ...
     @overload
     def from_select(
         self, query: Query[tuple[T1, T2, T3, T4, T5, T6, T7, T8, T9]],
         a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5],
         f: Column[T6], g: Column[T7], h: Column[T8], i: Column[T9],
         /,
-    ) -> "Insert[M]": ...
+    ) -> Insert[M]: ...
     @overload
     def from_select(
         self, query: Query[tuple[T1, T2, T3, T4, T5, T6, T7, T8, T9, T10]],
         a: Column[T1], b: Column[T2], c: Column[T3], d: Column[T4], e: Column[T5],
         f: Column[T6], g: Column[T7], h: Column[T8], i: Column[T9], j: Column[T10],
         /,
-    ) -> "Insert[M]": ...
+    ) -> Insert[M]: ...
     @overload
-    def from_select(self, query: Query[Model], /, *columns: Expression[object]) -> "Insert[M]": ...
+    def from_select(self, query: Query[Model], /, *columns: Expression[object]) -> Insert[M]: ...
     # fmt: on
-    def from_select(self, query: Query[object], /, *columns: object) -> "Insert[M]":
+    def from_select(self, query: Query[object], /, *columns: object) -> Insert[M]:
         """The rows that a select gives: `insert(Archive).from_select(select(Job.id, Job.name), Archive.id, Archive.name)`.
 
         Args:
@@ -199,22 +201,22 @@ class Insert(Write, Generic[M]):
         require_values(self.info, fields, "from_select()")
         return self._filled(fields, fields, query.shape, query.bind_values)
 
-    def default_values(self) -> "Insert[M]":
+    def default_values(self) -> Insert[M]:
         """One row for which the server gives every value."""
         self._refuse_second_content("default_values()")
         return self._with(_fields=())
 
-    def overriding_system_value(self) -> "Insert[M]":
+    def overriding_system_value(self) -> Insert[M]:
         """Take the values given for identity columns that are otherwise always generated."""
         return self._with(_overriding="OVERRIDING SYSTEM VALUE")
 
-    def overriding_user_value(self) -> "Insert[M]":
+    def overriding_user_value(self) -> Insert[M]:
         """Generate identity columns, whatever values are given for them."""
         return self._with(_overriding="OVERRIDING USER VALUE")
 
     def on_conflict(
         self, *target: Expression[object], constraint: str | None = None, where: Expression[bool | None] | None = None
-    ) -> "OnConflict[M]":
+    ) -> OnConflict[M]:
         """What to do with a row that exists already by these columns or this constraint.
 
         With neither, any conflict counts; then only `do_nothing` is possible.
@@ -247,7 +249,7 @@ class Insert(Write, Generic[M]):
         if self._fields is not None:
             raise QueryError(f"{what} was called on an insert that has its rows.\nTo fix it: give all rows at once.")
 
-    def with_conflict(self, conflict: Conflict, values: tuple[object, ...]) -> "Insert[M]":
+    def with_conflict(self, conflict: Conflict, values: tuple[object, ...]) -> Insert[M]:
         """The insert with its ON CONFLICT; called by `OnConflict`."""
         return self._with(_conflict=Clause((conflict,), values))
 

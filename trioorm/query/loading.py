@@ -12,6 +12,8 @@ PostgreSQL plans such statements anew each time; 59 as one statement that unites
 level by level. (Of one object, by its key, it is one statement all the same: `uniting.py`.)
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Never, TypeVar, cast

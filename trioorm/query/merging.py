@@ -5,6 +5,8 @@ The contract: the first WHEN that fits a row decides, as in SQL; they are render
 Source: https://www.postgresql.org/docs/current/sql-merge.html
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Mapping
 from typing import Generic, TypeVar, overload
@@ -33,23 +35,23 @@ class Merge(Write, Generic[M]):
     __slots__ = ()
     _actions = part(NOTHING)
 
-    def when_matched(self, *conditions: Expression[bool | None]) -> "WhenMatched[M]":
+    def when_matched(self, *conditions: Expression[bool | None]) -> WhenMatched[M]:
         """For rows that both have, and for which all conditions hold."""
         return WhenMatched(self, "MATCHED", conditions)
 
-    def when_not_matched(self, *conditions: Expression[bool | None]) -> "WhenNotMatched[M]":
+    def when_not_matched(self, *conditions: Expression[bool | None]) -> WhenNotMatched[M]:
         """For rows of the source that the model's table lacks."""
         return WhenNotMatched(self, "NOT MATCHED", conditions)
 
-    def when_not_matched_by_source(self, *conditions: Expression[bool | None]) -> "WhenMatched[M]":
+    def when_not_matched_by_source(self, *conditions: Expression[bool | None]) -> WhenMatched[M]:
         """For rows of the model's table that the source lacks (PostgreSQL 17)."""
         return WhenMatched(self, "NOT MATCHED BY SOURCE", conditions)
 
-    def with_source(self, using: Clause) -> "Merge[M]":
+    def with_source(self, using: Clause) -> Merge[M]:
         """The merge with its source and condition; called by `MergeTarget`."""
         return self._with(_using=using)
 
-    def with_action(self, action: MergeAction, values: tuple[object, ...]) -> "Merge[M]":
+    def with_action(self, action: MergeAction, values: tuple[object, ...]) -> Merge[M]:
         """The merge with one more WHEN; called by its two halves."""
         return self._with(_actions=self._actions.with_(action, values))
 

@@ -4,6 +4,8 @@ The contract: a `Query[R]` is an immutable value; it is also an expression, so t
 `in_`, or selected itself. Values stand in the order of the shape.
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Callable
 from typing import Self, TypeVar
@@ -67,27 +69,27 @@ class Query(Formed[R_co], Expression[R_co]):  # pyright: ignore[reportIncompatib
 
     # Set operations.
 
-    def union(self, other: "Query[R_co]") -> "Combined[R_co]":
+    def union(self, other: Query[R_co]) -> Combined[R_co]:
         """The rows of both, without repetitions."""
         return _combined(self, "UNION", other)
 
-    def union_all(self, other: "Query[R_co]") -> "Combined[R_co]":
+    def union_all(self, other: Query[R_co]) -> Combined[R_co]:
         """The rows of both."""
         return _combined(self, "UNION ALL", other)
 
-    def intersect(self, other: "Query[R_co]") -> "Combined[R_co]":
+    def intersect(self, other: Query[R_co]) -> Combined[R_co]:
         """The rows that are in both, without repetitions."""
         return _combined(self, "INTERSECT", other)
 
-    def intersect_all(self, other: "Query[R_co]") -> "Combined[R_co]":
+    def intersect_all(self, other: Query[R_co]) -> Combined[R_co]:
         """The rows that are in both, each as often as in the one that has it less often."""
         return _combined(self, "INTERSECT ALL", other)
 
-    def except_(self, other: "Query[R_co]") -> "Combined[R_co]":
+    def except_(self, other: Query[R_co]) -> Combined[R_co]:
         """The rows that are not in the other, without repetitions."""
         return _combined(self, "EXCEPT", other)
 
-    def except_all(self, other: "Query[R_co]") -> "Combined[R_co]":
+    def except_all(self, other: Query[R_co]) -> Combined[R_co]:
         """The rows that are not in the other, each as often as it has more of them."""
         return _combined(self, "EXCEPT ALL", other)
 
@@ -114,7 +116,7 @@ class Query(Formed[R_co], Expression[R_co]):  # pyright: ignore[reportIncompatib
         """
         return common_table(name, self.shape, self.bind_values, self.items, materialized=materialized)
 
-    def recursive_cte(self, name: str, step: "Callable[[Table], Query[R_co]]", *, distinct: bool = False) -> Cte:
+    def recursive_cte(self, name: str, step: Callable[[Table], Query[R_co]], *, distinct: bool = False) -> Cte:
         """An entry of WITH RECURSIVE: these rows, and those that `step` finds from them, again and again until it finds none.
 
             boss = select(User).where(User.id == 7)
@@ -162,7 +164,7 @@ class Combined(Query[R_co]):
     def items(self) -> tuple[Shape, ...]:
         return typing.cast("tuple[Shape, ...]", self.form.parts["_items"])
 
-    def into(self, make: Callable[..., P], *names: str) -> "Combined[P]":
+    def into(self, make: Callable[..., P], *names: str) -> Combined[P]:
         """As on `Select`."""
         return typing.cast("Combined[P]", self._with(_into=self._into_class(make, names)))
 

@@ -3,6 +3,8 @@
 The contract: a `Select[R]` is an immutable value. Rows are a model's object, a value, or a tuple of these, as type checkers see them too.
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Callable, Mapping
 from typing import Literal, Never, Self, TypeVar, TypeVarTuple, overload
@@ -164,10 +166,10 @@ class Select(Filtered[R_co], Query[R_co], Joining):
     # Relations.
 
     @overload
-    def load(self: "Select[tuple[*Ts]]", *relations: Loadable) -> "Select[tuple[*Ts]]": ...
+    def load(self: Select[tuple[*Ts]], *relations: Loadable) -> Select[tuple[*Ts]]: ...
     @overload
-    def load(self: "Select[S]", *relations: Load[S]) -> "Select[S]": ...
-    def load(self, *relations: Loadable) -> "Select[typing.Any]":
+    def load(self: Select[S], *relations: Load[S]) -> Select[S]: ...
+    def load(self, *relations: Loadable) -> Select[typing.Any]:
         """Load relations onto the objects: `select(Film).load(Film.genres, Film.credits.load(Credit.person))`.
 
         They are there on each object of the relation's model in the rows. Within one load a row of the database is one object, wherever it
@@ -243,10 +245,10 @@ class Select(Filtered[R_co], Query[R_co], Joining):
         return self.having(condition) if self._group_by.shapes else self.where(condition)
 
     @overload
-    def with_total(self: "Select[tuple[*Ts]]") -> "Select[tuple[*Ts, int]]": ...
+    def with_total(self: Select[tuple[*Ts]]) -> Select[tuple[*Ts, int]]: ...
     @overload
-    def with_total(self: "Select[S]") -> "Select[tuple[S, int]]": ...
-    def with_total(self) -> "Select[typing.Any]":
+    def with_total(self: Select[S]) -> Select[tuple[S, int]]: ...
+    def with_total(self) -> Select[typing.Any]:
         """Each row ends with the number of all rows that there were without `limit` and `offset`. A page beyond the end is empty.
 
         Raises:
@@ -260,7 +262,7 @@ class Select(Filtered[R_co], Query[R_co], Joining):
         total = ValueItem(_TOTAL, BIGINT, nullable=False)
         return typing.cast("Select[typing.Any]", self._with(_items=self._items.with_(total, ())))
 
-    def into(self, make: Callable[..., P], *names: str) -> "Select[P]":
+    def into(self, make: Callable[..., P], *names: str) -> Select[P]:
         """Rows become objects of a class: attrs, a dataclass, a named tuple, a typed dictionary.
 
         Args:

@@ -8,6 +8,8 @@ The contract: only shapes change. Values stay where they are, and those of the l
 that the shape becomes another, what is remembered by shape stays true for all values that lead to it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, cast
 

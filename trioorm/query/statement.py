@@ -1,5 +1,7 @@
 """What all statements have in common."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar
 
@@ -21,7 +23,7 @@ class Statement(Generic[R_co]):
     """
 
     __slots__ = ()
-    loads: "tuple[Load[Never], ...]" = ()
+    loads: tuple[Load[Never], ...] = ()
     """The relations that are loaded onto the objects of its rows, by further statements."""
 
     @property
@@ -43,7 +45,7 @@ class Statement(Generic[R_co]):
         """What a plan is found by sooner than by the shape; it stands for one shape. None for text of the user's own, and for few more."""
         return None
 
-    def lint(self) -> "tuple[LintFinding, ...]":
+    def lint(self) -> tuple[LintFinding, ...]:
         """What is legal here and seldom meant: tables that no condition connects, a limit without an order, a comparison with NULL.
 
         Nothing is sent; each finding's text says how to fix it.
@@ -55,7 +57,7 @@ class Statement(Generic[R_co]):
 
         return lint_shape(self.shape)
 
-    def sql(self) -> "SqlText":
+    def sql(self) -> SqlText:
         """The text that is sent, with `$1` to `$n`, and the values for them.
 
         Raises:

@@ -12,6 +12,8 @@ directors, cast and reviews takes two thirds of the client's time that a flight 
 films with four levels three quarters and two thirds.
 """
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Collection, Sequence
 from typing import Final, Never, TypeAlias

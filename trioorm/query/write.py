@@ -1,5 +1,7 @@
 """What insert, update, delete and merge have in common: they may have CTEs and return rows."""
 
+from __future__ import annotations
+
 import typing
 from collections.abc import Callable
 from typing import Self, TypeVar, overload
@@ -61,51 +63,51 @@ class Write(_Writing[None]):
 
     # fmt: off
     @overload
-    def returning(self, a: type[T1] | Selectable[T1], /) -> "Returning[T1]": ...
+    def returning(self, a: type[T1] | Selectable[T1], /) -> Returning[T1]: ...
     @overload
-    def returning(self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], /) -> "Returning[tuple[T1, T2]]": ...
+    def returning(self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], /) -> Returning[tuple[T1, T2]]: ...
     @overload
     def returning(
         self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], c: type[T3] | Selectable[T3], /,
-    ) -> "Returning[tuple[T1, T2, T3]]": ...
+    ) -> Returning[tuple[T1, T2, T3]]: ...
     @overload
     def returning(
         self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], c: type[T3] | Selectable[T3], d: type[T4] | Selectable[T4], /,
-    ) -> "Returning[tuple[T1, T2, T3, T4]]": ...
+    ) -> Returning[tuple[T1, T2, T3, T4]]: ...
     @overload
     def returning(
         self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], c: type[T3] | Selectable[T3], d: type[T4] | Selectable[T4],
         e: type[T5] | Selectable[T5], /,
-    ) -> "Returning[tuple[T1, T2, T3, T4, T5]]": ...
+    ) -> Returning[tuple[T1, T2, T3, T4, T5]]: ...
     @overload
     def returning(
         self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], c: type[T3] | Selectable[T3], d: type[T4] | Selectable[T4],
         e: type[T5] | Selectable[T5], f: type[T6] | Selectable[T6], /,
-    ) -> "Returning[tuple[T1, T2, T3, T4, T5, T6]]": ...
+    ) -> Returning[tuple[T1, T2, T3, T4, T5, T6]]: ...
     @overload
     def returning(
         self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], c: type[T3] | Selectable[T3], d: type[T4] | Selectable[T4],
         e: type[T5] | Selectable[T5], f: type[T6] | Selectable[T6], g: type[T7] | Selectable[T7], /,
-    ) -> "Returning[tuple[T1, T2, T3, T4, T5, T6, T7]]": ...
+    ) -> Returning[tuple[T1, T2, T3, T4, T5, T6, T7]]: ...
     @overload
     def returning(
         self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], c: type[T3] | Selectable[T3], d: type[T4] | Selectable[T4],
         e: type[T5] | Selectable[T5], f: type[T6] | Selectable[T6], g: type[T7] | Selectable[T7], h: type[T8] | Selectable[T8], /,
-    ) -> "Returning[tuple[T1, T2, T3, T4, T5, T6, T7, T8]]": ...
+    ) -> Returning[tuple[T1, T2, T3, T4, T5, T6, T7, T8]]: ...
     @overload
     def returning(
         self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], c: type[T3] | Selectable[T3], d: type[T4] | Selectable[T4],
         e: type[T5] | Selectable[T5], f: type[T6] | Selectable[T6], g: type[T7] | Selectable[T7], h: type[T8] | Selectable[T8],
         i: type[T9] | Selectable[T9], /,
-    ) -> "Returning[tuple[T1, T2, T3, T4, T5, T6, T7, T8, T9]]": ...
+    ) -> Returning[tuple[T1, T2, T3, T4, T5, T6, T7, T8, T9]]: ...
     @overload
     def returning(
         self, a: type[T1] | Selectable[T1], b: type[T2] | Selectable[T2], c: type[T3] | Selectable[T3], d: type[T4] | Selectable[T4],
         e: type[T5] | Selectable[T5], f: type[T6] | Selectable[T6], g: type[T7] | Selectable[T7], h: type[T8] | Selectable[T8],
         i: type[T9] | Selectable[T9], j: type[T10] | Selectable[T10], /,
-    ) -> "Returning[tuple[T1, T2, T3, T4, T5, T6, T7, T8, T9, T10]]": ...
+    ) -> Returning[tuple[T1, T2, T3, T4, T5, T6, T7, T8, T9, T10]]: ...
     # fmt: on
-    def returning(self, *items: object) -> "Returning[object]":
+    def returning(self, *items: object) -> Returning[object]:
         """Give back the rows as they are now (for a delete: were): models, columns, expressions, as in `select`. Comes last."""
         if not items:
             raise QueryError(
@@ -137,7 +139,7 @@ class Returning(_Writing[R_co]):
         """The rows returned as an entry of WITH: `gone = delete(Job).where(...).returning(Job.id).cte("gone")`, then `gone[Job.id]`."""
         return common_table(name, self.shape, self.bind_values, self._returning.shapes, materialized=None)
 
-    def into(self, make: Callable[..., P], *names: str) -> "Returning[P]":
+    def into(self, make: Callable[..., P], *names: str) -> Returning[P]:
         """Rows become objects of a class, as `Select.into` says."""
         return typing.cast("Returning[P]", self._with(_into=projection(make, self._returning.shapes, names)))
 
