@@ -1,18 +1,22 @@
 """Flights of one's own: what they answer, what they refuse, how many trips they take, and what is left when one fails."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.transaction.conftest import Flights
-from tests.transaction.ledger import FAILS, SLEEP, Entry, keys_in, open_ledger, write
+from tests.transaction.ledger import FAILS, SLEEP, Entry, keys_in, open_ledger, process_of, write
 from tests.transaction.swept import Operation, sweep_ledger
 from tests.wire.witness import Witness
 from trioorm import (
     ConnectionLost,
     Database,
+    DatabaseError,
     Flight,
     FlightResult,
     NoRowFound,
@@ -29,6 +33,9 @@ from trioorm import (
 )
 from trioorm.errors import DataError, UsageError
 from trioorm.testing import Direction, FaultProxy, available_cancellations, running_proxy
+from trioorm.transaction import Isolation
+from trioorm.wire import AnyIOConnection, OnCancel
+from trioorm.wire.flight import Answer
 
 
 @pytest.fixture
@@ -310,6 +317,41 @@ async def test_begin_statements_and_commit_are_one_trip_on_one_connection(dsn: s
         assert db.statistics().connections_num <= 2
 
 
+async def test_without_options_and_deadline_its_own_sync_commits_it(dsn: str, flights: Callable[[], Flights]) -> None:
+    async with open_ledger(dsn) as db:
+        await write(db, 1)
+        noted = flights()
+        async with db.flight(commit=True) as flight:
+            flight.insert(Entry(key=2))
+            changed = flight.execute(update(Entry).set(Entry.note, "new").everywhere())
+        async with db.flight(commit=True) as reads:
+            read = reads.fetch_all(select(Entry.key))
+        assert (changed.value, sorted(read.value)) == (2, [1, 2])
+        assert noted.sent == [["INSERT", "UPDATE", "SELECT"], ["SELECT"]], "a write is followed by the question for the transaction's id"
+        assert keys_in(dsn) == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["VACUUM entries", "CALL commit_halfway()", "DO $$ BEGIN COMMIT; END $$"])
+async def test_what_commits_by_itself_is_refused_as_in_any_transaction(dsn: str, text: str) -> None:
+    async with open_ledger(dsn) as db:
+        await db.execute(sql("CREATE PROCEDURE commit_halfway() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$"))
+        with pytest.raises(DatabaseError) as caught:
+            async with db.flight(commit=True) as flight:
+                flight.execute(sql(text))  # pyright: ignore[reportArgumentType] - a list of such texts
+                flight.insert(Entry(key=1))
+        assert caught.value.sqlstate in ("25001", "2D000")
+        assert keys_in(dsn) == []
+
+
+async def test_a_setting_for_the_transaction_ends_with_it(dsn: str) -> None:
+    async with open_ledger(dsn, max_size=1) as db:
+        async with db.flight(commit=True) as flight:
+            flight.execute(sql("SET LOCAL app.name = 'ada'"))
+            user = flight.fetch_value(sql("SELECT current_setting('app.name')").returns(str))
+        assert user.value == "ada"
+        assert await db.fetch_value(sql("SELECT current_setting('app.name', true)").returns(str)) == ""
+
+
 @pytest.mark.parametrize("at", [0, 1, 2])
 async def test_a_failure_anywhere_leaves_nothing_and_keeps_the_connection(dsn: str, at: int) -> None:
     async with open_ledger(dsn, max_size=1) as db:
@@ -419,11 +461,89 @@ async def test_a_session_that_is_ended_before_the_commit_leaves_nothing(dsn: str
         assert keys_in(dsn) == []
 
 
+# While it is being committed: the statements have been answered, and the COMMIT is long.
+
+_ISOLATIONS = [pytest.param(None, id="by its sync"), pytest.param("read committed", id="by COMMIT")]
+
+
+@asynccontextmanager
+async def _long_commits(address: str, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[Database, int, anyio.Event]]:
+    """A ledger of one connection, whose COMMITs sleep in a trigger; its process; what is set when only the COMMIT is waited for."""
+    only_commit = anyio.Event()
+    arrive = AnyIOConnection[Any].arrive
+
+    async def arriving(connection: AnyIOConnection[Any], answer: Answer, *, on_cancel: OnCancel, **how: Any) -> object:  # noqa: ANN401
+        if on_cancel is OnCancel.FINISH:
+            only_commit.set()
+        return await arrive(connection, answer, on_cancel=on_cancel, **how)
+
+    async with open_ledger(address, max_size=1) as db:
+        await db.execute(
+            sql("CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$")
+        )
+        await db.execute(
+            sql("CREATE CONSTRAINT TRIGGER doze AFTER INSERT ON entries INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION doze()")
+        )
+        pid = await process_of(db)
+        monkeypatch.setattr(AnyIOConnection, "arrive", arriving)
+        yield db, pid, only_commit
+
+
+@pytest.mark.parametrize("isolation", _ISOLATIONS)
+async def test_a_cancellation_during_the_commit_comes_too_late(
+    dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch, isolation: Isolation | None
+) -> None:
+    async with _long_commits(dsn, monkeypatch) as (db, pid, only_commit):
+        has_ended = False
+        async with anyio.create_task_group() as nursery:
+
+            async def cancel() -> None:
+                await only_commit.wait()
+                await witness.until_waiting(pid)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(cancel)
+            async with db.flight(commit=True, isolation=isolation) as flight:
+                flight.insert(Entry(key=1))
+            has_ended = True
+            await anyio.lowlevel.checkpoint()
+        assert nursery.cancel_scope.cancelled_caught
+        assert has_ended
+        assert keys_in(dsn) == [1]
+
+
+@pytest.mark.parametrize("isolation", _ISOLATIONS)
+async def test_lost_during_the_commit_it_is_settled_by_its_id(
+    dsn: str, proxy: FaultProxy, witness: Witness, monkeypatch: pytest.MonkeyPatch, isolation: Isolation | None
+) -> None:
+    async with _long_commits(proxy.conninfo(), monkeypatch) as (db, pid, only_commit):
+        async with anyio.create_task_group() as nursery:
+
+            async def cut() -> None:
+                await only_commit.wait()
+                await witness.until_waiting(pid)
+                proxy.cut_all()
+
+            nursery.start_soon(cut)
+            with pytest.raises(ConnectionLost) as caught:
+                async with db.flight(commit=True, isolation=isolation) as flight:
+                    flight.insert(Entry(key=1))
+            assert caught.value.safe_to_retry, "the session was asked for, found, and ended"
+        assert keys_in(dsn) == []
+
+
 # Cancelled everywhere.
 
 
 async def _flight_with_commit(db: Database) -> None:
     async with db.flight(commit=True) as flight:
+        flight.insert(Entry(key=1))
+        flight.execute(sql("SELECT pg_sleep(0.01)"))
+        flight.insert(Entry(key=2))
+
+
+async def _flight_with_begin_and_commit(db: Database) -> None:
+    async with db.flight(commit=True, isolation="repeatable read") as flight:
         flight.insert(Entry(key=1))
         flight.execute(sql("SELECT pg_sleep(0.01)"))
         flight.insert(Entry(key=2))
@@ -449,8 +569,14 @@ async def _flight_of_reads(db: Database) -> None:
 
 @pytest.mark.parametrize(
     ("operation", "leaves"),
-    [(_flight_with_commit, [1, 2]), (_flight_that_fails, []), (_flight_in_a_transaction, [1, 2]), (_flight_of_reads, [])],
-    ids=["with its commit", "that fails", "in a transaction", "of reads"],
+    [
+        (_flight_with_commit, [1, 2]),
+        (_flight_with_begin_and_commit, [1, 2]),
+        (_flight_that_fails, []),
+        (_flight_in_a_transaction, [1, 2]),
+        (_flight_of_reads, []),
+    ],
+    ids=["committed by its sync", "with BEGIN and COMMIT", "that fails", "in a transaction", "of reads"],
 )
 async def test_cancelled_anywhere(dsn: str, witness: Witness, operation: Operation, leaves: list[int]) -> None:
     report = await sweep_ledger(dsn, witness, operation, leaves=leaves, may_absorb=True)

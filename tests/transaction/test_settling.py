@@ -14,7 +14,7 @@ from trioorm import CommitOutcomeUnknown, ConnectionLost, Database, TransactionI
 from trioorm.embedded import Server
 from trioorm.testing import Direction, FaultProxy, pool_is_whole, running_proxy, server_is_quiet
 from trioorm.transaction import Outcome, ask_outcome, begin_steps
-from trioorm.transaction.outcome import probe, read_probe
+from trioorm.transaction.outcome import PROBE, read_probe
 from trioorm.wire import AnyIOConnection, command
 
 
@@ -175,7 +175,7 @@ class _Prepared:
 async def _write_unfinished(server: Server, key: int) -> _Prepared:
     connection: AnyIOConnection[object] = await AnyIOConnection.connect(server.conninfo(), autocommit=True)
     write_it = command(f"INSERT INTO entries VALUES ({key}, '')".encode())
-    *_, result = await connection.fly([*begin_steps(None), write_it, probe()])
+    *_, result = await connection.fly([*begin_steps(None), write_it, *PROBE])
     transaction_id = read_probe(result)
     assert transaction_id is not None
     return _Prepared(connection, transaction_id)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("way", ["block", "statement"])
 async def test_the_turn_of_one_that_leaves_goes_to_the_next(way: str, backend: str) -> None:
     """asyncio's own cancel comes although the turn was handed over; on Trio the one who was called has it, and gives it back."""
-    turns = Turns(lambda passengers: False)
+    turns = Turns()
     has_had_it: list[str] = []
     leave: list[Callable[[], object]] = []
 
@@ -24,30 +24,30 @@ async def test_the_turn_of_one_that_leaves_goes_to_the_next(way: str, backend: s
             task = asyncio.current_task() if backend == "asyncio" else None
             leave.append(scope.cancel if task is None else task.cancel)
             if way == "block":
-                await turns.take()
+                await turns.take_turn()
             else:
                 await turns.ride(Passenger([], is_write=False, alone=False))
             has_had_it.append(name)
-            turns.give()
+            turns.give_turn()
 
     with anyio.fail_after(10):
-        await turns.take()
+        await turns.take_turn()
         async with anyio.create_task_group() as nursery:
             for name in ("the one that leaves", "the next"):
                 nursery.start_soon(wait_in_line, name)
                 await anyio.wait_all_tasks_blocked()
-            turns.give()
+            turns.give_turn()
             leave[0]()
     assert has_had_it == (["the next"] if backend == "asyncio" else ["the one that leaves", "the next"])
-    assert not turns.busy
+    assert not turns.turn_is_taken
 
 
 async def test_one_that_left_the_line_before_is_passed_over() -> None:
-    turns = Turns(lambda passengers: False)
-    await turns.take()
+    turns = Turns()
+    await turns.take_turn()
     async with anyio.create_task_group() as nursery:
-        nursery.start_soon(turns.take)
+        nursery.start_soon(turns.take_turn)
         await anyio.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    turns.give()
-    assert not turns.busy
+    turns.give_turn()
+    assert not turns.turn_is_taken

@@ -57,6 +57,7 @@ _WRITES_REFUSED = (
     "  3. a sql() text that changes nothing says so: sql(...).reads_only()\nIt is about:"
 )
 
+_BEGIN = begin_steps(None)
 _RETRY = Retry()
 _NO_SETTINGS: Mapping[str, SettingValue] = {}
 
@@ -92,8 +93,7 @@ class Database(Verbs):
         return f"<Database with {self._pool!r}>"
 
     def _own_transaction(self) -> TransactionScope:
-        begin = begin_steps(None, read_only=False, deferrable=False, lock_timeout_seconds=None)
-        return TransactionScope(self._pool, begin, name="the transaction of one call")
+        return TransactionScope(self._pool, _BEGIN, name="the transaction of one call")
 
     def transaction(
         self,
@@ -125,10 +125,14 @@ class Database(Verbs):
             ValueError: the arguments contradict each other.
             QueryError: a setting's value is no text, number or bool.
         """
-        begin = begin_steps(isolation, read_only=read_only, deferrable=deferrable, lock_timeout_seconds=lock_timeout_seconds)
+        if isolation is None and not read_only and not deferrable and lock_timeout_seconds is None:
+            begin = _BEGIN
+        else:
+            begin = begin_steps(isolation, read_only=read_only, deferrable=deferrable, lock_timeout_seconds=lock_timeout_seconds)
+        if settings or role is not None:
+            begin = [*begin, *setting_steps(settings, role)]
         label = "the transaction" if name is None else f"the transaction {name!r}"
-        scope = TransactionScope(self._pool, begin, name=label, settings=setting_steps(settings, role))
-        return Transaction(scope, self._plans)
+        return Transaction(TransactionScope(self._pool, begin, name=label), self._plans)
 
     def flight(
         self,
@@ -160,15 +164,19 @@ class Database(Verbs):
             UsageError: arguments of a transaction without `commit=True`.
             ValueError, QueryError: as `transaction`.
         """
+        plain = not (isolation or read_only or lock_timeout_seconds is not None or role is not None or settings)
         if not commit:
-            if isolation or read_only or lock_timeout_seconds is not None or name is not None or role is not None or settings:
+            if not plain or name is not None:
                 raise UsageError(
                     "db.flight() was given arguments of a transaction, and it opens none.\nTo fix it: db.flight(commit=True, ...)."
                 )
             return Flight(self._runner, self._plans, refused=_WRITES_REFUSED)
-        begin = begin_steps(isolation, read_only=read_only, lock_timeout_seconds=lock_timeout_seconds)
+        begin = _BEGIN
+        if not plain:
+            begin = begin_steps(isolation, read_only=read_only, lock_timeout_seconds=lock_timeout_seconds)
+            begin = [*begin, *setting_steps(settings, role)]
         label = "the flight" if name is None else f"the flight {name!r}"
-        return Flight(WholeFlight(self._pool, [*begin, *setting_steps(settings, role)], name=label), self._plans, commits=True)
+        return Flight(WholeFlight(self._pool, begin, name=label), self._plans, commits=True)
 
     async def run_in_transaction(
         self,

@@ -5,6 +5,9 @@ answer is in its `FlightResult`. A block that raises has sent nothing, or nothin
 together or not at all.
 """
 
+# pyright: reportPrivateUsage=false
+# A flight and its results are one; what they tell each other is not for those who hold a result.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -49,13 +52,20 @@ Finish = Callable[[Sequence[PGresult]], T]
 class FlightResult(Generic[T_co]):
     """The answer to one statement of a flight, once that has landed. Made by the verbs of `Flight`."""
 
-    __slots__ = ("_booked", "_error", "_finish", "_value")
+    __slots__ = ("_error", "_finish", "_number", "_objects", "_steps", "_value", "_verb")
 
-    def __init__(self, booked: str, finish: Finish[T_co]) -> None:
-        self._booked = booked
+    def __init__(self, number: int, verb: str, steps: Sequence[Step], finish: Finish[T_co], objects: Sequence[Model]) -> None:
+        self._number = number
+        self._verb = verb
+        self._steps = steps
+        self._objects = objects
         self._finish: Finish[T_co] | None = finish
-        self._value: T_co | None = None
         self._error: Exception | None = None
+        self._value: T_co
+
+    @property
+    def _booked(self) -> str:
+        return f"statement {self._number}, {self._verb}"
 
     def __repr__(self) -> str:
         state = "waits for its flight" if self._finish is not None else "has landed" if self._error is None else "failed"
@@ -76,7 +86,7 @@ class FlightResult(Generic[T_co]):
             )
         if self._error is not None:
             raise self._error
-        return cast("T_co", self._value)
+        return self._value
 
     def _land(self, results: Sequence[PGresult]) -> Exception | None:
         """Take the answer; returns what is wrong with it."""
@@ -97,21 +107,14 @@ class FlightResult(Generic[T_co]):
         self._error.__cause__ = cause
 
 
+def _changed_rows(results: Sequence[PGresult]) -> int:
+    return results[0].command_tuples or 0
+
+
 class FlightRunner(Protocol):
     """What sends a flight."""
 
     async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]: ...
-
-
-class _Booking:
-    """One verb of a flight: its steps, and whom their results are for."""
-
-    __slots__ = ("objects", "result", "steps")
-
-    def __init__(self, steps: Sequence[Step], result: FlightResult[Any], objects: Sequence[Model]) -> None:
-        self.steps = steps
-        self.result = result
-        self.objects = objects
 
 
 class Flight:
@@ -138,7 +141,7 @@ class Flight:
         self._refused = refused
         self._commits = commits
         self._is_write = False
-        self._bookings: list[_Booking] | None = None
+        self._bookings: list[FlightResult[Any]] | None = None
         self._has_ended = False
 
     def __repr__(self) -> str:
@@ -169,12 +172,12 @@ class Flight:
         bookings, self._bookings, self._has_ended = self._bookings or [], None, True
         if error is not None:
             for booking in bookings:
-                booking.result._fail(error)  # pyright: ignore[reportPrivateUsage] - a flight and its results are one
+                booking._fail(error)
             return
         await self._send(bookings)
 
-    async def _send(self, bookings: Sequence[_Booking]) -> None:
-        steps = [step for booking in bookings for step in booking.steps]
+    async def _send(self, bookings: Sequence[FlightResult[Any]]) -> None:
+        steps = bookings[0]._steps if len(bookings) == 1 else [step for booking in bookings for step in booking._steps]
         results: Sequence[PGresult] = []
         try:
             if OPEN_SCOPES:
@@ -185,26 +188,26 @@ class Flight:
                 await checkpoint()
         except BaseException as failure:
             for booking in bookings:
-                booking.result._fail(failure)  # pyright: ignore[reportPrivateUsage]
+                booking._fail(failure)
             if isinstance(failure, DatabaseError):
                 self._explain(failure, bookings)
             raise
         at = 0
-        wrong: list[Exception] = []
+        wrong: Exception | None = None
         for booking in bookings:
-            end = at + len(booking.steps)
-            if (error := booking.result._land(results[at:end])) is not None:  # pyright: ignore[reportPrivateUsage]
-                wrong.append(error)
+            end = at + len(booking._steps)
+            if (error := booking._land(results[at:end])) is not None:
+                wrong = wrong or error
             at = end
-        if wrong and not self._commits:
-            raise wrong[0]
+        if wrong is not None and not self._commits:
+            raise wrong
 
-    def _explain(self, failure: DatabaseError, bookings: Sequence[_Booking]) -> None:
+    def _explain(self, failure: DatabaseError, bookings: Sequence[FlightResult[Any]]) -> None:
         """Say which of the statements failed, and for a violated constraint which object."""
         for number, booking in enumerate(bookings, 1):
-            if any(step is failure.failed_step for step in booking.steps):
+            if any(step is failure.failed_step for step in booking._steps):
                 if isinstance(failure, IntegrityError):
-                    self._plans.violations.explain(failure, booking.objects)
+                    self._plans.violations.explain(failure, booking._objects)
                 if len(bookings) > 1:
                     failure.add_note(f"It was statement {number} of the {len(bookings)} of its flight; none of them took effect.")
                 return
@@ -225,7 +228,7 @@ class Flight:
             steps, rows_of = self._with_loads(statement)
             return self._book("fetch_all", steps, rows_of)
         plan, step = self._for_rows(statement)
-        return self._book("fetch_all", [step], lambda results: plan.rows(results[0]))
+        return self._book("fetch_all", (step,), lambda results: plan.rows(results[0]))
 
     def fetch_one(self, statement: Statement[R]) -> FlightResult[R]:
         """The only row of a statement; see `Transaction.fetch_one`."""
@@ -240,7 +243,7 @@ class Flight:
 
             return self._book("fetch_one", steps, one)
         plan, step = self._for_rows(statement)
-        return self._book("fetch_one", [step], lambda results: only_row(plan, results[0], statement))
+        return self._book("fetch_one", (step,), lambda results: only_row(plan, results[0], statement))
 
     def fetch_optional(self, statement: Statement[R]) -> FlightResult[R | None]:
         """The only row of a statement, or None; see `Transaction.fetch_optional`."""
@@ -268,12 +271,12 @@ class Flight:
         """The only value of a statement; see `Transaction.fetch_value`."""
         plan, step = self._for_rows(statement)
         check_gives_value(plan, statement)
-        return self._book("fetch_value", [step], lambda results: only_row(plan, results[0], statement))
+        return self._book("fetch_value", (step,), lambda results: only_row(plan, results[0], statement))
 
     def execute(self, statement: Statement[Any]) -> FlightResult[int]:
         """The number of rows that a statement inserted, changed, deleted or selected; see `Transaction.execute`."""
         _, step = self._planned(statement)
-        return self._book("execute", [step], lambda results: results[0].command_tuples or 0)
+        return self._book("execute", (step,), _changed_rows)
 
     def notify(self, channel: str, payload: str = "") -> FlightResult[int]:
         """Send a notification with the commit; see `Transaction.notify`."""
@@ -363,7 +366,7 @@ class Flight:
                 raise not_written(written, statement, verb, in_transaction=True)
             return only_row(plan, results[0], statement)
 
-        return self._book(verb, [step], finish, [written])
+        return self._book(verb, (step,), finish, (written,))
 
     def _for_rows(self, statement: Statement[Any]) -> tuple[Plan, Step]:
         plan, step = self._planned(statement)
@@ -392,8 +395,8 @@ class Flight:
             raise UsageError(
                 f"{verb}() was called on a flight that {state}.\nTo fix it: async with ....flight() as flight: flight.{verb}(...)."
             )
-        result = FlightResult(f"statement {len(self._bookings) + 1}, {verb}", finish)
-        self._bookings.append(_Booking(steps, result, objects))
+        result = FlightResult(len(self._bookings) + 1, verb, steps, finish, objects)
+        self._bookings.append(result)
         return result
 
     def _must_be_undoable(self, verb: str) -> None:

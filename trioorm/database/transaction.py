@@ -25,8 +25,8 @@ class _Block(Verbs):
     _scope: TransactionScope | SavepointScope
 
     def __init__(self, scope: TransactionScope | SavepointScope, plans: PlanCache) -> None:
-        super().__init__(scope, plans)
-        self._scope = scope
+        self._runner = self._scope = scope
+        self._plans = plans
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._scope.name}, {self._scope.state}>"
@@ -67,7 +67,7 @@ class _Block(Verbs):
 
     @property
     def cancel_scope(self) -> anyio.CancelScope:
-        """The scope of the block: cancelling it rolls back and makes the block raise `TransactionRolledBack`."""
+        """The scope of the block: cancelling it rolls back and makes the block raise `TransactionRolledBack`. On Trio it is Trio's own."""
         return self._scope.cancel_scope
 
     def start_soon(self, function: Callable[[*Arguments], Awaitable[Any]], *arguments: *Arguments, name: object = None) -> None:

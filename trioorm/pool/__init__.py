@@ -8,7 +8,7 @@ from trioorm.pool.connecting import Connector, Pooler
 from trioorm.pool.lease import Lease
 from trioorm.pool.opening import open_pool
 from trioorm.pool.outcome_hooks import OutcomeHook
-from trioorm.pool.place import place_of_caller
+from trioorm.pool.place import Mark, mark_of_caller, place_of_caller, shown
 from trioorm.pool.pool import Pool
 from trioorm.pool.settings import (
     Connection,
@@ -46,6 +46,7 @@ __all__ = [
     "Lease",
     "ListenEvent",
     "Loan",
+    "Mark",
     "Notification",
     "OutcomeHook",
     "Overflow",
@@ -62,7 +63,9 @@ __all__ = [
     "TooManyRequests",
     "acting_for",
     "checked_channel",
+    "mark_of_caller",
     "open_pool",
     "place_of_caller",
     "settings_from",
+    "shown",
 ]

@@ -48,11 +48,6 @@ class Counts:
         self.wait_seconds += seconds
         self.waits.append(seconds)
 
-    def used(self, seconds: float) -> None:
-        """A loan has ended."""
-        self.usage_seconds += seconds
-        self.loans.append(seconds)
-
     def statistics(
         self,
         settings: PoolSettings,

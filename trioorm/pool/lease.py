@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trioorm.pool.place import place_of_caller, place_of_task
+from trioorm.pool.place import mark_of_caller, place_of_task, shown
 from trioorm.pool.settings import Loan
 from trioorm.wire import AnyIOConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from types import TracebackType
+
+    from trioorm.pool.place import Mark
 
 __all__ = ["Lease", "Member", "loans_of", "log_long_loans", "log_what_stays_out"]
 
@@ -59,13 +61,14 @@ class Lease:
         connection: to be used by this holder alone.
         lent_at: when it was lent, on the clock of `time.monotonic`.
         task: the task that took it.
+        mark: where in the caller's code it was taken, if that was noted.
         logged: whether it has been logged as a long loan.
         released: whether it was given back.
         inside: the tasks that are inside the block which will give it back: while all of them wait, it cannot come back. Empty when
             nothing is known of that, as with a lease that is not used with `with`, which anybody may give back.
     """
 
-    __slots__ = ("_place", "_running_task", "_take_back", "connection", "inside", "lent_at", "logged", "member", "released", "task")
+    __slots__ = ("_running_task", "_take_back", "connection", "inside", "lent_at", "logged", "mark", "member", "released", "task")
 
     def __init__(self, member: Member, take_back: Callable[[Lease], None], running_task: Callable[[], object]) -> None:
         self.member = member
@@ -76,7 +79,7 @@ class Lease:
         self.released = False
         self.lent_at = monotonic()
         self.task: object = None
-        self._place: str | None = None
+        self.mark: Mark | None = None
         self.logged = False
 
     def __repr__(self) -> str:
@@ -85,7 +88,7 @@ class Lease:
     @property
     def place(self) -> str:
         """Where in the caller's code it was taken, as `file:line`."""
-        return place_of_task(self.task) if self._place is None else self._place
+        return place_of_task(self.task) if self.mark is None else shown(self.mark)
 
     @property
     def holder(self) -> str:
@@ -106,13 +109,7 @@ class Lease:
     def taken_by(self, task: object) -> None:
         """Note that a task has it now."""
         self.task = task
-        self._place = place_of_caller()
-
-    def forget(self) -> None:
-        """Let go of the tasks, now that the loan has ended."""
-        self.task = self._place = None
-        if self.inside:
-            self.inside.clear()
+        self.mark = mark_of_caller()
 
     @trio.lowlevel.enable_ki_protection
     def release(self) -> None:
@@ -132,7 +129,7 @@ class Lease:
         return True
 
     def __enter__(self) -> AnyIOConnection[Any]:
-        self.step_in()
+        self.inside.add(self._running_task())
         return self.connection
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

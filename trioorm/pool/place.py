@@ -9,14 +9,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import trio
 
-__all__ = ["place_of_caller", "place_of_task"]
+__all__ = ["Mark", "mark_of_caller", "place_of_caller", "place_of_task", "shown"]
+
+Mark: TypeAlias = tuple[CodeType, int]
+"""A line of code, cheap to note: few are ever shown."""
 
 # By identity, since the hash of code is made of all that it holds. What is ours stays loaded.
 _ours: dict[int, CodeType] = {}
+_others: dict[int, CodeType] = {}
+_MOST_OTHERS: Final = 1000
 
 
 def _is_ours(frame: FrameType) -> bool:
@@ -26,15 +31,31 @@ def _is_ours(frame: FrameType) -> bool:
     if str(frame.f_globals.get("__name__", "")).startswith("trioorm."):
         _ours[id(code)] = code
         return True
+    if len(_others) >= _MOST_OTHERS:
+        _others.clear()
+    _others[id(code)] = code
     return False
+
+
+def mark_of_caller() -> Mark | None:
+    """Where the running code was called from."""
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
+    while frame is not None:
+        code = frame.f_code
+        if id(code) in _others or not (id(code) in _ours or _is_ours(frame)):
+            return code, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def shown(mark: Mark | None) -> str:
+    """A mark as `file:line`."""
+    return "?" if mark is None else f"{mark[0].co_filename}:{mark[1]}"
 
 
 def place_of_caller() -> str:
     """Where the running code was called from, as `file:line`."""
-    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - inspect.currentframe is the same, slower to import
-    while frame is not None and (id(frame.f_code) in _ours or _is_ours(frame)):
-        frame = frame.f_back
-    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return shown(mark_of_caller())
 
 
 def place_of_task(task: object) -> str:

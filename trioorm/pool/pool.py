@@ -297,8 +297,12 @@ class Pool(GrowingPool):
         lease.released = True
         self._leases.discard(lease)
         now = monotonic()
-        self._counts.used(now - lease.lent_at)
-        lease.forget()
+        counts, seconds = self._counts, now - lease.lent_at
+        counts.usage_seconds += seconds
+        counts.loans.append(seconds)
+        lease.task = lease.mark = None
+        if lease.inside:
+            lease.inside.clear()
         member, connection, settings = lease.member, lease.connection, self.settings
         is_idle = not connection.pgconn.transaction_status  # IDLE is 0
         if self._closed:

@@ -1,95 +1,83 @@
-"""The answer to COMMIT: taken whatever is cancelled, its tag checked, and asked for on another connection when it is lost.
+"""The answer to COMMIT: its tag checked, and asked for on another connection when it is lost.
 
-One way for all that commit: a block, and a transaction that travels as one flight. The budget is the pool's `commit_timeout_seconds`, for
-the answer and the settling together.
+One way for all that commit: a block, and a transaction that travels as one flight. The answer is waited for whatever is cancelled
+(`OnCancel.FINISH`), within a part of the budget: the pool's `commit_timeout_seconds`, for that and for the settling together.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
+from psycopg.pq.abc import PGresult
 
 from trioorm.errors import ConnectionLost, TransactionId
 from trioorm.pool import Pool
 from trioorm.transaction import refusals
 from trioorm.transaction.outcome import settle
-from trioorm.transaction.runner import Connection, failure_among
-from trioorm.wire import OnCancel, command
-from trioorm.wire.flight import Answer
+from trioorm.transaction.runner import failure_of
+from trioorm.wire import command
 from trioorm.wire.interrupt import Held, cancel_requests, deliver_unseen
 
-__all__ = ["COMMIT", "CommitAnswer", "caused"]
+__all__ = ["ANSWER_PART", "COMMIT", "caused", "refusal_of_commit", "settle_lost_commit"]
 
 COMMIT = command(b"COMMIT")
 
-# Of the commit budget, the part kept for asking on another connection when COMMIT was not answered.
-_SETTLING_PART = 0.4
+ANSWER_PART: Final = 0.6
+"""Of the commit budget, the part for the answer; the rest is kept for asking on another connection when that does not come."""
 
 
-class CommitAnswer:
-    """How one transaction's COMMIT is waited for.
+def refusal_of_commit(name: str, result: PGresult) -> BaseException | None:
+    """The error that stands for a transaction whose COMMIT was answered otherwise than with COMMIT; None when it is committed.
+
+    Args:
+        name: of the transaction, for errors.
+        result: of its COMMIT.
+    """
+    if result.command_status != b"COMMIT":
+        return failure_of(COMMIT, result) or refusals.answered_otherwise(name, result.command_status)
+    return None
+
+
+async def settle_lost_commit(
+    pool: Pool,
+    name: str,
+    lost: ConnectionLost,
+    transaction_id: TransactionId | None,
+    *,
+    requests_before: int,
+    deliver_own_timeout: Callable[[], Awaitable[None]],
+) -> tuple[BaseException | None, Held]:
+    """The answer of COMMIT is lost: ask on another connection, within what is left of the budget.
 
     Args:
         pool: for its budget, and for another connection.
         name: of the transaction, for errors.
+        lost: what the wait for the answer ended with.
+        transaction_id: None if the transaction has written nothing.
         requests_before: what `cancel_requests` said when the transaction began.
         deliver_own_timeout: waits for the scope's own timeout, where the server's limit has acted first.
+
+    Returns:
+        The error that stands for the transaction if it did not take effect, or if nobody knows; and what came meanwhile and comes only
+        once.
+
+    Checkpoint: only if it asks; a cancellation that comes too late is raised by the next checkpoint.
     """
-
-    __slots__ = ("_deliver_own_timeout", "_name", "_pool", "_requests_before")
-
-    def __init__(self, pool: Pool, name: str, *, requests_before: int, deliver_own_timeout: Callable[[], Awaitable[None]]) -> None:
-        self._pool = pool
-        self._name = name
-        self._requests_before = requests_before
-        self._deliver_own_timeout = deliver_own_timeout
-
-    async def take(
-        self, connection: Connection, answer: Answer, transaction_id: Callable[[], TransactionId | None]
-    ) -> tuple[BaseException | None, Held]:
-        """Wait for the answer.
-
-        Args:
-            connection: where COMMIT was queued.
-            answer: to COMMIT alone.
-            transaction_id: tells it; None if the transaction has written nothing.
-
-        Returns:
-            The error that stands for the transaction if it did not take effect, or if nobody knows; and what came meanwhile and comes only
-            once.
-
-        Checkpoint: only if it waits; a cancellation that comes too late is raised by the next checkpoint.
-        """
-        seconds = self._pool.settings.commit_timeout_seconds
-        try:
-            results = await connection.arrive(answer, on_cancel=OnCancel.FINISH, seconds=seconds * (1 - _SETTLING_PART))
-        except ConnectionLost as lost:
-            return await self._settle(lost, transaction_id(), seconds)
-        if (failure := failure_among([COMMIT], results)) is not None:
-            return failure, None
-        if results[0].command_status != b"COMMIT":
-            return refusals.answered_otherwise(self._name, results[0].command_status), None
-        return None, None
-
-    async def _settle(
-        self, lost: ConnectionLost, transaction_id: TransactionId | None, seconds: float
-    ) -> tuple[BaseException | None, Held]:
-        """The answer of COMMIT is lost: ask on another connection, within what is left of the budget."""
-        if transaction_id is None:
-            return caused(refusals.commit_of_nothing_lost(self._name), lost), None
-        is_cancelled = anyio.current_effective_deadline() <= anyio.current_time() or cancel_requests() > self._requests_before
-        outcome, held = await settle(
-            self._pool.connect_beside, transaction_id, seconds=seconds * _SETTLING_PART if is_cancelled else seconds
-        )
-        if outcome == "committed":
-            if held is None:
-                deliver_unseen(self._requests_before)  # the cancel under which the connection was waited for and lost
-            return None, held
-        if outcome == "rolled back":
-            await checkpoint_if_cancelled()
-            await self._deliver_own_timeout()
-            return caused(refusals.commit_lost(self._name), lost), held
-        return caused(refusals.outcome_unknown(self._name, transaction_id), lost), held
+    if transaction_id is None:
+        return caused(refusals.commit_of_nothing_lost(name), lost), None
+    seconds = pool.settings.commit_timeout_seconds
+    is_cancelled = anyio.current_effective_deadline() <= anyio.current_time() or cancel_requests() > requests_before
+    outcome, held = await settle(pool.connect_beside, transaction_id, seconds=seconds * (1 - ANSWER_PART) if is_cancelled else seconds)
+    if outcome == "committed":
+        if held is None:
+            deliver_unseen(requests_before)  # the cancel under which the connection was waited for and lost
+        return None, held
+    if outcome == "rolled back":
+        await checkpoint_if_cancelled()
+        await deliver_own_timeout()
+        return caused(refusals.commit_lost(name), lost), held
+    return caused(refusals.outcome_unknown(name, transaction_id), lost), held
 
 
 def caused(error: BaseException, cause: BaseException) -> BaseException:

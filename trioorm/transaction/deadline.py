@@ -43,11 +43,6 @@ class ServerLimit:
         self._budget_seconds = budget_seconds
 
     @property
-    def is_none(self) -> bool:
-        """Whether the block has no deadline, so that none can come later than its own."""
-        return self.deadline == _NEVER
-
-    @property
     def has_passed(self) -> bool:
         """Whether the block's deadline has passed, so that its scope is cancelled or about to be."""
         return anyio.current_time() >= self.deadline
@@ -78,6 +73,15 @@ class ServerLimit:
             return 0
         remaining = math.ceil((self.deadline - anyio.current_time() + self._budget_seconds) * 1000)
         return 0 if remaining > _LONGEST_MILLISECONDS else max(1, remaining)
+
+
+NO_LIMIT = ServerLimit(_NEVER, 0.0)
+"""For a block without a deadline. One serves all, since nothing can move a deadline that is infinite further away."""
+
+
+def limit_for(deadline: float, budget_seconds: float) -> ServerLimit:
+    """The limit for a block that is entered under a deadline."""
+    return NO_LIMIT if deadline == _NEVER else ServerLimit(deadline, budget_seconds)
 
 
 def _set(name: str, milliseconds: int) -> Step:

@@ -37,14 +37,14 @@ class ScopeHold:
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Connection:
         scope = self._scope
-        await scope.turns.take()
+        await scope.take_turn()
         try:
             await scope.run_in_turn([_GUARD] if self._guarded else [], is_write=False)
             connection = scope.usable_connection()
         except BaseException:
-            scope.turns.give()
+            scope.give_turn()
             raise
-        scope.turns.hold_for(self._mark)
+        scope.hold_turn_for(self._mark)
         self._mark.enter()
         return connection
 
@@ -61,7 +61,7 @@ class ScopeHold:
             if error is not None:
                 scope.note_error(error)
         finally:
-            scope.turns.give()
+            scope.give_turn()
         if (raised := after_cleanup(error, held)) is not None and raised is not error:
             raise raised
         if isinstance(error, ConnectionLost):

@@ -25,9 +25,6 @@ class BlockHooks:
     def __init__(self) -> None:
         self._given: list[tuple[bool, OutcomeHook]] = []
 
-    def __len__(self) -> int:
-        return len(self._given)
-
     def add(self, hook: OutcomeHook, *, on_commit: bool) -> None:
         """Remember a hook for one of the two outcomes."""
         self._given.append((on_commit, hook))

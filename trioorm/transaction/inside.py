@@ -6,9 +6,13 @@ savepoint or stream is told from a sibling's statement that has only to wait its
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 _blocks: ContextVar[tuple[object, ...]] = ContextVar("trioorm_blocks", default=())
+
+open_blocks: Callable[[], tuple[object, ...]] = _blocks.get
+"""The marks that the running code carries, from the outermost in."""
 
 
 def enter_block(block: object) -> None:
@@ -24,7 +28,11 @@ def restore_blocks(blocks: tuple[object, ...]) -> None:
 def leave_block(block: object) -> None:
     """Take a block's own mark away, and no other's. Not by a token: a block entered in one context may be left in another (a fixture's, or
     that of a source of rows which is read ahead), and inner ones need not be left first."""
-    _blocks.set(tuple(other for other in _blocks.get() if other is not block))
+    blocks = _blocks.get()
+    if blocks and blocks[-1] is block:
+        _blocks.set(blocks[:-1])
+    else:
+        _blocks.set(tuple(other for other in blocks if other is not block))
 
 
 def is_inside(block: object) -> bool:
@@ -36,8 +44,3 @@ def blocks_within(block: object) -> tuple[object, ...]:
     """The marks from the outermost to this block; all of them when the block is not among them."""
     blocks = _blocks.get()
     return blocks[: blocks.index(block) + 1] if block in blocks else blocks
-
-
-def open_blocks() -> tuple[object, ...]:
-    """The marks that the running code carries, from the outermost in."""
-    return _blocks.get()

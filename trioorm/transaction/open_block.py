@@ -9,7 +9,6 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.transaction.runner import Connection
 from trioorm.transaction.server_side import ServerSide
-from trioorm.transaction.turns import Turns
 from trioorm.wire import Step
 
 
@@ -17,14 +16,17 @@ class OpenBlock(Protocol):
     """See `Scope`, which says what each of them does."""
 
     name: str
-    turns: Turns
     first_error: BaseException | None
-
-    @property
-    def server_side(self) -> ServerSide: ...
+    server_side: ServerSide
 
     @property
     def connection_status(self) -> int: ...
+
+    async def take_turn(self) -> None: ...
+
+    def hold_turn_for(self, block: object) -> None: ...
+
+    def give_turn(self) -> None: ...
 
     def opening(self) -> Sequence[Step]: ...
 

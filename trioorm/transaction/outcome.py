@@ -17,10 +17,10 @@ source; each case has a test with a server that is really killed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import anyio
 from psycopg.pq import Format
@@ -31,7 +31,7 @@ from trioorm.resilience import Backoff
 from trioorm.wire import AnyIOConnection, Statement, Step, error_from_result, is_error
 from trioorm.wire.interrupt import Held, Shield
 
-__all__ = ["Outcome", "ask_outcome", "probe", "read_probe", "settle"]
+__all__ = ["PROBE", "Outcome", "ask_outcome", "read_probe", "settle"]
 
 logger = logging.getLogger("trioorm.transaction")
 
@@ -46,6 +46,9 @@ _PROBE = Statement(
     f"SELECT pg_current_xact_id_if_assigned()::text, extract(epoch FROM clock_timestamp())::text, {_TIMELINE}".encode(),
     result_format=Format.TEXT,
 )
+PROBE: Final[Sequence[Step]] = _PROBE.alone
+"""The step that asks for the running transaction's id, to go with its first write."""
+
 _STATUS = Statement(
     f"SELECT pg_xact_status($1::text::xid8), {_TIMELINE} = $2::text, "
     "(SELECT stats_reset < to_timestamp($3::float8) FROM pg_stat_bgwriter)".encode(),
@@ -56,11 +59,6 @@ _END_SESSION = Statement(
     b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = $1::text::xid8::xid", result_format=Format.TEXT
 )
 _IN_THE_FUTURE = "22023"
-
-
-def probe() -> Step:
-    """The step that asks for the running transaction's id, to go with its first write."""
-    return _PROBE.alone[0]
 
 
 def read_probe(result: PGresult) -> TransactionId | None:

@@ -96,12 +96,19 @@ class Runner(Protocol):
 
 def failure_among(steps: Sequence[Step], results: Sequence[PGresult]) -> DatabaseError | None:
     """The first error among the results of a flight."""
-    for place, result in enumerate(results):
-        if result.status == _FATAL_ERROR:
-            error = error_from_result(result, statement=steps[place].statement.text.decode())
-            error.failed_step = steps[place]
-            return error
+    for step, result in zip(steps, results, strict=False):
+        if (failure := failure_of(step, result)) is not None:
+            return failure
     return None
+
+
+def failure_of(step: Step, result: PGresult) -> DatabaseError | None:
+    """What a result says went wrong with its step."""
+    if result.status != _FATAL_ERROR:
+        return None
+    error = error_from_result(result, statement=step.statement.text.decode())
+    error.failed_step = step
+    return error
 
 
 def is_stale_plan(failure: DatabaseError) -> bool:

@@ -23,13 +23,15 @@ from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, TransactionClosed
-from trioorm.pool import OutcomeHook
+from trioorm.pool import Mark, OutcomeHook, shown
 from trioorm.transaction import refusals
 from trioorm.transaction.aftermath import aftermath, is_cancellation
+from trioorm.transaction.deadline import NO_LIMIT
 from trioorm.transaction.hold import ScopeHold
 from trioorm.transaction.hooks import BlockHooks
-from trioorm.transaction.inside import blocks_within, enter_block, is_inside, leave_block, restore_blocks
-from trioorm.transaction.runner import Connection, Hold, failure_among, is_stale_plan
+from trioorm.transaction.inside import blocks_within, enter_block, is_inside, leave_block, open_blocks, restore_blocks
+from trioorm.transaction.nursery import open_nursery
+from trioorm.transaction.runner import Connection, Hold, failure_among, failure_of, is_stale_plan
 from trioorm.transaction.server_side import ServerSide
 from trioorm.transaction.shared_flight import fly_shared
 from trioorm.transaction.turns import Passenger, Turns
@@ -56,43 +58,42 @@ class _State(Enum):
     ENDED = "ended"
 
 
+_OPEN = _State.OPEN
 _STATES = {_State.NEW: "was not entered", _State.OPEN: "is open", _State.ENDED: "has ended"}
 
 
-class Scope(ABC):
+class Scope(Turns, ABC):
     """A block of statements that takes effect as a whole or not at all; itself a `Runner`.
 
     Attributes:
         name: how it is called in errors.
         cleanup_timeout_seconds: the bound of its end.
+        server_side: the transaction on the server that this block is, or is in.
         lease: the connection's, while the block is open.
+        first_error: the error that put the transaction in error, to be named instead of the server's "current transaction is aborted".
+        hooks: that it was given, if any.
     """
 
     in_transaction = True
 
-    def __init__(self, name: str, *, cleanup_timeout_seconds: float) -> None:
+    def __init__(self, name: str, server_side: ServerSide, *, cleanup_timeout_seconds: float) -> None:
         self.name = name
+        self.server_side = server_side
         self.cleanup_timeout_seconds = cleanup_timeout_seconds
-        self.turns = Turns(self._carry)
+        self.lease: Lease | None = None
+        self.first_error: BaseException | None = None
+        self.hooks: BlockHooks | None = None
         self._state = _State.NEW
         self._has_last_turn = False
+        self._has_had_children = False
         self._connection: Connection | None = None
-        self.lease: Lease | None = None
-        # The error that put the transaction in error, to be named instead of the server's "current transaction is aborted".
-        self.first_error: BaseException | None = None
-        self.hooks = BlockHooks()
         self._fate_is_unknown = False
         self._owner: str | None = None
-        self._place = "?"
+        self._mark: Mark | None = None
         self._check_for_cancellation: Callable[[], Awaitable[None]] = checkpoint_if_cancelled
 
     def __str__(self) -> str:
-        return f"{self.name}, opened at {self._place},"
-
-    @property
-    @abstractmethod
-    def server_side(self) -> ServerSide:
-        """The transaction on the server that this block is, or is in."""
+        return f"{self.name}, opened at {shown(self._mark)},"
 
     @property
     def state(self) -> str:
@@ -105,17 +106,19 @@ class Scope(ABC):
     async def __aenter__(self) -> Self:
         if self._state is not _State.NEW:
             raise refusals.entered_before(self.name)
-        self._connection = await self._take_connection()
-        self._check_for_cancellation = self._connection.check_for_cancellation
+        self._connection = connection = await self._take_connection()
+        self._check_for_cancellation = connection.check_for_cancellation
         try:
-            self._nursery = anyio.create_task_group()
-            await self._nursery.__aenter__()
+            self._nursery_block = open_nursery(on_trio=connection.on_trio)
+            self._nursery = await self._nursery_block.__aenter__()
         except BaseException:
             self._give_connection_back()
             raise
+        if self.server_side.nursery is None:
+            self.server_side.nursery = self._nursery
         enter_block(self)
-        self._requests_before = cancel_requests()
-        self._state = _State.OPEN
+        self._requests_before = 0 if connection.on_trio else cancel_requests()
+        self._state = _OPEN
         return self
 
     @abstractmethod
@@ -130,8 +133,11 @@ class Scope(ABC):
 
     @property
     def cancel_scope(self) -> anyio.CancelScope:
-        """The scope of the whole block. Cancelling it rolls back, and the block then raises `TransactionRolledBack`."""
-        if self._state is not _State.OPEN:
+        """The scope of the whole block. Cancelling it rolls back, and the block then raises `TransactionRolledBack`.
+
+        On Trio it is Trio's own, which has the same words.
+        """
+        if self._state is not _OPEN:
             raise refusals.not_open(self.name, _STATES[self._state], running_task_name())
         return self._nursery.cancel_scope
 
@@ -151,6 +157,7 @@ class Scope(ABC):
         """
         self.check_usable()
         name = name or getattr(function, "__qualname__", None)
+        self._has_had_children = True
         self._nursery.start_soon(self._child, self._coming_child(), function, arguments, name=name)
 
     async def start(self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object, name: object = None) -> Any:  # noqa: ANN401 - whatever it reports
@@ -160,6 +167,7 @@ class Scope(ABC):
         """
         self.check_usable()
         name = name or getattr(function, "__qualname__", None)
+        self._has_had_children = True
         return await self._nursery.start(self._child, self._coming_child(), function, arguments, name=name)
 
     def _coming_child(self) -> object:
@@ -190,10 +198,19 @@ class Scope(ABC):
             TransactionClosed: the block has ended.
         """
         self.check_usable()
+        if self.hooks is None:
+            self.hooks = BlockHooks()
         self.hooks.add(hook, on_commit=on_commit)
 
+    def take_over(self, inner: BlockHooks) -> None:
+        """Remember the hooks of an inner block that has taken effect."""
+        if self.hooks is None:
+            self.hooks = inner
+        else:
+            self.hooks.take_over(inner)
+
     @abstractmethod
-    def _settle_hooks(self, *, took_effect: bool) -> None:
+    def _settle_hooks(self, hooks: BlockHooks, *, took_effect: bool) -> None:
         """Run the hooks, or hand them on, now that the block's fate is known. Never waits."""
 
     # Running statements.
@@ -202,18 +219,18 @@ class Scope(ABC):
     async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """See `Runner.run`. A cancellation that interrupts a statement puts the transaction in error, as PostgreSQL does."""
         self.check_usable()
-        if self.turns.busy:
+        if self.turn_is_taken:
             has_own_timeout = anyio.current_effective_deadline() < self.server_side.limit.deadline
             passenger = Passenger(steps, is_write=is_write, alone=has_own_timeout)
-            await self.turns.ride(passenger)
+            await self.ride(passenger)
             if passenger.carried:
                 return await self._arrival_of(passenger)
         else:
-            await self.turns.take()
+            self.turn_is_taken = True
         try:
             return await self.run_in_turn(steps, is_write=is_write)
         finally:
-            self.turns.give()
+            self.give_turn()
 
     async def read(self, steps: Sequence[Step]) -> list[PGresult]:
         """See `Runner.read`; what they see is a matter of the transaction's isolation."""
@@ -224,56 +241,73 @@ class Scope(ABC):
         self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
     ) -> PGresult:
         """See `Runner.run_one`."""
-        step = Step(statement, values, formats)
-        if self.turns.busy:
-            (result,) = await self.run((step,), is_write=is_write)
+        if self._state is not _OPEN or self not in open_blocks():
+            self.check_usable()
+        if self.turn_is_taken:
+            (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
             return result
-        self.check_usable()
-        await self.turns.take()
+        self.turn_is_taken = True
         try:
-            (result,) = await self.run_in_turn((step,), is_write=is_write)
+            await self._check_for_cancellation()
+            if self.server_side.limit is not NO_LIMIT:
+                await self.server_side.follow_deadline()
+            connection = self.usable_connection()
+            opening, probe = self.opening(), self.server_side.probe_for(is_write=is_write)
+            if opening or probe:
+                (result,) = await self._fly(connection, opening, (Step(statement, values, formats),), probe)
+                return result
+            try:
+                result = await connection.ask(statement, values, formats, on_cancel=OnCancel.STOP)
+            except BaseException as error:
+                await self._note_broken_off(error)
+                raise
+            if (failure := failure_of(statement.alone[0], result)) is not None:
+                await self._note_failed(connection, statement.alone, failure)
+                raise failure
+            return result
         finally:
-            self.turns.give()
-        return result
+            self.give_turn()
 
     async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """Run statements, the opening before them, in one flight; the turn is taken."""
         await self._check_for_cancellation()
-        server_side = self.server_side
-        if not server_side.limit.is_none:
-            await server_side.follow_deadline()
+        if self.server_side.limit is not NO_LIMIT:
+            await self.server_side.follow_deadline()
         connection = self.usable_connection()
-        opening = self.opening()
-        probe = server_side.probe_for(is_write=is_write)
-        sent: Sequence[Step] = [*opening, *steps, *probe] if opening or probe else steps
-        if not sent:
+        opening, probe = self.opening(), self.server_side.probe_for(is_write=is_write)
+        if not (steps or opening or probe):
             return []
-        flight = connection.take_off(sent) if opening or len(sent) > 1 else None
+        return await self._fly(connection, opening, steps, probe)
+
+    async def _fly(self, connection: Connection, opening: Sequence[Step], steps: Sequence[Step], probe: Sequence[Step]) -> list[PGresult]:
+        flight = connection.take_off([*opening, *steps, *probe])
         try:
-            if flight is not None:
-                results = await connection.arrive(flight, on_cancel=OnCancel.STOP)
-            else:
-                (step,) = sent
-                results = [await connection.ask(step.statement, step.values, step.formats, on_cancel=OnCancel.STOP)]
+            results = await connection.arrive(flight, on_cancel=OnCancel.STOP)
         except BaseException as error:
-            self.note_error(error)
-            if isinstance(error, ConnectionLost):
-                await self.deliver_own_timeout()
+            await self._note_broken_off(error)
             raise
         finally:
-            if flight is not None:
+            if opening:
                 self.opened(flight.outcomes[: len(opening)])
-        if (failure := failure_among(sent, results)) is not None:
-            if is_stale_plan(failure):
-                connection.retire_statements(steps)  # for the next transaction; this one is in error
-                failure.safe_to_retry = True
-            self.note_error(failure)
-            if failure.sqlstate in _SERVER_LIMITS:
-                await self.deliver_own_timeout()
+        if flight.failed and (failure := failure_among(flight.steps, results)) is not None:
+            await self._note_failed(connection, steps, failure)
             raise failure
         if probe:
-            server_side.probed(results[-1])
+            self.server_side.probed(results[-1])
         return results[len(opening) : len(opening) + len(steps)]
+
+    async def _note_broken_off(self, error: BaseException) -> None:
+        self.note_error(error)
+        if isinstance(error, ConnectionLost):
+            await self.deliver_own_timeout()
+
+    async def _note_failed(self, connection: Connection, steps: Sequence[Step], failure: DatabaseError) -> None:
+        if is_stale_plan(failure):
+            connection.retire_statements(steps)  # for the next transaction; this one is in error
+            failure.safe_to_retry = True
+        self.note_error(failure)
+        if failure.sqlstate in _SERVER_LIMITS:
+            await self.deliver_own_timeout()
 
     async def _arrival_of(self, passenger: Passenger) -> list[PGresult]:
         error = passenger.error
@@ -291,9 +325,9 @@ class Scope(ABC):
 
     # Several statements in one flight.
 
-    def _carry(self, passengers: list[Passenger]) -> bool:
+    def carry(self, passengers: list[Passenger]) -> bool:
         """Send the statements of several tasks together, from a child of the block; False when the block can have no more children."""
-        if self._state is not _State.OPEN:
+        if self._state is not _OPEN:
             return False
         try:
             self._nursery.start_soon(fly_shared, self, passengers, name="trioorm: statements of several tasks")
@@ -336,9 +370,10 @@ class Scope(ABC):
             ConnectionLost: the connection is gone. Safe to retry.
             TransactionAborted: an earlier error, named and chained, put the transaction in error.
         """
-        if self._state is not _State.OPEN:
+        if self._state is not _OPEN:
             raise refusals.not_open(self.name, _STATES[self._state], running_task_name())
-        connection, status = self._connection, self.connection_status
+        connection = self._connection
+        status = _UNKNOWN if connection is None else connection.pgconn.transaction_status
         if connection is None or status == _UNKNOWN:
             raise refusals.gone(self.name) from self.first_error
         if status == _INERROR:
@@ -352,17 +387,28 @@ class Scope(ABC):
             TransactionClosed: the block is not open.
             ForeignTask: the running task does not carry the block's mark.
         """
-        if self._state is not _State.OPEN:
+        if self._state is not _OPEN:
             raise refusals.not_open(self.name, _STATES[self._state], running_task_name())
         if not is_inside(self):
             owner = self._owner or (self.lease.holder if self.lease is not None else "?")
-            raise refusals.foreign(self.name, running_task_name(), owner, self._place)
+            raise refusals.foreign(self.name, running_task_name(), owner, shown(self._mark))
 
     # Leaving.
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        failure = await self._join(kind, error, traceback)
+        lease = self.lease
+        assert lease is not None, "the block is open"
+        failure = error
+        was_inside = self._has_had_children and lease.step_out()  # without children there is nothing to wait for
+        try:
+            if await self._nursery_block.__aexit__(kind, error, traceback):
+                failure = None
+        except BaseException as raised:
+            failure = aftermath(error, raised, self.first_error)
+        finally:
+            if was_inside:
+                lease.step_in()
         cancelled_itself = failure is None and self._nursery.cancel_scope.cancel_called
         self._state = _State.ENDED
         leave_block(self)
@@ -376,41 +422,29 @@ class Scope(ABC):
         finally:
             self._give_connection_back()
             if self._has_last_turn:
-                self.turns.give()  # those in line learn that the block has ended
-        if not self._fate_is_unknown:
-            self._settle_hooks(took_effect=failure is None and not cancelled_itself)
-        if failure is not None or cancelled_itself:
-            failure = after_cleanup(failure, held)
-        if failure is None and cancelled_itself:
+                self.give_turn()  # those in line learn that the block has ended
+        if self.hooks is not None and not self._fate_is_unknown:
+            self._settle_hooks(self.hooks, took_effect=failure is None and not cancelled_itself)
+        if failure is None and not cancelled_itself:
+            if held is not None:
+                deliver_again(held, held)  # too late to stop the COMMIT
+            return
+        failure = after_cleanup(failure, held)
+        if failure is None:
             failure = refusals.cancelled_by_itself(self.name)
-        elif failure is None and held is not None:
-            deliver_again(held, held)  # too late to stop the COMMIT
-        if failure is not None and not is_cancellation(failure):
+        if not is_cancellation(failure):
             deliver_unseen(self._requests_before)
-        if failure is not None and failure is not error:
+        if failure is not error:
             raise failure
-
-    async def _join(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> BaseException | None:
-        """Wait for the children; what went wrong in the body or in them, in the shape in which the block will raise it."""
-        lease = self.lease
-        assert lease is not None, "the block is open"
-        was_inside = lease.step_out()
-        try:
-            swallowed = await self._nursery.__aexit__(kind, error, traceback)
-        except BaseException as raised:
-            return aftermath(error, raised, self.first_error)
-        finally:
-            if was_inside:
-                lease.step_in()
-        return None if swallowed else error
 
     async def _finish_well(self) -> tuple[BaseException | None, Held]:
         """Make the block's work take effect; why it could not, and must be rolled back, else None; and what came meanwhile."""
         try:
             await self._check_for_cancellation()
-            await self._take_last_turn()
+            if self.turn_is_taken:
+                await self._take_last_turn()
+            else:
+                self.turn_is_taken = self._has_last_turn = True
             status = self.connection_status
             if status == _UNKNOWN:
                 await self.deliver_own_timeout()
@@ -423,7 +457,7 @@ class Scope(ABC):
 
     async def _take_last_turn(self) -> bool:
         """Wait for the statement of a task that is no child of the block and is still under way; later ones are refused."""
-        await self.turns.take()
+        await self.take_turn()
         self._has_last_turn = True
         return True
 
@@ -432,7 +466,7 @@ class Scope(ABC):
         held: Held = None
         if not self._has_last_turn:
             with Shield(self.cleanup_timeout_seconds) as shield:
-                connection = self.connection_or_none() if self.turns.busy else None
+                connection = self.connection_or_none() if self.turn_is_taken else None
                 # It runs the statement of a task that is no child of the block: what that does would be rolled back anyway.
                 if connection is not None and not await connection.request_cancel(shield):
                     connection.close_nowait()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import TaskGroup
 from psycopg.pq.abc import PGresult
 
-from trioorm.transaction.deadline import ServerLimit
-from trioorm.transaction.outcome import probe, read_probe
+from trioorm.transaction.deadline import NO_LIMIT
+from trioorm.transaction.outcome import PROBE, read_probe
 from trioorm.wire import Step
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from trioorm.errors import TransactionId
 
 __all__ = ["ServerSide"]
@@ -23,22 +23,16 @@ __all__ = ["ServerSide"]
 class ServerSide:
     """One transaction on the server.
 
-    Args:
-        budget_seconds: how much later than the deadline of the block the server may act.
-        nursery: of the block, once it is entered.
-
     Attributes:
-        limit: what the server knows of the block's deadline.
+        limit: what the server knows of the deadline of the block.
+        nursery: of the block, once it is entered.
         may_have_written: something was written by other means than a statement; the id is asked for before COMMIT.
     """
 
-    __slots__ = ("_answer", "_nursery", "limit", "may_have_written")
-
-    def __init__(self, *, budget_seconds: float, nursery: Callable[[], TaskGroup]) -> None:
-        self._nursery = nursery
-        self.limit = ServerLimit(math.inf, budget_seconds)
-        self._answer: PGresult | None = None  # of the probe, once it had an id; read when somebody needs it, which is seldom
-        self.may_have_written = False
+    limit = NO_LIMIT
+    nursery: TaskGroup | None = None
+    may_have_written = False
+    _answer: PGresult | None = None  # of the probe, once it had an id; read when somebody needs it, which is seldom
 
     async def follow_deadline(self) -> None:
         """See whether the deadline of the block's own scope was moved later.
@@ -56,14 +50,15 @@ class ServerSide:
             asked.set()
 
         try:
-            self._nursery().start_soon(ask, name="trioorm: reading the deadline of a transaction")
+            assert self.nursery is not None, "the block is open"
+            self.nursery.start_soon(ask, name="trioorm: reading the deadline of a transaction")
         except RuntimeError:
             return  # the block is ending, and no statement of its own comes any more
         await asked.wait()
 
-    def probe_for(self, *, is_write: bool) -> list[Step]:
+    def probe_for(self, *, is_write: bool) -> Sequence[Step]:
         """What to send behind a statement so that the transaction's id is known before COMMIT."""
-        return [probe()] if is_write and self._answer is None else []
+        return PROBE if is_write and self._answer is None else ()
 
     def id(self) -> TransactionId | None:
         """The transaction's id, once it has written something."""

@@ -182,7 +182,7 @@ async def fly_shared(block: OpenBlock, passengers: Sequence[Passenger]) -> None:
             if shared is not None:
                 shared.end(failure)
             _tell_those_left_behind(block, passengers, failure)
-            block.turns.give()
+            block.give_turn()
 
 
 def _is_refused(connection: Connection, passenger: Passenger) -> bool:

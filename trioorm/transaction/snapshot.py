@@ -25,7 +25,7 @@ from psycopg.pq.abc import PGresult
 from trioorm.errors import DatabaseError, TransactionClosed, UsageError
 from trioorm.pool import Pool
 from trioorm.transaction.aftermath import aftermath, is_cancellation
-from trioorm.transaction.deadline import ServerLimit
+from trioorm.transaction.deadline import ServerLimit, limit_for
 from trioorm.transaction.members import Member, Members
 from trioorm.transaction.runner import BlockMark, Connection, Hold, failure_among, is_stale_plan
 from trioorm.transaction.server_side import ServerSide
@@ -67,7 +67,7 @@ class SnapshotScope:
         self._pool = pool
         self.members = Members(name, connections, self._open_another)
         self._import = _BEGIN
-        self._server_side = ServerSide(budget_seconds=pool.settings.cleanup_timeout_seconds, nursery=lambda: self._nursery)
+        self._server_side = ServerSide()
         self._widenings: set[anyio.CancelScope] = set()
         self._all_ended = anyio.Event()
         self._was_entered = False
@@ -80,7 +80,7 @@ class SnapshotScope:
         if self._was_entered:
             raise TransactionClosed(f"{self.name} was entered before; a block can be entered once.\nTo fix it: open another one.")
         self._was_entered = True
-        self._server_side.limit.deadline = anyio.current_effective_deadline()
+        self._server_side.limit = limit_for(anyio.current_effective_deadline(), self._pool.settings.cleanup_timeout_seconds)
         holder, exported = await self._begin([_BEGIN, _EXPORT])
         self._holder = holder
         # Its text comes from the server, and SET takes no bound values: digits, letters and hyphens are all that it is made of.
@@ -88,7 +88,7 @@ class SnapshotScope:
         assert name.replace(b"-", b"").isalnum(), "the name of a snapshot"
         self._import = command(b"SET TRANSACTION SNAPSHOT '%b'" % name)
         self._nursery = anyio.create_task_group()
-        await self._nursery.__aenter__()
+        self._server_side.nursery = await self._nursery.__aenter__()
         self._requests_before = cancel_requests()
         self._is_open = True
         self.members.admit(holder, was_asked_for=False)

@@ -16,10 +16,11 @@ from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import ConnectionLost, UsageError
-from trioorm.pool import OutcomeHook, Pool, place_of_caller
+from trioorm.pool import OutcomeHook, Pool, mark_of_caller
 from trioorm.transaction import refusals
-from trioorm.transaction.commit import COMMIT, CommitAnswer, caused
-from trioorm.transaction.hooks import outside_of_all_blocks
+from trioorm.transaction.commit import ANSWER_PART, COMMIT, caused, refusal_of_commit, settle_lost_commit
+from trioorm.transaction.deadline import NO_LIMIT, ServerLimit
+from trioorm.transaction.hooks import BlockHooks, outside_of_all_blocks
 from trioorm.transaction.inside import open_blocks
 from trioorm.transaction.runner import Connection, failure_among
 from trioorm.transaction.scope import Scope, running_task_name
@@ -78,21 +79,14 @@ class TransactionScope(Scope):
         pool: where the connection comes from, on entry.
         begin: the BEGIN command, and what goes with it.
         name: how it is called in errors.
-        settings: steps that follow BEGIN in the same trip.
     """
 
-    def __init__(self, pool: Pool, begin: Sequence[Step], *, name: str = "the transaction", settings: Sequence[Step] = ()) -> None:
-        super().__init__(name, cleanup_timeout_seconds=pool.settings.cleanup_timeout_seconds)
+    def __init__(self, pool: Pool, begin: Sequence[Step], *, name: str = "the transaction") -> None:
+        super().__init__(name, ServerSide(), cleanup_timeout_seconds=pool.settings.cleanup_timeout_seconds)
         self._pool = pool
-        self._begin = [*begin, *settings] if settings else begin
+        self._begin = begin
         self._begun = False
         self._savepoints = 0
-        self._server_side = ServerSide(budget_seconds=self.cleanup_timeout_seconds, nursery=lambda: self._nursery)
-
-    @property
-    def server_side(self) -> ServerSide:
-        """See `Scope.server_side`."""
-        return self._server_side
 
     def is_open_on(self, pool: Pool) -> bool:
         """Whether the block is open and its connection is of this pool."""
@@ -109,15 +103,18 @@ class TransactionScope(Scope):
             except BaseException:
                 pool.take_back(lease)
                 raise
-            lease.taken_by(lease.task)
+            lease.mark = mark_of_caller()
         self.lease = lease
-        self._place = lease.place
-        self._server_side.limit.deadline = lease.connection.read_deadline()
-        return lease.__enter__()
+        self._mark = lease.mark
+        lease.inside.add(lease.task)
+        connection = lease.connection
+        if (deadline := connection.read_deadline()) != inf:
+            self.server_side.limit = ServerLimit(deadline, self.cleanup_timeout_seconds)
+        return connection
 
     def _give_connection_back(self) -> None:
         if self.lease is not None:
-            self.lease.release()
+            self._pool.take_back(self.lease)
         self._connection = self.lease = None
 
     def next_savepoint_name(self) -> str:
@@ -127,36 +124,46 @@ class TransactionScope(Scope):
 
     def opening(self) -> Sequence[Step]:
         """See `Scope.opening`."""
-        connection = self._connection
+        connection, limit = self._connection, self.server_side.limit
         assert connection is not None, "the block is open"
-        version = connection.pgconn.server_version
-        if self.connection_status != _IDLE:
-            return self._server_side.limit.steps(version)
+        pgconn = connection.pgconn
+        if pgconn.transaction_status != _IDLE:
+            return () if limit is NO_LIMIT else limit.steps(pgconn.server_version)
         if self._begun:
             raise self.ended_by_text()
-        return self._server_side.limit.steps(version, behind=self._begin)
+        return self._begin if limit is NO_LIMIT else limit.steps(pgconn.server_version, behind=self._begin)
 
     def opened(self, results: Sequence[PGresult]) -> None:
         """See `Scope.opened`."""
-        if self.connection_status != _IDLE:
-            self._begun = True
+        self._begun = self._begun or self.connection_status != _IDLE
 
     async def _make_effective(self) -> tuple[BaseException | None, Held]:
         connection = self._connection
         assert connection is not None, "the block is open"
-        if connection.is_idle:
+        if not connection.pgconn.transaction_status:  # IDLE is 0
             return (self.ended_by_text() if self._begun else None), None
-        if self._server_side.may_have_written and (probe := self._server_side.probe_for(is_write=True)):
+        if self.server_side.may_have_written and (probe := self.server_side.probe_for(is_write=True)):
             results = await connection.fly(probe)
             if (failure := failure_among(probe, results)) is not None:
                 return failure, None
-            self._server_side.probed(results[0])
+            self.server_side.probed(results[0])
         try:
             answer = connection.send_alone(COMMIT)
         except ConnectionLost as lost:
             return caused(refusals.gone(self.name), lost), None
-        commit = CommitAnswer(self._pool, self.name, requests_before=self._requests_before, deliver_own_timeout=self.deliver_own_timeout)
-        return await commit.take(connection, answer, self._server_side.id)
+        seconds = self._pool.settings.commit_timeout_seconds * ANSWER_PART
+        try:
+            results = await connection.arrive(answer, on_cancel=OnCancel.FINISH, seconds=seconds)
+        except ConnectionLost as lost:
+            return await settle_lost_commit(
+                self._pool,
+                self.name,
+                lost,
+                self.server_side.id(),
+                requests_before=self._requests_before,
+                deliver_own_timeout=self.deliver_own_timeout,
+            )
+        return refusal_of_commit(self.name, results[0]), None
 
     async def _roll_back(self, connection: Connection) -> Held:
         if connection.is_idle:
@@ -164,9 +171,8 @@ class TransactionScope(Scope):
         _, held = await connection.fly_shielded([_ROLLBACK], seconds=self.cleanup_timeout_seconds)
         return held
 
-    def _settle_hooks(self, *, took_effect: bool) -> None:
-        if self.hooks:
-            self.start_hooks(self.hooks.due(committed=took_effect))
+    def _settle_hooks(self, hooks: BlockHooks, *, took_effect: bool) -> None:
+        self.start_hooks(hooks.due(committed=took_effect))
 
     def start_hooks(self, hooks: Sequence[OutcomeHook]) -> None:
         """Run hooks in the database's background."""
@@ -199,31 +205,27 @@ class SavepointScope(Scope):
     def __init__(self, outer: "TransactionScope | SavepointScope") -> None:
         self._outer = outer
         self._sql_name = outer.next_savepoint_name()
-        super().__init__(f"the savepoint {self._sql_name} of {outer.name}", cleanup_timeout_seconds=outer.cleanup_timeout_seconds)
+        name = f"the savepoint {self._sql_name} of {outer.name}"
+        super().__init__(name, outer.server_side, cleanup_timeout_seconds=outer.cleanup_timeout_seconds)
         self._established = False
         self._opening_count = 0
-
-    @property
-    def server_side(self) -> ServerSide:
-        """See `Scope.server_side`."""
-        return self._outer.server_side
 
     def next_savepoint_name(self) -> str:
         """See `TransactionScope.next_savepoint_name`."""
         return self._outer.next_savepoint_name()
 
     async def _take_connection(self) -> Connection:
-        self._owner, self._place = running_task_name(), place_of_caller()
+        self._owner, self._mark = running_task_name(), mark_of_caller()
         self._outer.check_usable()
-        turns = self._outer.turns
-        await turns.take()
+        outer = self._outer
+        await outer.take_turn()
         try:
-            connection = self._outer.usable_connection()
+            connection = outer.usable_connection()
         except BaseException:
-            turns.give()
+            outer.give_turn()
             raise
-        turns.hold_for(self)
-        self.lease = self._outer.lease
+        outer.hold_turn_for(self)
+        self.lease = outer.lease
         return connection
 
     def _give_connection_back(self) -> None:
@@ -231,7 +233,7 @@ class SavepointScope(Scope):
         if self.first_error is not None:
             self._outer.note_error(self.first_error)
         self._connection = self.lease = None
-        self._outer.turns.give()
+        self._outer.give_turn()
 
     def opening(self) -> Sequence[Step]:
         """See `Scope.opening`."""
@@ -270,11 +272,11 @@ class SavepointScope(Scope):
         _, held = await connection.fly_shielded(steps, seconds=self.cleanup_timeout_seconds)
         return held
 
-    def _settle_hooks(self, *, took_effect: bool) -> None:
+    def _settle_hooks(self, hooks: BlockHooks, *, took_effect: bool) -> None:
         if took_effect:
-            self._outer.hooks.take_over(self.hooks)
+            self._outer.take_over(hooks)
         else:
-            self.start_hooks(self.hooks.due(committed=False))
+            self.start_hooks(hooks.due(committed=False))
 
     def start_hooks(self, hooks: Sequence[OutcomeHook]) -> None:
         """See `TransactionScope.start_hooks`."""

@@ -64,30 +64,29 @@ class Passenger:
         self.called.set()
 
 
-Carry = Callable[[list[Passenger]], bool]
-
-
 class Turns:
-    """The line of those who want one transaction's connection.
+    """The line of those who want one transaction's connection. A block is one, by inheritance: a part that called back into it would be
+    garbage with it, in a circle, at the end of every transaction.
 
-    Args:
-        carry: starts a flight for several statements, whose end gives the turn back; says False when it cannot.
+    Attributes:
+        turn_is_taken: whether somebody has the turn.
     """
 
-    __slots__ = ("_busy", "_carry", "_holder", "_line")
+    turn_is_taken = False
+    _holder: object | None = None
+    _line: deque[anyio.Event | Passenger] | None = None
 
-    def __init__(self, carry: Carry) -> None:
-        self._carry = carry
-        self._busy = False
-        self._holder: object | None = None
-        self._line: deque[anyio.Event | Passenger] = deque()
+    def carry(self, passengers: list[Passenger]) -> bool:
+        """Start a flight for several statements, whose end gives the turn back; False when it cannot be."""
+        return False
 
-    @property
-    def busy(self) -> bool:
-        """Whether somebody has the turn."""
-        return self._busy
+    def _join_the_line(self, waiting: anyio.Event | Passenger) -> deque[anyio.Event | Passenger]:
+        if self._line is None:
+            self._line = deque()
+        self._line.append(waiting)
+        return self._line
 
-    async def take(self) -> None:
+    async def take_turn(self) -> None:
         """Wait for the turn.
 
         Raises:
@@ -95,34 +94,34 @@ class Turns:
 
         Checkpoint: only if it waits.
         """
-        if not self._busy:
-            self._busy = True
+        if not self.turn_is_taken:
+            self.turn_is_taken = True
             return
         self._refuse_inside_holder()
         handed_over = anyio.Event()
-        self._line.append(handed_over)
+        line = self._join_the_line(handed_over)
         try:
             await handed_over.wait()
         except BaseException:
             if handed_over.is_set():
-                self.give()  # handed over in the very moment of leaving: to the next
+                self.give_turn()  # handed over in the very moment of leaving: to the next
             else:
-                self._line.remove(handed_over)
+                line.remove(handed_over)
             raise
 
     async def ride(self, passenger: Passenger) -> None:
         """Wait until a statement was carried by a flight with others, or has the turn for itself (`carried` says which).
 
         Raises:
-            TransactionBusy: as `take`.
+            TransactionBusy: as `take_turn`.
 
         Checkpoint: only if it waits.
         """
-        if not self._busy:
-            self._busy = True
+        if not self.turn_is_taken:
+            self.turn_is_taken = True
             return
         self._refuse_inside_holder()
-        self._line.append(passenger)
+        line = self._join_the_line(passenger)
         try:
             await passenger.called.wait()
         except BaseException as cancellation:
@@ -131,9 +130,9 @@ class Turns:
                 if passenger.has_left is not None and not passenger.has_arrived:
                     passenger.has_left()
             elif passenger.called.is_set():
-                self.give()
+                self.give_turn()
             else:
-                self._line.remove(passenger)
+                line.remove(passenger)
             raise
 
     def _refuse_inside_holder(self) -> None:
@@ -146,37 +145,39 @@ class Turns:
                 "or through a server-side cursor, between whose batches other statements may run: `tx.stream(..., cursor=True)`."
             )
 
-    def hold_for(self, block: object) -> None:
+    def hold_turn_for(self, block: object) -> None:
         """Say that the turn just taken lasts for a whole block."""
         self._holder = block
 
-    def give(self) -> None:
+    def give_turn(self) -> None:
         """Hand the turn to the next in line, or to all statements that are next. Never waits."""
         self._holder = None
-        if not self._line:
-            self._busy = False
+        line = self._line
+        if not line:
+            self.turn_is_taken = False
             return
-        if isinstance(first := self._line[0], anyio.Event):
-            self._line.popleft()
+        if isinstance(first := line[0], anyio.Event):
+            line.popleft()
             first.set()
             return
-        together = self._statements_in_front()
+        together = _statements_in_front(line)
         for passenger in together:
-            self._line.popleft()
+            line.popleft()
             passenger.carried = True
-        if len(together) > 1 and self._carry(together):
+        if len(together) > 1 and self.carry(together):
             return
         for passenger in together:
             passenger.carried = False
-        self._line.extendleft(reversed(together[1:]))
+        line.extendleft(reversed(together[1:]))
         first.called.set()
 
-    def _statements_in_front(self) -> list[Passenger]:
-        together: list[Passenger] = []
-        for waiting in self._line:
-            if not isinstance(waiting, Passenger) or (together and waiting.alone) or len(together) == _MOST_PASSENGERS:
-                break
-            together.append(waiting)
-            if waiting.alone:
-                break
-        return together
+
+def _statements_in_front(line: deque[anyio.Event | Passenger]) -> list[Passenger]:
+    together: list[Passenger] = []
+    for waiting in line:
+        if not isinstance(waiting, Passenger) or (together and waiting.alone) or len(together) == _MOST_PASSENGERS:
+            break
+        together.append(waiting)
+        if waiting.alone:
+            break
+    return together

@@ -1,15 +1,23 @@
 """A transaction that travels as one flight, its COMMIT included: for work whose statements do not depend on each other's answers.
 
-The contract is that of a block: what ends without an exception is committed, what raises is not, except for `CommitOutcomeUnknown`. BEGIN,
-the statements and the question for the transaction's id have one sync, COMMIT another of its own behind it. So when a statement fails, the
-server skips the rest up to the first sync, answers the COMMIT with ROLLBACK, and the connection is free again without another trip.
+The contract is that of a block: what ends without an exception is committed, what raises is not, except for `CommitOutcomeUnknown`.
 
-COMMIT is under way before anything is known, so a connection that breaks earlier than the id has come leaves an outcome that nobody can
-be asked for.
+Statements up to a sync are one transaction by PostgreSQL's protocol itself, which the sync commits if none of them failed. So where nothing
+is asked of the transaction that only BEGIN can say, and no statement wants a transaction block around it, there is no BEGIN and no COMMIT,
+which would cost half of a small flight. Else BEGIN, the statements and the question for the transaction's id have one sync, COMMIT another
+behind it: when a statement fails, the server skips the rest up to the first, and answers the COMMIT with ROLLBACK. Either way the
+connection is free again without another trip.
+
+The transaction is being committed before anything is known, so a connection that breaks earlier than the id has come leaves an outcome that
+nobody can be asked for.
+
+Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
 """
 
 import re
 from collections.abc import Sequence
+from enum import Enum, auto
+from functools import lru_cache, partial
 
 import anyio
 import trio
@@ -18,12 +26,13 @@ from psycopg.pq.abc import PGresult
 from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError
 from trioorm.pool import Pool
 from trioorm.transaction import refusals
-from trioorm.transaction.commit import COMMIT, CommitAnswer
-from trioorm.transaction.deadline import ServerLimit
-from trioorm.transaction.outcome import probe, read_probe
-from trioorm.transaction.runner import Connection, failure_among, is_stale_plan
+from trioorm.transaction.commit import ANSWER_PART, COMMIT, refusal_of_commit, settle_lost_commit
+from trioorm.transaction.deadline import NO_LIMIT, ServerLimit, limit_for
+from trioorm.transaction.outcome import PROBE, read_probe
+from trioorm.transaction.runner import Connection, failure_among, failure_of, is_stale_plan
 from trioorm.wire import OnCancel, Step
-from trioorm.wire.interrupt import cancel_requests, deliver_again
+from trioorm.wire.flight import Answer, Flight, LandedSteps
+from trioorm.wire.interrupt import Held, cancel_requests, deliver_again
 
 __all__ = ["WholeFlight"]
 
@@ -34,6 +43,25 @@ _SERVER_LIMITS = ("25P04", "57014")
 _ENDING = re.compile(
     rb"\s*(COMMIT|END|ROLLBACK(?!\s+(WORK\s+|TRANSACTION\s+)?TO)|ABORT|PREPARE\s+TRANSACTION|BEGIN|START\s+TRANSACTION)\b", re.IGNORECASE
 )
+# What runs in a transaction without a block as it runs in one with it. Others need the block (SAVEPOINT, SET LOCAL), or would without one
+# commit by themselves (VACUUM, a procedure), where inside of one they are refused.
+_PLAIN = re.compile(rb"\s*(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH|VALUES)\b", re.IGNORECASE)
+
+
+class _Kind(Enum):
+    PLAIN = auto()
+    WANTS_BLOCK = auto()
+    ENDS_BLOCK = auto()
+
+
+_PLAIN_KIND = _Kind.PLAIN
+
+
+@lru_cache(1000)
+def _kind_of(text: bytes) -> _Kind:
+    if _PLAIN.match(text):
+        return _Kind.PLAIN
+    return _Kind.ENDS_BLOCK if _ENDING.match(text) else _Kind.WANTS_BLOCK
 
 
 class WholeFlight:
@@ -72,54 +100,99 @@ class WholeFlight:
 
         Checkpoint: always.
         """
+        begin = self._begin
+        needs_block = len(begin) > 1 or begin[0].statement.text != b"BEGIN"  # with options
         for step in steps:
-            if _ENDING.match(step.statement.text):
-                raise refusals.would_end_by_text(self._name)
-        with await self._pool.acquire() as connection:
+            kind = _kind_of(step.statement.text)
+            if kind is not _PLAIN_KIND:
+                if kind is _Kind.ENDS_BLOCK:
+                    raise refusals.would_end_by_text(self._name)
+                needs_block = True
+        pool = self._pool
+        lease = pool.lend_at_once() or await pool.acquire()
+        try:
             try:
-                return await self._fly(connection, steps, is_write=is_write)
+                return await self._fly(lease.connection, steps, needs_block=needs_block, is_write=is_write)
             except DatabaseError as failure:
                 if not is_stale_plan(failure):
                     raise
                 # Refused before it ran, because a table has changed since it was prepared; prepared anew it runs.
-                connection.retire_statements(steps)
-            return await self._fly(connection, steps, is_write=is_write)
+                lease.connection.retire_statements(steps)
+            return await self._fly(lease.connection, steps, needs_block=needs_block, is_write=is_write)
+        finally:
+            pool.take_back(lease)
 
-    async def _fly(self, connection: Connection, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
-        requests_before = cancel_requests()
-        limit = ServerLimit(anyio.current_effective_deadline(), self._pool.settings.cleanup_timeout_seconds)
-        opening = [*self._begin, *limit.steps(connection.pgconn.server_version)]
-        sent = [*opening, *steps, *([probe()] if is_write else [])]
-        body = connection.take_off(sent)
-        ending = connection.take_off([COMMIT])
-        connection.sent_steps = sent
-
-        async def deliver_own_timeout() -> None:
-            if limit.has_passed:
-                await anyio.sleep(self._pool.settings.cleanup_timeout_seconds)
-
-        commit = CommitAnswer(self._pool, self._name, requests_before=requests_before, deliver_own_timeout=deliver_own_timeout)
+    async def _fly(self, connection: Connection, steps: Sequence[Step], *, needs_block: bool, is_write: bool) -> list[PGresult]:
+        await connection.check_for_cancellation()
+        requests_before = 0 if connection.on_trio else cancel_requests()
+        limit = limit_for(connection.read_deadline(), connection.cleanup_timeout_seconds)
+        sent = [*steps, *PROBE] if is_write else steps
+        opening = 0
+        body: Answer
+        if needs_block or limit is not NO_LIMIT:
+            before = [*self._begin, *limit.steps(connection.pgconn.server_version)]
+            opening = len(before)
+            flight = body = connection.take_off([*before, *sent])
+            ending = connection.take_off([COMMIT])
+            connection.sent_steps = flight.steps
+        else:
+            flight = ending = connection.take_off(sent, told_after=(len(sent),) if is_write else ())
+            body = LandedSteps(flight)
         try:
-            results = await connection.arrive(body, on_cancel=OnCancel.SETTLE)
+            await connection.arrive(body, on_cancel=OnCancel.SETTLE)
         except CommitOutcomeUnknown as lost:
             if is_write:
                 raise refusals.outcome_unknown(self._name, None) from lost
             raise refusals.commit_of_nothing_lost(self._name) from lost
         except ConnectionLost:
-            await deliver_own_timeout()  # a statement had failed by then, so nothing can be committed
+            await _deliver_own_timeout(connection, limit)  # a statement had failed by then, so nothing can be committed
             raise
         except BaseException:
-            await commit.take(connection, ending, lambda: None)  # it was stopped on the server, which answers COMMIT with ROLLBACK
+            await self._commit(connection, ending, None, requests_before, limit)  # nothing: it was stopped on the server
             raise
-        failure = failure_among(sent, results)
-        transaction_id = read_probe(results[-1]) if is_write and failure is None else None
-        refused, held = await commit.take(connection, ending, lambda: transaction_id)
+        failure = failure_among(flight.steps, flight.outcomes) if flight.failed else None
+        written = flight.outcomes[-1] if is_write and failure is None else None
+        refused, held = await self._commit(connection, ending, written, requests_before, limit)
         if failure is not None:
             if failure.sqlstate in _SERVER_LIMITS:
-                await deliver_own_timeout()
+                await _deliver_own_timeout(connection, limit)
             raise failure
         if refused is not None:
             raise refused
         if held is not None:
             deliver_again(held, held)  # too late to stop the COMMIT
-        return results[len(opening) : len(opening) + len(steps)]
+        return flight.outcomes[opening : opening + len(steps)]
+
+    async def _commit(
+        self, connection: Connection, ending: Flight, probed: PGresult | None, requests_before: int, limit: ServerLimit
+    ) -> tuple[BaseException | None, Held]:
+        """Wait for the answer to the COMMIT, or to the sync that commits; see `settle_lost_commit` for what it returns.
+
+        Args:
+            connection: where the flight is under way.
+            ending: what ends it.
+            probed: what the question for the transaction's id was answered with.
+            requests_before: what `cancel_requests` said before.
+            limit: what the server knows of the deadline.
+        """
+        seconds = self._pool.settings.commit_timeout_seconds * ANSWER_PART
+        try:
+            await connection.arrive(ending, on_cancel=OnCancel.FINISH, seconds=seconds)
+        except ConnectionLost as lost:
+            return await settle_lost_commit(
+                self._pool,
+                self._name,
+                lost,
+                None if probed is None else read_probe(probed),
+                requests_before=requests_before,
+                deliver_own_timeout=partial(_deliver_own_timeout, connection, limit),
+            )
+        if ending.steps[0] is COMMIT:
+            return refusal_of_commit(self._name, ending.outcomes[0]), None
+        return failure_of(COMMIT, ending.outcomes[-1]), None
+
+
+async def _deliver_own_timeout(connection: Connection, limit: ServerLimit) -> None:
+    """See `Scope.deliver_own_timeout`."""
+    if limit.has_passed:
+        await anyio.sleep(connection.cleanup_timeout_seconds)

@@ -7,7 +7,7 @@ Source: psycopg issue 29 (https://github.com/psycopg/psycopg/issues/29) asks for
 """
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Self
@@ -196,15 +196,17 @@ class AnyIOConnection(BlockConnection[Row]):
         Checkpoint: always, after it has sent.
         """
         prepared = self._prepared_names
-        if self._pipeline is not None or self.behind_pooler or not prepared.touch(statement.name):
+        name = statement.name
+        if self._pipeline is not None or self.behind_pooler or name not in prepared.names:
             (result,) = await self.arrive(self.take_off((Step(statement, values, formats),)), on_cancel=on_cancel)
             return result
+        prepared.names.move_to_end(name)  # as `touch`
         pgconn = self.pgconn
         self.sent_steps = statement.alone
         try:
             if pgconn.pipeline_status:
                 pgconn.exit_pipeline_mode()
-            pgconn.send_query_prepared(statement.name, values, formats, statement.result_format)
+            pgconn.send_query_prepared(name, values, formats, statement.result_format)
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error
@@ -302,7 +304,7 @@ class AnyIOConnection(BlockConnection[Row]):
         if any(result.command_status in FORGETTING for result in results):
             self._prepared_names.retire_all()
 
-    def take_off(self, steps: Sequence[Step], *, told_after: Container[int] = ()) -> Flight:
+    def take_off(self, steps: Sequence[Step], *, told_after: Collection[int] = ()) -> Flight:
         """Queue statements as one flight, to be waited for with `arrive`. Never waits.
 
         Args:
@@ -333,7 +335,8 @@ class AnyIOConnection(BlockConnection[Row]):
         self.sent_steps = (step,)
         statement, pgconn = step.statement, self.pgconn
         try:
-            self.leave_pipeline()
+            if self._pipeline is None and pgconn.pipeline_status:
+                pgconn.exit_pipeline_mode()  # as `leave_pipeline`
             pgconn.send_query_params(
                 statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
             )

@@ -11,7 +11,7 @@ libpq's pipeline mode is used directly: psycopg's `conn.pipeline()` costs more t
 Source: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from psycopg import NotSupportedError, OperationalError, pq
@@ -22,8 +22,9 @@ from psycopg.waiting import Wait
 from trioorm.wire.server_errors import is_farewell
 from trioorm.wire.statements import FORGETTING, PreparedNames, Statement, Step
 
-__all__ = ["COPYING", "Answer", "Flight", "PlainAnswer", "is_end_of_connection"]
+__all__ = ["COPYING", "Answer", "Flight", "LandedSteps", "PlainAnswer", "is_end_of_connection"]
 
+_WAIT_R = Wait.R
 _COMMAND_OK = pq.ExecStatus.COMMAND_OK
 _TUPLES_OK = pq.ExecStatus.TUPLES_OK
 _SUCCESSES = (int(_TUPLES_OK), int(_COMMAND_OK))
@@ -69,34 +70,38 @@ class Flight:
         outcomes: the result of each step so far, in order; a failed or skipped step has its error result, and so has the last when all that
             ran could not be committed.
         complete: whether the answer of the sync has come, so that the connection is free again.
+        failed: whether there is an error among the outcomes.
     """
 
-    __slots__ = ("_commands", "_flushed", "_last", "_pgconn", "_prepared", "complete", "outcomes", "steps")
+    __slots__ = ("_commands", "_flushed", "_last", "_pgconn", "_prepared", "complete", "failed", "outcomes", "steps")
 
-    def __init__(self, pgconn: PGconn, prepared: PreparedNames, steps: Sequence[Step], *, told_after: Container[int] = ()) -> None:
+    def __init__(self, pgconn: PGconn, prepared: PreparedNames, steps: Sequence[Step], *, told_after: Collection[int] = ()) -> None:
         self._pgconn = pgconn
         self._prepared = prepared
         self.steps = steps
         self.outcomes: list[PGresult] = []
-        self.complete = False
-        self._flushed = False
+        self.complete = self.failed = self._flushed = False
         self._last: PGresult | None = None
         # The libpq commands under way: None for a step, else what it is for and the name of the statement that it prepares or closes.
         self._commands: list[tuple[str, bytes] | None] = []
         if not pgconn.pipeline_status:
             pgconn.enter_pipeline_mode()
         preparing: set[bytes] | None = None
+        names = prepared.names
         for number, step in enumerate(steps, 1):
             statement = step.statement
             name = statement.name
-            if name and (prepared.touch(name) or self._prepare(statement, preparing := set() if preparing is None else preparing)):
+            if name in names:
+                names.move_to_end(name)  # as `touch`, which takes as long as the sending
+                pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
+            elif name and self._prepare(statement, preparing := set() if preparing is None else preparing):
                 pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
             else:
                 pgconn.send_query_params(
                     statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
                 )
             self._commands.append(None)
-            if number in told_after:
+            if told_after and number in told_after:
                 pgconn.send_flush_request()
         pgconn.pipeline_sync()
         self._commands.reverse()
@@ -126,29 +131,28 @@ class Flight:
             psycopg.OperationalError: the connection broke; what had come before is in `outcomes`.
             psycopg.NotSupportedError: the server has begun a COPY, which libpq cannot end here; the connection must be closed.
         """
-        if not self._flushed:
-            if self._pgconn.flush():
-                # The server may be blocked on answers that we have not read: read while writing.
-                self._collect()
-                return Wait.RW
-            self._flushed = True
-        self._collect()
-        return None if self.complete else Wait.R
-
-    def _collect(self) -> None:
         pgconn = self._pgconn
+        flushed = self._flushed
+        if not flushed:
+            # The server may be blocked on answers that we have not read: read while writing.
+            self._flushed = flushed = not pgconn.flush()
+        last, commands = self._last, self._commands
         while not self.complete and not pgconn.is_busy():
             result = pgconn.get_result()
             if result is None:
-                if self._last is None:
-                    return  # nothing is under way any more: the connection is gone, and reading says so
-                self._land(self._last)
-                self._last = None
+                if last is None:
+                    break  # nothing is under way any more: the connection is gone, and reading says so
+                if commands and commands[-1] is None and last.status == _TUPLES_OK:
+                    commands.pop()  # as `_land`, which knows of all else
+                    self.outcomes.append(last)
+                else:
+                    self._land(last)
+                self._last = last = None
                 continue
             status = result.status
             if status in _SUCCESSES:
-                if self._last is None:
-                    self._last = result
+                if last is None:
+                    self._last = last = result
             elif status == _PIPELINE_SYNC:
                 if len(self.outcomes) < len(self.steps):  # libpq gave up on a COPY
                     raise OperationalError("the answer has ended without the results of all statements")
@@ -158,9 +162,12 @@ class Flight:
             elif status == _FATAL_ERROR:
                 if is_end_of_connection(result):
                     raise OperationalError(result.get_error_message())
-                self._last = result
-            elif self._last is None:
-                self._last = result
+                self._last = last = result
+            elif last is None:
+                self._last = last = result
+        if not flushed:
+            return Wait.RW
+        return None if self.complete else _WAIT_R
 
     def _land(self, result: PGresult) -> None:
         """Book the result of the command that has just ended."""
@@ -169,12 +176,17 @@ class Flight:
             # constraint, a serialization failure). The server's farewell belongs to no command either; the broken connection tells of it.
             if result.status == _FATAL_ERROR and not is_farewell(result):
                 self.outcomes[-1] = result
+                self.failed = True
             return
         command = self._commands.pop()
         if command is None:
             self.outcomes.append(result)
-            if result.status == _COMMAND_OK and result.command_status in FORGETTING:
-                self._prepared.retire_all()
+            status = result.status
+            if status == _COMMAND_OK:
+                if result.command_status in FORGETTING:
+                    self._prepared.retire_all()
+            elif status == _FATAL_ERROR:
+                self.failed = True
             return
         purpose, name = command
         failed = result.status in (_FATAL_ERROR, _PIPELINE_ABORTED)
@@ -184,6 +196,7 @@ class Flight:
             # The error of the preparation is the step's own; the "pipeline aborted" that follows says nothing.
             self._commands[-1] = (_NOTHING, b"")
             self.outcomes.append(result)
+            self.failed = True
         elif purpose == _CLOSE and failed:
             # The flight failed before it: the server still has the statement.
             self._prepared.add(name)
@@ -191,10 +204,46 @@ class Flight:
     @property
     def failure(self) -> tuple[bytes, PGresult] | None:
         """The text of the first failed step and its error result, or None."""
+        if not self.failed:
+            return None
         for step, outcome in zip(self.steps, self.outcomes, strict=False):
             if outcome.status == _FATAL_ERROR:
                 return step.statement.text, outcome
         return None
+
+
+class LandedSteps:
+    """The answers to the steps of a flight, without that of the sync behind them: when it commits, what they say is known before it has.
+
+    Args:
+        flight: which told of its last step (`told_after`).
+    """
+
+    __slots__ = ("_flight",)
+
+    def __init__(self, flight: Flight) -> None:
+        self._flight = flight
+
+    @property
+    def outcomes(self) -> list[PGresult]:
+        """See `Flight`."""
+        return self._flight.outcomes
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them have come; behind one that failed, that of the sync too."""
+        flight = self._flight
+        return flight.complete or (not flight.failed and len(flight.outcomes) == len(flight.steps))
+
+    @property
+    def failure(self) -> tuple[bytes, PGresult] | None:
+        """See `Flight`."""
+        return self._flight.failure
+
+    def advance(self) -> Wait | None:
+        """See `Flight.advance`."""
+        want = self._flight.advance()
+        return None if self.complete else want
 
 
 def is_end_of_connection(result: PGresult) -> bool:
@@ -220,8 +269,7 @@ class PlainAnswer:
         self._pgconn = pgconn
         self._text = text
         self.outcomes: list[PGresult] = []
-        self.complete = False
-        self._is_lost = False
+        self.complete = self._is_lost = False
 
     def advance(self) -> Wait | None:
         """Do what can be done without waiting, as `Flight.advance`; rows of a stream are thrown away."""
@@ -230,18 +278,22 @@ class PlainAnswer:
             if self.complete:
                 return None
             if pgconn.is_busy():
-                return Wait.R
+                return _WAIT_R
             result = pgconn.get_result()
             if result is None:
                 if self._is_lost:
                     raise OperationalError("the connection broke before the end of the answer")
                 self.complete = True
-            elif result.status == _COPY_IN:
+                continue
+            status = result.status
+            if status == _COMMAND_OK and not self.outcomes:
+                self.outcomes.append(result)
+            elif status == _COPY_IN:
                 # libpq gives this result again and again until the copy is ended, one way or the other.
                 pgconn.put_copy_end(b"the copy was given up by the client")
-            elif result.status == _COPY_OUT:
+            elif status == _COPY_OUT:
                 if not self._throw_copied_rows_away():
-                    return Wait.R
+                    return _WAIT_R
             else:
                 self.take(result)
         return Wait.RW

@@ -31,7 +31,7 @@ from trioorm.wire.flight import Answer, PlainAnswer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.lock import ConnectionLock, Ending
 from trioorm.wire.readiness import Ready, Wait, poller_for, readiness_for
-from trioorm.wire.running_loop import cancellation_check, deadline_reader, running_task
+from trioorm.wire.running_loop import cancellation_check, deadline_reader, is_on_trio, running_task
 from trioorm.wire.session_texts import refuse_without_session
 from trioorm.wire.statements import Step
 
@@ -78,6 +78,7 @@ class ReadyConnection(AsyncConnection[Row]):
         farewell: what is left of it, once it is closed.
         check_for_cancellation: raises a cancellation that is due, and is no checkpoint otherwise.
         read_deadline: tells the deadline that holds where the running code stands.
+        on_trio: whether the loop that it belongs to is Trio's.
         has_unread_input: says of an open connection whether the server has sent something that nobody has read (its truth counts); on an
             idle one that is mostly its farewell.
     """
@@ -97,6 +98,7 @@ class ReadyConnection(AsyncConnection[Row]):
         self.readiness = readiness_for(pgconn)
         self.check_for_cancellation = cancellation_check()
         self.read_deadline = deadline_reader()
+        self.on_trio = is_on_trio()
         # The poller is the connection's for life, and asked without a function of ours in between: every loan looks.
         self.has_unread_input: Callable[[], object] = partial(poller_for(pgconn.socket, Wait.R).poll, 0)
 

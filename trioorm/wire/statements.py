@@ -9,12 +9,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import count
+from typing import TYPE_CHECKING
 
 from attrs import Factory, field, frozen
 from psycopg.abc import Buffer
 from psycopg.pq import Format
 
 from trioorm.wire.pace import Pace
+
+if TYPE_CHECKING:
+    from attrs import frozen as record
+else:  # each statement makes one, and freezing it would take longer than all else about it
+    from attrs import define as record
 
 __all__ = ["PreparedNames", "Statement", "Step", "command"]
 
@@ -49,7 +55,7 @@ class Statement:
     alone: tuple[Step, ...] = field(init=False, repr=False, default=Factory(lambda statement: (Step(statement),), takes_self=True))
 
 
-@frozen(eq=False)
+@record(eq=False)
 class Step:
     """One execution of a statement.
 
