@@ -73,8 +73,9 @@ class TrioormClient:
         return {**operations_of(self), **more}
 
     def busy_pids(self) -> set[int]:
-        by_lanes = {lane.connection.info.backend_pid for lane in self._lanes.open_lanes if lane.is_waited_for}
-        return {loan.backend_pid for loan in self._db.statistics().loans} | by_lanes
+        by_lanes = [lane.connection for lane in self._lanes.open_lanes if lane.is_waited_for]
+        pids = {connection.info.backend_pid for connection in by_lanes if not connection.closed}  # one may be about to be replaced
+        return pids | {loan.backend_pid for loan in self._db.statistics().loans}
 
     def counts(self) -> PoolCounts:
         statistics = self._db.statistics()
