@@ -372,12 +372,14 @@ async def test_nothing_is_sent_for_nobody(dsn: str, monkeypatch: pytest.MonkeyPa
 async def test_a_nested_load_cancelled_anywhere(dsn: str) -> None:
     """In a transaction and outside of one: the pool is whole, and what is loaded next is whole too."""
     nested = FILMS.load(Film.credits.order_by(Credit.id).load(Credit.person), Film.cast.limit(1))
+    by_key = select(Film).where(Film.id == 1).load(Film.credits.load(Credit.person), Film.cast_count)
     with psycopg.connect(dsn, autocommit=True) as connection:
         async with open_database(dsn, max_size=2) as db:
             await opened(db)
 
             async def operation() -> None:
                 films = await db.fetch_all(nested)
+                await db.fetch_one(by_key)
                 async with db.transaction() as tx:
                     await tx.load(films, Film.genres, Film.credits.order_by(Credit.id).load(Credit.film))
 
