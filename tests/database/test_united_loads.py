@@ -32,6 +32,7 @@ from trioorm import (
 )
 from trioorm.database.load_plan import known_plan
 from trioorm.database.loading import fetch_with_loads
+from trioorm.query.uniting import _BUILT_IN  # pyright: ignore[reportPrivateUsage]
 
 
 async def opened(db: Database) -> None:
@@ -157,6 +158,34 @@ async def test_tables_of_other_types_than_their_models_say(dsn: str) -> None:
         assert (maker, maker.things) == (other, other.things)
         assert (maker.name, maker.notes, [thing.amount for thing in maker.things]) == ("a   ", {"b": 1, "a": 2}, [0.5, 1.5])
         assert all(thing.maker is maker for thing in maker.things)
+
+
+class Path(Model, table="path"):
+    id: Column[int] = column(primary_key=True)
+    points: Many["Point"] = has_many(order_by=lambda: Point.id)
+
+
+class Point(Model, table="point"):
+    id: Column[int] = column(primary_key=True)
+    path_id: Column[int] = column(references=Path.id)
+    path: One[Path] = belongs_to()
+
+
+async def test_tables_that_are_called_as_types_are(dsn: str) -> None:
+    async with open_database(dsn) as db:
+        await db.create_schema(Path, Point)
+        await db.insert(Path(id=1))
+        await db.insert_many([Point(id=1, path_id=1), Point(id=2, path_id=1)])
+        path = await db.fetch_one(select(Path).where(Path.id == 1).load(Path.points.load(Point.path)))
+        assert [point.id for point in path.points] == [1, 2]
+        assert path.points[0].path is path
+
+
+async def test_all_names_of_types_are_known(dsn: str) -> None:
+    """Those of this server, apart from arrays and the system's own tables."""
+    names = sql("SELECT typname::text FROM pg_type WHERE typnamespace = 'pg_catalog'::regnamespace AND typname !~ '^(_|pg_)'").returns(str)
+    async with open_database(dsn) as db:
+        assert set(await db.fetch_all(names)) - _BUILT_IN == set()
 
 
 async def test_a_key_that_is_none_in_the_table(dsn: str) -> None:

@@ -128,6 +128,8 @@ def unite(
     owners = {owner for _, _, owner in parts}
     loads = [UnitedLoad(load, 0 if owner is None else owner + 1, at in owners) for at, (load, _, owner) in enumerate(parts)]
     united = United(statement, key, loads, shared)
+    if united.is_ambiguous:
+        return None
     plan, values = plans.plan(united)
     assert plan.width is not None and plan.compiled.parts is not None, "all is known of it"  # noqa: PT018 - one thing
     if plan.compiled.is_write or plan.width > _MOST_COLUMNS:

@@ -30,10 +30,24 @@ from trioorm.model.load import Load
 from trioorm.model.model import model_of
 from trioorm.query.loading import find_for_one, find_related
 from trioorm.query.select import Select
-from trioorm.query.shape import ModelItem, SelectShape, UnitedPart, UnitedShape
+from trioorm.query.shape import ModelItem, SelectShape, UnitedPart, UnitedShape, ValueItem
 from trioorm.query.statement import Statement
 
 __all__ = ["RootKey", "United", "UnitedLoad", "root_key"]
+
+_BUILT_IN: Final = frozenset({
+    "aclitem", "any", "anyarray", "anycompatible", "anycompatiblearray", "anycompatiblemultirange", "anycompatiblenonarray",
+    "anycompatiblerange", "anyelement", "anyenum", "anymultirange", "anynonarray", "anyrange", "bit", "bool", "box", "bpchar",
+    "bytea", "char", "cid", "cidr", "circle", "cstring", "date", "datemultirange", "daterange", "event_trigger", "fdw_handler",
+    "float4", "float8", "gtsvector", "index_am_handler", "inet", "int2", "int2vector", "int4", "int4multirange", "int4range", "int8",
+    "int8multirange", "int8range", "internal", "interval", "json", "jsonb", "jsonpath", "language_handler", "line", "lseg", "macaddr",
+    "macaddr8", "money", "name", "numeric", "nummultirange", "numrange", "oid", "oidvector", "path", "point", "polygon", "record",
+    "refcursor", "regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper", "regoperator", "regproc",
+    "regprocedure", "regrole", "regtype", "table_am_handler", "text", "tid", "time", "timestamp", "timestamptz", "timetz", "trigger",
+    "tsm_handler", "tsmultirange", "tsquery", "tsrange", "tstzmultirange", "tstzrange", "tsvector", "txid_snapshot", "unknown",
+    "uuid", "varbit", "varchar", "void", "xid", "xid8", "xml",
+})  # fmt: skip
+"""Types whose names tables may have too. PostgreSQL looks for a type of a name among its own first, for a table last."""
 
 _Columns: TypeAlias = dict[str, str]
 _WHOLE: Final = (SMALLINT, INTEGER, BIGINT)
@@ -147,6 +161,18 @@ class United(Statement[typing.Any]):
     @property
     def bind_values(self) -> tuple[object, ...]:
         return self._bind_values
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the name of one of its tables means another type, so that the types of its columns cannot be told by it."""
+        for item in self._shape.items:
+            match item:
+                case ModelItem(source=Source(schema=None) as source) | ValueItem(ColumnReference(Source(schema=None) as source)):
+                    if source.table in _BUILT_IN:
+                        return True
+                case _:
+                    pass
+        return False
 
 
 def _part(items: list[Shape], statement: Select[typing.Any], *, is_read_again: bool) -> UnitedPart:
