@@ -13,6 +13,7 @@ import psycopg_pool
 import pytest
 
 import trioorm
+import trioorm.pool.errors  # else its classes may not be there yet, being made on demand
 from tests.docs.pages import ROOT
 from trioorm import Database, Json, Transaction, errors, open_database
 from trioorm.expression import type_of_annotation, type_text
