@@ -13,11 +13,11 @@ import psycopg_pool
 import pytest
 
 import trioorm
-import trioorm.pool.errors  # else its classes may not be there yet, being made on demand
 from tests.docs.pages import ROOT
 from trioorm import Database, Json, Transaction, errors, open_database
 from trioorm.expression import type_of_annotation, type_text
 from trioorm.pool import PoolSettings, open_pool
+from trioorm.pool import errors as errors_of_pools
 from trioorm.pool.connecting import SAFE_PARAMETERS
 
 
@@ -129,7 +129,7 @@ def test_the_tree_of_the_errors_page() -> None:
 def _children(parent: type[BaseException]) -> Iterator[tuple[str, str]]:
     """The public classes below one, each with its nearest public ancestor; the wire's twins, which are psycopg's too, count as one."""
     for child in parent.__subclasses__():
-        if child.__name__ != parent.__name__ and child.__module__ in ("trioorm.errors", "trioorm.pool.errors"):
+        if child.__name__ != parent.__name__ and child.__module__ in (errors.__name__, errors_of_pools.__name__):
             yield parent.__name__, child.__name__
             yield from _children(child)
 
