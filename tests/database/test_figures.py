@@ -220,12 +220,12 @@ async def test_what_no_figure_can_be_of_is_refused_when_it_is_used(dsn: str, fig
 def test_contradictions_are_refused_when_the_class_is_made() -> None:
     with pytest.raises(ModelError, match=r"declared by count_of\(\) and annotated(.|\n)*To fix it: films: Figure\[\.\.\.\] = count_of"):
 
-        class WrongKind(Model, table="wrong"):
+        class WrongKind(Model, table="wrong"):  # pyright: ignore[reportUnusedClass]
             id: Column[int] = column(primary_key=True)
             films: Many[Film] = unchecked(count_of)(lambda: Film.credits)
 
     with pytest.raises(ModelError, match=r"is a figure, and nothing says of what(.|\n)*count_of\(lambda: ...\) or aggregate_of"):
 
-        class Undeclared(Model, table="wrong"):
+        class Undeclared(Model, table="wrong"):  # pyright: ignore[reportUnusedClass]
             id: Column[int] = column(primary_key=True)
             number: Figure[int]
