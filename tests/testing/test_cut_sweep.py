@@ -5,13 +5,14 @@ The last tests are of the sweep itself: it tells an operation that keeps its wor
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import anyio
 import psycopg
 import pytest
 
 from tests.transaction.ledger import Entry
-from trioorm import CommitOutcomeUnknown, Database, ForeignKeyViolation, open_database, select, sql
+from trioorm import CommitOutcomeUnknown, Database, ForeignKeyViolation, Notification, open_database, select, sql
 from trioorm.errors import ConnectionLost, DatabaseUnavailable, UsageError
 from trioorm.testing import (
     CutReport,
@@ -190,6 +191,50 @@ async def test_a_stream(dsn: str, proxy: FaultProxy) -> None:
             assert [row async for row in rows] == [1, 2, 3, 4, 5, 6, 7]
 
     await sweep_writes(dsn, proxy, read, rows=0, repeatable=False, expected=_KNOWN)
+
+
+async def test_a_copy_out(dsn: str, proxy: FaultProxy) -> None:
+    keys = [-3, -2, -1]
+
+    async def read(db: Database, number: int) -> None:
+        if number == 10:  # the first time, which is not cut
+            await db.insert_many([Entry(key=key) for key in keys])
+        async with db.copy_out(select(Entry.key).where(Entry.key < 0).order_by(Entry.key)) as rows:
+            assert [row async for row in rows] == keys
+
+    await sweep_writes(dsn, proxy, read, rows=0, repeatable=False, expected=_KNOWN)
+
+
+async def test_listening(dsn: str, proxy: FaultProxy) -> None:
+    """Entering fails, or the subscription lives: what comes is heard, or a gap says that it may be missing."""
+    with psycopg.connect(dsn, autocommit=True) as other:
+        async with open_database(proxy.conninfo(), min_size=0) as db:
+
+            async def listen() -> list[str]:
+                heard: list[str] = []
+                async with db.listen("news") as events:
+                    other.execute("SELECT pg_notify('news', 'first')")
+                    async for event in events:
+                        heard.append(event.payload if isinstance(event, Notification) else "a gap")
+                        if heard[-1] == "second":
+                            return heard
+                        other.execute("SELECT pg_notify('news', 'second')")  # behind a gap once more: it may have fallen into it
+                raise AssertionError("a subscription ends with its block")
+
+            async def check(run: CutRun) -> None:
+                await server_is_quiet(other)
+                if run.effect is Effect.HAPPENED:
+                    heard.add(tuple(cast("list[str]", run.value)))
+                else:
+                    assert isinstance(run.error, DatabaseUnavailable)
+                    assert run.error.safe_to_retry
+
+            heard: set[tuple[str, ...]] = set()
+            report = await cut_sweep(proxy, listen, check=check)
+    assert report.cuts > 8
+    assert {run.effect for run in report.runs} == _KNOWN
+    assert heard <= {("first", "second"), ("a gap", "second"), ("a gap", "first", "second"), ("first", "a gap", "second")}
+    assert len(heard) > 1, "at some chunk the subscription outlived its connection"
 
 
 # The sweep itself.
