@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
@@ -92,11 +92,6 @@ def model_of(model: type) -> ModelInfo:
             else f"{shown} is abstract and has no table.\nTo fix it: use a model that inherits from it."
         )
     return info
-
-
-def relations_of_model(model: type) -> Mapping[str, Relation]:
-    """The relations of a model class, by their names in Python."""
-    return type(model).__trioorm_relations__ if isinstance(model, ModelMeta) else {}
 
 
 def relation_value(held: Model, relation: Relation) -> object:

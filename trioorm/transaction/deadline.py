@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import anyio
 
@@ -24,6 +25,9 @@ _HAS_TRANSACTION_TIMEOUT = 170000
 _LONGEST_MILLISECONDS = 2**31 - 1
 
 _NEVER = math.inf
+
+SERVER_LIMITS: Final = ("25P04", "57014")
+"""What a limit of the server ends a transaction with: its own for the whole transaction, or, before PostgreSQL 17, for a statement."""
 
 
 class ServerLimit:
@@ -46,6 +50,14 @@ class ServerLimit:
     def has_passed(self) -> bool:
         """Whether the block's deadline has passed, so that its scope is cancelled or about to be."""
         return anyio.current_time() >= self.deadline
+
+    async def deliver_own_timeout(self) -> None:
+        """When the server acted first, because this program was too busy to: wait for the scope's own timeout, which is due.
+
+        Checkpoint: only if the deadline has passed.
+        """
+        if self.has_passed:
+            await anyio.sleep(self._budget_seconds)
 
     def steps(self, server_version: int, *, behind: Sequence[Step] = ()) -> Sequence[Step]:
         """The commands that tell the server what it does not know yet; they go with the next statement of the running transaction.

@@ -26,7 +26,7 @@ from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, 
 from trioorm.pool import Mark, OutcomeHook, shown
 from trioorm.transaction import refusals
 from trioorm.transaction.aftermath import aftermath, is_cancellation
-from trioorm.transaction.deadline import NO_LIMIT
+from trioorm.transaction.deadline import NO_LIMIT, SERVER_LIMITS
 from trioorm.transaction.hold import ScopeHold
 from trioorm.transaction.hooks import BlockHooks
 from trioorm.transaction.inside import blocks_within, enter_block, is_inside, leave_block, open_blocks, restore_blocks
@@ -47,9 +47,6 @@ Arguments = TypeVarTuple("Arguments")
 
 _INERROR = pq.TransactionStatus.INERROR
 _UNKNOWN = pq.TransactionStatus.UNKNOWN
-
-# What a limit of the server ends a transaction with: its own for the whole transaction, or, before PostgreSQL 17, for a statement.
-_SERVER_LIMITS = ("25P04", "57014")
 
 
 class _State(Enum):
@@ -306,7 +303,7 @@ class Scope(Turns, ABC):
             connection.retire_statements(steps)  # for the next transaction; this one is in error
             failure.safe_to_retry = True
         self.note_error(failure)
-        if failure.sqlstate in _SERVER_LIMITS:
+        if failure.sqlstate in SERVER_LIMITS:
             await self.deliver_own_timeout()
 
     async def _arrival_of(self, passenger: Passenger) -> list[PGresult]:
@@ -314,14 +311,13 @@ class Scope(Turns, ABC):
         if error is None:
             assert passenger.results is not None, "it was called"
             return passenger.results
-        if isinstance(error, ConnectionLost) or (isinstance(error, DatabaseError) and error.sqlstate in _SERVER_LIMITS):
+        if isinstance(error, ConnectionLost) or (isinstance(error, DatabaseError) and error.sqlstate in SERVER_LIMITS):
             await self.deliver_own_timeout()
         raise error
 
     async def deliver_own_timeout(self) -> None:
-        """When the server's limit acted first, because this program was too busy to: wait for the scope's own timeout, which is due."""
-        if self.server_side.limit.has_passed:
-            await anyio.sleep(self.cleanup_timeout_seconds)
+        """See `ServerLimit.deliver_own_timeout`."""
+        await self.server_side.limit.deliver_own_timeout()
 
     # Several statements in one flight.
 

@@ -10,6 +10,7 @@ Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-S
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVarTuple
@@ -49,7 +50,27 @@ _RELEASE_GUARD = command(b'RELEASE "trioorm_guard"')
 _ROLLBACK = command(b"ROLLBACK")
 
 
-class SnapshotScope:
+class _ByFlights(ABC):
+    """A `Runner` that does everything by `run`."""
+
+    in_transaction = True
+
+    @abstractmethod
+    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]: ...
+
+    async def read(self, steps: Sequence[Step]) -> list[PGresult]:
+        """See `Runner.read`."""
+        return await self.run(steps, is_write=False)
+
+    async def run_one(
+        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
+    ) -> PGresult:
+        """See `Runner.run_one`."""
+        (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
+        return result
+
+
+class SnapshotScope(_ByFlights):
     """A block that is a nursery, whose reads all see the same; itself a `Runner`.
 
     Args:
@@ -57,8 +78,6 @@ class SnapshotScope:
         connections: how many it takes at most.
         name: how it is called in errors.
     """
-
-    in_transaction = True
 
     def __init__(self, pool: Pool, connections: int, *, name: str = "the snapshot") -> None:
         if connections < 1:
@@ -219,17 +238,6 @@ class SnapshotScope:
             raise failure
         return results
 
-    async def read(self, steps: Sequence[Step]) -> list[PGresult]:
-        """See `Runner.read`."""
-        return await self.run(steps, is_write=False)
-
-    async def run_one(
-        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
-    ) -> PGresult:
-        """See `Runner.run_one`."""
-        (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
-        return result
-
     async def _run_guarded(self, member: Member, steps: Sequence[Step]) -> tuple[list[PGresult], DatabaseError | None]:
         """Run steps with a savepoint under them, all in one flight; their results, and the first error among them."""
         await checkpoint_if_cancelled()
@@ -315,7 +323,7 @@ class _SnapshotHold:
             raise raised
 
 
-class HeldReads:
+class HeldReads(_ByFlights):
     """Reads of a snapshot on one of its connections, which is theirs for the length of a block; itself a `Runner`.
 
     Whatever they leave on the server, a cursor, ends with the block: a savepoint lies under it.
@@ -324,8 +332,6 @@ class HeldReads:
         snapshot: whose.
         what: named when somebody inside the block waits for more connections than there are.
     """
-
-    in_transaction = True
 
     def __init__(self, snapshot: SnapshotScope, what: str) -> None:
         self._snapshot = snapshot
@@ -341,17 +347,6 @@ class HeldReads:
     async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """See `Runner.run`."""
         return await self._snapshot.run_on(self._hold.member, steps)
-
-    async def read(self, steps: Sequence[Step]) -> list[PGresult]:
-        """See `Runner.read`."""
-        return await self.run(steps, is_write=False)
-
-    async def run_one(
-        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
-    ) -> PGresult:
-        """See `Runner.run_one`."""
-        (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
-        return result
 
     def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """There is none inside of this block."""

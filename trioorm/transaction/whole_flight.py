@@ -17,9 +17,8 @@ Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
-from functools import lru_cache, partial
+from functools import lru_cache
 
-import anyio
 import trio
 from psycopg.pq.abc import PGresult
 
@@ -27,7 +26,7 @@ from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError
 from trioorm.pool import Pool
 from trioorm.transaction import refusals
 from trioorm.transaction.commit import ANSWER_PART, COMMIT, refusal_of_commit, settle_lost_commit
-from trioorm.transaction.deadline import NO_LIMIT, ServerLimit, limit_for
+from trioorm.transaction.deadline import NO_LIMIT, SERVER_LIMITS, ServerLimit, limit_for
 from trioorm.transaction.outcome import PROBE, read_probe
 from trioorm.transaction.runner import Connection, failure_among, failure_of, is_stale_plan
 from trioorm.wire import OnCancel, Step
@@ -35,9 +34,6 @@ from trioorm.wire.flight import Answer, Flight, LandedSteps
 from trioorm.wire.interrupt import Held, cancel_requests, deliver_again
 
 __all__ = ["WholeFlight"]
-
-# What the server's limit ends a transaction with: its own for the whole transaction, or, before PostgreSQL 17, for a statement.
-_SERVER_LIMITS = ("25P04", "57014")
 
 # What would end the transaction, or begin another, as a text of one's own; ROLLBACK TO is for savepoints.
 _ENDING = re.compile(
@@ -145,7 +141,7 @@ class WholeFlight:
                 raise refusals.outcome_unknown(self._name, None) from lost
             raise refusals.commit_of_nothing_lost(self._name) from lost
         except ConnectionLost:
-            await _deliver_own_timeout(connection, limit)  # a statement had failed by then, so nothing can be committed
+            await limit.deliver_own_timeout()  # a statement had failed by then, so nothing can be committed
             raise
         except BaseException:
             await self._commit(connection, ending, None, requests_before, limit)  # nothing: it was stopped on the server
@@ -154,8 +150,8 @@ class WholeFlight:
         written = flight.outcomes[-1] if is_write and failure is None else None
         refused, held = await self._commit(connection, ending, written, requests_before, limit)
         if failure is not None:
-            if failure.sqlstate in _SERVER_LIMITS:
-                await _deliver_own_timeout(connection, limit)
+            if failure.sqlstate in SERVER_LIMITS:
+                await limit.deliver_own_timeout()
             raise failure
         if refused is not None:
             raise refused
@@ -185,14 +181,8 @@ class WholeFlight:
                 lost,
                 None if probed is None else read_probe(probed),
                 requests_before=requests_before,
-                deliver_own_timeout=partial(_deliver_own_timeout, connection, limit),
+                deliver_own_timeout=limit.deliver_own_timeout,
             )
         if ending.steps[0] is COMMIT:
             return refusal_of_commit(self._name, ending.outcomes[0]), None
         return failure_of(COMMIT, ending.outcomes[-1]), None
-
-
-async def _deliver_own_timeout(connection: Connection, limit: ServerLimit) -> None:
-    """See `Scope.deliver_own_timeout`."""
-    if limit.has_passed:
-        await anyio.sleep(connection.cleanup_timeout_seconds)

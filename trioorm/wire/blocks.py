@@ -112,9 +112,8 @@ class Copy(AsyncCopy):
         if error is not None and self._pgconn.transaction_status != _ACTIVE:
             return  # a cancellation has stopped it
         if error is None and self._direction == _COPY_OUT and self._pgconn.transaction_status == _ACTIVE:
-            await cast("_Ends", self.connection).abandon(
-                None
-            )  # left by `break`, where psycopg leaves the rows in the way of all that follows
+            # Left by `break`, where psycopg leaves the rows in the way of all that follows.
+            await cast("_Ends", self.connection).abandon(None)
             return
         await cast("_Ends", self.connection).end_block(super().__aexit__, error, stops=True)
 

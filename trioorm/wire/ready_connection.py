@@ -281,9 +281,8 @@ class ReadyConnection(AsyncConnection[Row]):
                     return False
                 pending.want = pending.generator.send(ready)
         except (StopIteration, psycopg_errors.Error):
-            pending.want = (
-                None  # it has ended: as expected, by QueryCanceled, or by the statement's own error, which the cancellation outranks
-            )
+            # It has ended: as expected, by QueryCanceled, or by the statement's own error, which the cancellation outranks.
+            pending.want = None
         # The generator may have been one of several for the same statement: the beginning of a COPY, or some rows of a stream.
         return self._pipeline is not None or await self.drain(PlainAnswer(self.pgconn, b""), shield, until)
 
