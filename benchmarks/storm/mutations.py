@@ -128,14 +128,14 @@ MUTATIONS = (
         "transaction/whole_flight.py",
         "told_after=(len(sent),)",
         "told_after=()",
-        ("database/test_flights.py::test_lost_during_the_commit_it_is_settled_by_its_id",),
+        ("database/test_flights_that_commit.py::test_lost_during_the_commit_it_is_settled_by_its_id",),
     ),
     Mutation(
         "what commits by itself runs without a block around it",
         "transaction/whole_flight.py",
         "                needs_block = True\n",
         "",
-        ("database/test_flights.py::test_what_commits_by_itself_is_refused_as_in_any_transaction",),
+        ("database/test_flights_that_commit.py::test_what_commits_by_itself_is_refused_as_in_any_transaction",),
     ),
     Mutation(
         "children are not waited for before COMMIT",

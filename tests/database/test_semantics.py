@@ -1,6 +1,6 @@
 """Generated statements over generated data: what a real server answers is what plain Python works out.
 
-Source of the rules: `tests/query/semantics.py`, which asks neither the library nor a server.
+Source of the rules: `tests/query/sql_rules.py`, which asks neither the library nor a server.
 """
 
 import decimal
@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 
 from tests.generated import examples
-from tests.query.semantics import DATA, Data, Item, Part, Question, combined, derived_tables, grouped, joined_tables, plain
+from tests.query.semantics import combined, derived_tables, grouped, joined_tables, plain
 from tests.query.shop import run
+from tests.query.sql_rules import DATA, Data, Item, Part, Question
 from trioorm.compiler import create_schema_statements
 from trioorm.query import insert
 

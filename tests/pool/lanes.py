@@ -20,6 +20,9 @@ from trioorm.transaction import PoolRunner
 from trioorm.wire import Statement, Step
 from trioorm.wire.lane import Lane
 
+OTHER_SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+ACTIVE = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'"
+
 
 def proven_echo() -> Statement:
     """A new statement that gives back its only value, as if it had been fast often enough."""
