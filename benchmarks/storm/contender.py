@@ -42,11 +42,12 @@ class Operation:
 
 @attrs.frozen
 class PoolCounts:
-    """A pool at one moment: connections on loan, tasks in line, and connections open and usable."""
+    """A pool at one moment: connections on loan, tasks in line, connections open and usable, and what came by shared ones so far."""
 
     on_loan: int
     waiting: int
     ready: int
+    reads_on_lanes: int = 0
 
 
 class Client(Protocol):

@@ -71,6 +71,7 @@ class StormResult:
         finished: whether all tasks came to an end.
         seconds: how long it blew.
         left_on_loan, left_waiting: the pool's figures at the moment when the last task had ended.
+        reads_on_lanes: how many came by connections that reads share.
         forbidden_rows: rows that stood in a savepoint which was rolled back.
     """
 
@@ -82,6 +83,7 @@ class StormResult:
     drills: DrillFigures
     left_on_loan: int
     left_waiting: int
+    reads_on_lanes: int
     forbidden_rows: int
 
 
@@ -161,6 +163,7 @@ async def storm(
         drills=drills,
         left_on_loan=counts.on_loan,
         left_waiting=counts.waiting,
+        reads_on_lanes=counts.reads_on_lanes,
         forbidden_rows=forbidden,
     )
 

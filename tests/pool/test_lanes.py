@@ -260,6 +260,52 @@ async def test_a_cancelled_reader_leaves_at_once_and_its_statement_is_stopped(ds
         assert await reads.value(again(proven_echo(), "after")) == "after"
 
 
+async def test_a_statement_that_nobody_waits_for_is_stopped_before_it_is_slow(
+    dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those behind it wait for nothing else, and get their answers where they are."""
+    monkeypatch.setattr(lane, "SLOW_SECONDS", 60.0)
+    async with open_lanes(dsn, witness) as reads:
+        left, answers = proven_step("SELECT 'x' FROM pg_sleep(60)"), list[str | None]()
+
+        async def read() -> None:
+            answers.append(await reads.value(again(proven_echo(), "behind")))
+
+        async with anyio.create_task_group() as nursery:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as leaving:
+                    leaving.start_soon(reads.value, left)
+                    await witness.until_waiting(reads.pid)
+                    nursery.start_soon(read)
+                    await reads.until_depth(2)
+                    scope.cancel()
+        assert answers == ["behind"]
+        assert reads.figures.sent_elsewhere == 0
+        assert not left.statement.pace.is_proven, "it was slow enough to be stopped"
+
+
+async def test_a_statement_that_goes_on_after_it_was_stopped_is_stopped_again(dsn: str, witness: Witness) -> None:
+    witness.run(
+        """
+        CREATE OR REPLACE FUNCTION hard_of_hearing() RETURNS text LANGUAGE plpgsql AS $$
+        BEGIN
+            BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(60); END;
+            RETURN 'deaf';
+        END $$
+        """
+    )
+    async with open_lanes(dsn, witness, cleanup_timeout_seconds=5.0) as reads:
+        pid = reads.pid
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as nursery:
+                nursery.start_soon(reads.value, proven_step("SELECT hard_of_hearing()"))
+                await witness.until_waiting(pid)
+                scope.cancel()
+        await server_is_quiet(witness.connection)
+        assert reads.pid == pid, "the lane lives on"
+    witness.run("DROP FUNCTION hard_of_hearing")
+
+
 async def test_a_reader_who_leaves_before_its_answer_costs_nobody_anything(dsn: str, witness: Witness) -> None:
     async with open_lanes(dsn, witness) as reads:
         echo = proven_echo()

@@ -30,7 +30,7 @@ from trioorm.pool.settings import LaneStatistics, PoolSettings
 from trioorm.resilience import Backoff
 from trioorm.wire import Statement
 from trioorm.wire.lane import Lane, Reader
-from trioorm.wire.pace import SLOW_SECONDS
+from trioorm.wire.pace import LEFT_SECONDS
 
 __all__ = ["Lanes"]
 
@@ -38,9 +38,6 @@ logger = logging.getLogger("trioorm.pool")
 
 FEW_LOANS = 2
 """While fewer connections are on loan, and one is idle, nobody begins to share a lane: alone on one, a read costs a third more."""
-
-# How often lanes are looked after while anybody reads through one.
-_LOOK_SECONDS = SLOW_SECONDS / 2
 
 _TUPLES_OK = ExecStatus.TUPLES_OK
 
@@ -275,7 +272,7 @@ class Lanes:
                 self._someone_reads = anyio.Event()
                 await self._someone_reads.wait()
                 self._someone_reads = None
-            await anyio.sleep(_LOOK_SECONDS)
+            await anyio.sleep(LEFT_SECONDS)
             for lane in tuple(self._lanes):
                 try:
                     must_cancel = lane.look()

@@ -36,16 +36,13 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.wire.connection import AnyIOConnection
 from trioorm.wire.flight import is_end_of_connection
-from trioorm.wire.pace import SLOW_SECONDS
+from trioorm.wire.pace import LEFT_SECONDS, SLOW_SECONDS
 from trioorm.wire.server_errors import is_farewell
 from trioorm.wire.statements import Statement
 
 __all__ = ["Lane", "Reader"]
 
 logger = logging.getLogger("trioorm.wire")
-
-# How long to wait before a cancel request is sent again: it may have overtaken its statement.
-_REPEAT_CANCEL_SECONDS = 0.1
 
 _GOOD = (int(pq.ExecStatus.TUPLES_OK), int(pq.ExecStatus.COMMAND_OK))
 _SYNC = int(pq.ExecStatus.PIPELINE_SYNC)
@@ -361,23 +358,25 @@ class Lane:
         Raises:
             psycopg.OperationalError: the connection broke, or a statement that nobody waits for could not be stopped in time.
         """
-        if not self._queue or monotonic() - self._head_since < SLOW_SECONDS:
+        if not self._queue or monotonic() - self._head_since < LEFT_SECONDS:
             return False
         # Perhaps it is this program that was slow, and the answer is there.
         self._pgconn.consume_input()
         self._collect()
         now = monotonic()
-        if not self._queue or now - self._head_since < SLOW_SECONDS:
+        if not self._queue or now - self._head_since < LEFT_SECONDS:
             return False
         head = self._queue[0]
-        if not self.is_slow:
-            self.is_slow = True
-            head.statement.pace.was_slow()
-        self._send_elsewhere(1)
+        if now - self._head_since >= SLOW_SECONDS:
+            if not self.is_slow:
+                self.is_slow = True
+                head.statement.pace.was_slow()
+            self._send_elsewhere(1)
         if not head.has_left or self._cancel_runs or now < self._cancel_next_at:
             return False
         if self._cancel_began_at is None:
             self._cancel_began_at = now
+            head.statement.pace.was_slow()
         elif now - self._cancel_began_at > self.connection.cleanup_timeout_seconds:
             raise OperationalError("a statement that nobody waits for could not be stopped in time")
         self._cancel_runs = True
@@ -397,7 +396,8 @@ class Lane:
         finally:
             now = monotonic()
             self._cancel_runs = False
-            self._cancel_next_at = now + _REPEAT_CANCEL_SECONDS
+            # It may have overtaken its statement, so it is sent again, after as long as has been tried for: twice as long each time.
+            self._cancel_next_at = now + max(LEFT_SECONDS, now - (self._cancel_began_at or now))
             # The server has sent its signal by now, so it is among those under way; a pooler may take longer.
             self._hit_until_read = self.reads + len(self._queue)
             self._hit_until = now + self.connection.cleanup_timeout_seconds

@@ -9,10 +9,13 @@ Runs are measured from here, so a busy event loop makes all of them longer. That
 
 from __future__ import annotations
 
-__all__ = ["SLOW_SECONDS", "Pace"]
+__all__ = ["LEFT_SECONDS", "SLOW_SECONDS", "Pace"]
 
 SLOW_SECONDS = 0.05
 """A run that took longer was slow: too slow for others to wait for."""
+
+LEFT_SECONDS = 0.01
+"""How long a statement that nobody waits for may hold up others. Most end sooner, and stopping one costs the server a session."""
 
 _FAST_SECONDS = 0.005
 
