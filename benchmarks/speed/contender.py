@@ -59,61 +59,63 @@ class Contender(ABC):
     @abstractmethod
     async def close(self) -> None: ...
 
+    # What a contender cannot do it leaves as it is.
+
     # Reading.
 
-    @abstractmethod
     async def get(self, key: int) -> object:
         """A person by primary key."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def filter(self, age: int) -> Sequence[object]:
         """The twenty people of an age, by key."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def fetch_wide(self, after: int) -> Sequence[object]:
         """The thousand readings that follow a key, ten columns of mixed types each, one of them jsonb, which comes decoded."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def stream(self, take: Callable[[object], object]) -> None:
         """Hand over all readings by key, one by one, holding a thousand at a time."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def film(self, key: int) -> object:
         """A film with its directors, its cast (both in order) and its reviews (by key)."""
+        raise NotImplementedError
 
     # Writing.
 
-    @abstractmethod
     async def insert(self, name: str, age: int) -> int:
         """One guest more; returns the key."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def insert_many(self, guests: Sequence[GuestRow]) -> list[int]:
         """Many guests at once; returns their keys in order."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def load(self, visits: Sequence[VisitRow]) -> None:
         """Very many visits by the fastest way that the library has; no keys come back."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def update(self, key: int, balance: int) -> None:
         """Change an account in a transaction of its own, written as a block."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def update_many(self, balances: Sequence[tuple[int, int]]) -> None:
         """Change accounts, each to a balance of its own, all or none: keys and balances."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def transfer(self, key: int, amount: int) -> None:
         """In a transaction: lock an account and read it, write its new balance, note that in `entry`."""
+        raise NotImplementedError
 
     # Many tasks, each of which reads point by point.
 
-    @abstractmethod
     async def pooled_get(self, key: int) -> object:
         """A person by primary key, on a connection of a pool; called by many tasks at once."""
+        raise NotImplementedError
 
-    # What only some can do; a contender that cannot leaves these as they are.
+    # What few can do.
 
     async def update_flight(self, key: int, balance: int) -> None:
         """As `update`, with the whole transaction in one trip."""

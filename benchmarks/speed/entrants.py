@@ -25,6 +25,7 @@ class Entrant:
         module, class_name: where it is written.
         packages: what must be installed, as the package index names it.
         is_orm: whether it gives objects of models.
+        is_limit: whether it only shows what cannot be passed; it is no rival.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Entrant:
     loop: Loop
     packages: tuple[str, ...]
     is_orm: bool = False
+    is_limit: bool = False
 
     def load(self) -> type[Contender]:
         """Import its class."""
@@ -67,7 +69,8 @@ _ALL = (
     Entrant("SQLAlchemy", "with_sqlalchemy", "Sqlalchemy", "asyncio", ("sqlalchemy", "asyncpg"), is_orm=True),
     Entrant("Tortoise", "with_tortoise", "TortoiseOrm", "asyncio", ("tortoise-orm", "asyncpg"), is_orm=True),
     Entrant("Piccolo", "with_piccolo", "Piccolo", "asyncio", ("piccolo", "asyncpg"), is_orm=True),
-    Entrant(PGBENCH, "", "", "asyncio", ()),
+    Entrant("libpq on Trio", "with_libpq", "Libpq", "trio", ("psycopg", "trio"), is_limit=True),
+    Entrant(PGBENCH, "", "", "asyncio", (), is_limit=True),
 )
 
 ENTRANTS = {entrant.name: entrant for entrant in _ALL}

@@ -71,14 +71,14 @@ def peer_orms(figures: Figures) -> list[str]:
 
 
 def ahead(figures: Figures, workload: str, of: str, clock: str = "cpu") -> list[str]:
-    """Who was faster than a contender in most rounds, pgbench left out, the fastest first; none of the same library."""
+    """Who was faster than a contender in most rounds, limits left out, the fastest first; none of the same library."""
     mine = figures[workload].get(of)
     if mine is None:
         return []
     found: list[tuple[float, str]] = []
     for name in contenders_of(figures):
         own = series(figures, workload, name, clock)
-        if own is not None and ENTRANTS[name].gives_rows and name.split()[0] != of.split()[0]:
+        if own is not None and not ENTRANTS[name].is_limit and name.split()[0] != of.split()[0]:
             found.append((ratio(own, mine[clock]).median, name))
     return [name for median, name in sorted(found) if median < 1]
 

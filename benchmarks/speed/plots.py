@@ -22,9 +22,10 @@ _COLOURS = {
     "SQLAlchemy": "#6b6b6b",
     "Tortoise": "#a08020",
     "Piccolo": "#7a4fa0",
+    "libpq on Trio": "#000000",
     "pgbench": "#000000",
 }
-_MARKERS = {"pgbench": "|", "asyncpg": "o", "asyncpg on uvloop": "o", "psycopg": "s"}
+_MARKERS = {"pgbench": "|", "libpq on Trio": "4", "asyncpg": "o", "asyncpg on uvloop": "o", "psycopg": "s"}
 
 
 def ratios(figures: Figures, clock: str, title: str, path: Path) -> None:

@@ -12,6 +12,7 @@ FIGURES = {
         "asyncpg": {"cpu": [10.0, 20.0, 30.0, 40.0, 50.0], "wall": [1.0] * 5},
         "psycopg": {"cpu": [20.0, 40.0, 60.0, 80.0, 100.0], "wall": [1.0] * 5},
         "trioorm on Trio": {"cpu": [11.0, 30.0, 15.0, 44.0, 45.0], "wall": [2.0] * 5},
+        "libpq on Trio": {"cpu": [2.0] * 5, "wall": [1.0] * 5},
         "pgbench": {"cpu": [1.0] * 5, "wall": [1.0] * 5},
     },
     "update": {
@@ -51,7 +52,7 @@ def test_who_is_ahead_is_told() -> None:
 
 def test_the_table_has_times_ratios_and_the_fastest_in_bold() -> None:
     head, _, get, *_ = markdown_table(FIGURES, "cpu")
-    assert head == "| workload | asyncpg | psycopg | trioorm on Trio | pgbench |"
+    assert head == "| workload | asyncpg | psycopg | trioorm on Trio | libpq on Trio | pgbench |"
     assert get.replace("\N{EN DASH}", "-").startswith(
         "| get by primary key | **30 µs** <br> 1.00 (1.00-1.00) | 60 µs <br> 2.00 (2.00-2.00) |"
     )
