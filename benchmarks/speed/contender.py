@@ -117,6 +117,10 @@ class Contender(ABC):
 
     # What few can do.
 
+    async def insert_objects(self, guests: Sequence[GuestRow]) -> list[int]:
+        """As `insert_many`, from objects of the model, which are made in it, to objects that have their keys."""
+        raise NotImplementedError
+
     async def update_flight(self, key: int, balance: int) -> None:
         """As `update`, with the whole transaction in one trip."""
         raise NotImplementedError

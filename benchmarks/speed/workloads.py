@@ -166,6 +166,15 @@ _WORKLOADS = [
         most=50,
     ),
     Workload(
+        name="insert_objects",
+        title="the same from objects, and objects back",
+        method="insert_objects",
+        operate=lambda contender, _number: contender.insert_objects(guests()),
+        changes=("guest",),
+        most=50,
+        like="insert_many",
+    ),
+    Workload(
         name="load",
         title="load 100,000 rows",
         method="load",

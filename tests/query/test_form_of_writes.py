@@ -103,6 +103,17 @@ def changes(draw: st.DrawFn, kind: str, model: Any) -> Blank:  # noqa: ANN401 - 
         return lambda value: lambda statement: statement.where(compare(left, value)), _fit(values)
     if kind == "values":
         return lambda rows: lambda statement: statement.values(*[row() for row in rows]), _rows(draw, model)
+    if kind in ("tuples", "set tuples"):
+        several = draw(st.lists(st.sampled_from(own), min_size=1, max_size=3))
+        columns: list[Any] = [name for name, _ in several]
+        rows = st.lists(st.tuples(*[_fit(values) for _, values in several]), min_size=1, max_size=3)
+        if kind == "tuples":
+            return lambda rows: lambda statement: statement.values_from(rows, columns=columns), rows
+        keyed = [User.id, *columns]
+        return (
+            lambda rows: lambda statement: statement.set_each([(at, *row) for at, row in enumerate(rows)], columns=keyed, key=User.id),
+            rows,
+        )
     if kind == "returning":
         items = draw(st.lists(st.sampled_from([User, Order, Twin, User.id, Line.article, Other]), max_size=1))
         return lambda value: lambda statement: statement.returning(*items, value), st.sampled_from([User.age, User.age + 1, literal(7)])
@@ -149,9 +160,9 @@ OTHERS: dict[str, Blank] = {
     ),
 }
 BEGINNINGS: dict[Callable[[Any], Any], list[str]] = {
-    update: ["set", "set", "set several", "where", "where", "set each", "everywhere", "using", "with"],
+    update: ["set", "set", "set several", "where", "where", "set each", "set tuples", "everywhere", "using", "with"],
     delete: ["where", "where", "everywhere", "using", "with"],
-    insert: ["values", "values", "conflict", "overriding", "with"],
+    insert: ["values", "values", "tuples", "conflict", "overriding", "with"],
     select: ["where", "lock", "limit", "union", "with"],
     lambda model: merge(model).using(Order, on=Order.user_id == User.id): ["merged", "with"],
 }
@@ -204,6 +215,8 @@ BUILT: list[Callable[[int], Statement[Any]]] = [
     lambda n: update(Order).set(Order.paid_at, _MOMENT.replace(tzinfo=datetime.UTC)).where(Order.id == n),
     lambda n: delete(User).where(User.age > n, User.name == "x").returning(User.id),
     lambda n: insert(User).values(User(name=f"name {n}", age=n)).returning(User.id),
+    lambda n: insert(User).values_from([(f"name {n}", n)] * n, columns=[User.name, User.age]).on_conflict(User.email).do_update(),
+    lambda n: update(User).set_each([(at, n) for at in range(n)], columns=[User.id, User.age]).where(User.age < n),
     lambda n: select(User).where(User.age > n).limit(n).for_update(skip_locked=True),
     lambda n: select(User).where(User.age > n).union_all(select(User).where(User.age < n)),
 ]

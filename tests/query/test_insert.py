@@ -12,7 +12,7 @@ import pytest
 from tests.query.shop import Line, Order, Status, User, run, unchecked
 from trioorm.compiler import compile_statement, shape_and_values
 from trioorm.errors import BindError, QueryError
-from trioorm.expression import SMALLINT, TEXT, default, func, now
+from trioorm.expression import SMALLINT, TEXT, default, func, literal, now
 from trioorm.model import Model
 from trioorm.query import Statement, excluded, insert, select
 
@@ -69,6 +69,40 @@ def test_ids_of_many_rows_come_back_in_their_order(shop: Shop) -> None:
     rows = [User(name=f"u{number}", age=number % 90) for number in range(3000)]
     returned = run(shop, insert(User).values_from(rows).returning(User.id, User.name))
     assert returned == [(number + 1, f"u{number}") for number in range(3000)]
+
+
+def test_tuples_travel_as_one_array_for_each_column(shop: Shop) -> None:
+    statement = (
+        insert(User).values_from([(36, "Ada"), [17, "Bob"]], columns=[User.age, User.name]).returning(User.id, User.name, User.active)
+    )
+    assert str(statement) == (
+        'INSERT INTO "users" ("name", "age", "email", "active", "manager_id")\n'
+        "SELECT * FROM unnest($1::text[], $2::smallint[], $3::text[], $4::boolean[], $5::bigint[])\n"
+        'RETURNING "users"."id", "users"."name", "users"."active"'
+    )
+    assert shape_and_values(statement)[1] == [["Ada", "Bob"], [36, 17], [None, None], [True, True], [None, None]]
+    assert run(shop, statement) == [(1, "Ada", True), (2, "Bob", True)]
+
+
+def test_tuples_may_hold_arrays(shop: Shop) -> None:
+    run(shop, insert(User).values(User(name="Ada", age=36)))
+    rows = [(1, decimal.Decimal(1), ["a"]), (1, decimal.Decimal(2), [])]
+    run(shop, insert(Order).values_from(rows, columns=[Order.user_id, Order.total, Order.tags]))
+    assert run(shop, select(Order.total, Order.tags, Order.status).order_by(Order.id)) == [(1, ["a"], "open"), (2, [], "open")]
+
+
+def test_mappings_of_the_same_names_travel_as_arrays_too(shop: Shop) -> None:
+    alike = insert(User).values({"name": "Ada", "age": 36}, {"age": 17, "name": "Bob"})
+    assert shape_and_values(alike)[1] == [["Ada", "Bob"], [36, 17], [None, None], [True, True], [None, None]]
+    other = insert(User).values({"name": "Ada", "age": 36}, {"name": "Bob", "age": literal(17)})
+    assert "VALUES ($1, $2, $3, $4, $5), ($6, $7::bigint, $8, $9, $10)" in str(other)
+    for statement in (alike, other):
+        assert run(shop, statement.returning(User.name, User.age)) == [("Ada", 36), ("Bob", 17)]
+
+
+def test_a_conflict_updates_what_the_tuples_name_and_not_the_defaults() -> None:
+    statement = insert(User).values_from([("Ada", 36)], columns=[User.name, User.age]).on_conflict(User.email).do_update()
+    assert str(statement).endswith('DO UPDATE SET "name" = "excluded"."name", "age" = "excluded"."age"')
 
 
 def test_rows_with_array_columns_are_values(shop: Shop) -> None:

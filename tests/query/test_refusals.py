@@ -13,6 +13,7 @@ from tests.query.statements import Shop, expect
 from trioorm.compiler import compile_statement
 from trioorm.errors import BindError, QueryError
 from trioorm.expression import JSONB, array_of, case, cast, count, func, literal, window
+from trioorm.model import UNSET
 from trioorm.query import (
     Identifier,
     alias,
@@ -128,6 +129,23 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("never NULL", lambda: update(User).set_each([{"id": 1, "age": None}])),
     ("given an object of Order", lambda: update(User).set_each(unchecked([Order(user_id=1, total=decimal.Decimal(1))]))),
     ("has no column 'agee'", lambda: update(User).set_each([{"id": 1, "agee": 1}])),
+    ("Row 2 of set_each() has 1 values", lambda: update(User).set_each([(1, 2), (3,)], columns=[User.id, User.age])),
+    ("Row 1 of set_each() is a str", lambda: update(User).set_each(["ab"], columns=[User.id, User.age])),
+    ("Row 1 of set_each() is a int", lambda: update(User).set_each(unchecked([5]), columns=[User.id])),
+    ("a column twice", lambda: update(User).set_each([(1, 2)], columns=[User.id, User.id])),
+    ("has no id", lambda: update(User).set_each([(1, "x")], columns=[User.age, User.name])),
+    ("same key", lambda: update(User).set_each([(1, 2), (1, 3)], columns=[User.id, User.age])),
+    ("or tuples and columns=", lambda: update(User).set_each(unchecked([(1, 2)]))),
+    ("a column of another table", lambda: update(User).set_each([(1, 2)], columns=[User.id, Order.weight])),
+    ('Row 2: A value of class str was given', lambda: update(User).set_each([(1, 2), (2, "x")], columns=[User.id, User.age])),
+    ("Row 2 of values_from() has 3 values", lambda: insert(User).values_from([("x", 1), ("x", 1, 2)], columns=[User.name, User.age])),
+    ("or tuples and columns=", lambda: insert(User).values_from(unchecked([("x", 1)]))),
+    ("has no age", lambda: insert(User).values_from([("x",)], columns=[User.name])),
+    ("as mappings", lambda: insert(User).values_from([("x", User.age)], columns=[User.name, User.age])),
+    ("is no value", lambda: insert(User).values_from([("x", UNSET)], columns=[User.name, User.age])),
+    ("never NULL", lambda: insert(User).values_from([("x", None)], columns=[User.name, User.age])),
+    ("computed by the server", lambda: insert(Line).values_from([(1,)], columns=[Line.sum])),
+    ("has its rows", lambda: insert(User).values_from([("x", 1)], columns=[User.name, User.age]).default_values()),
     ("cannot be joined to", lambda: update(User).join(Order, Order.user_id == User.id)),
     ("has no condition", lambda: str(delete(User).using(Order))),
     ("does nothing", lambda: str(merge(User).using(Order, on=Order.user_id == User.id))),

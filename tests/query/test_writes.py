@@ -6,10 +6,24 @@ import pytest
 
 from tests.query.shop import Order, User, run
 from tests.query.statements import Shop, expect
-from trioorm.compiler import compile_statement
+from trioorm.compiler import compile_statement, shape_and_values
 from trioorm.errors import QueryError
 from trioorm.expression import cast, count, literal, lower, max_
-from trioorm.query import alias, create_table_as, excluded, insert, merge, merge_action, new, old, optional, select, update, values_table
+from trioorm.query import (
+    Statement,
+    alias,
+    create_table_as,
+    excluded,
+    insert,
+    merge,
+    merge_action,
+    new,
+    old,
+    optional,
+    select,
+    update,
+    values_table,
+)
 
 
 def test_rows_are_inserted_from_a_select(filled: Shop) -> None:
@@ -136,6 +150,17 @@ def test_each_row_gets_values_of_its_own(filled: Shop) -> None:
         [[1, 2], [30, 31], [None, "b@x"]],
     )
     assert sorted(run(filled, statement), key=str) == [(1, 30, None), (2, 31, "b@x")]
+
+
+def test_tuples_give_each_row_its_values(filled: Shop) -> None:
+    def build(*rows: tuple[object, ...]) -> Statement[tuple[int, int]]:
+        return update(User).set_each(rows, columns=[User.age, User.email], key=User.email).where(User.id < 9).returning(User.id, User.age)
+
+    for statement in (build((31, "ada@x")), build((30, "ada@x"), (1, "b@x"))):  # the second is found by the first one's step
+        text = str(statement)
+        assert 'FROM unnest($1::text[], $2::smallint[]) AS "rows" ("email", "age")\nWHERE "rows"."email" = "users"."email"' in text
+    assert shape_and_values(statement)[1] == [["ada@x", "b@x"], [30, 1], 9]
+    assert run(filled, statement) == [(1, 30)]
 
 
 def test_each_row_gets_an_array_of_its_own(filled: Shop) -> None:

@@ -265,6 +265,8 @@ update(User).set((User.name, User.age), select(User.age, User.name))
 update(User).set((User.name, User.age), select(User.email, User.age))
 update(User).set((User.name, User.age), ("Ada", 36))
 update(User).set_each([Order()])
+update(User).set_each([(1, 37)])
+insert(User).values_from([("Ada", 36)])
 update(User).from_("orders")
 sub_text: int = select(User.id).sql().text
 sub_total: Select[tuple[User, str]] = select(User).with_total()

@@ -5,7 +5,7 @@ their array. It raises one of `MISFITS` for values that do not fit or that it do
 which says what is wrong with which. What it packs is what packing them one by one gives.
 
 Numbers, moments and UUIDs are sent in binary, texts and numeric as PostgreSQL writes arrays (`{"a","b"}`): for each what takes the least
-time. Measured: 16 ns an integer and 18 ns a text, of which one by one took 250.
+time. Measured: 16 ns an integer and 9 ns a text, of which one by one took 250.
 
 Source: PostgreSQL manual, 8.15.6 (array input and output syntax); array_recv in src/backend/utils/adt/arrayfuncs.c.
 """
@@ -24,7 +24,7 @@ from typing import Any, TypeAlias, cast
 from attrs import frozen
 from psycopg.pq import Format
 
-from trioorm.expression import SqlType
+from trioorm.expression import SqlType, kinds_of
 
 __all__ = ["MISFITS", "ArrayForm", "array_form_for", "array_header", "quoted_array"]
 
@@ -111,7 +111,7 @@ def _framing(oid: int, fixed: _FixedForm) -> Callable[[Sequence[Any]], bytes]:
     size = width + 4
 
     def pack_array(values: Sequence[Any]) -> bytes:
-        kinds = set(map(type, values))
+        kinds = kinds_of(values)
         packed = fixed.pack(values, kinds)
         cells = bytearray(size * len(values))
         cells[3::size] = bytes((width,)) * len(values)
@@ -183,27 +183,34 @@ _TEXTS = frozenset(("text", "varchar", "bpchar", "citext"))
 def quoted_array(texts: Sequence[str | None]) -> bytes:
     """The array of texts, each in double quotes.
 
-    All are joined by the one character that none of them may hold, NUL, so that looking for it, escaping and quoting are done once.
+    All are joined as the array has them, so that what would need care is looked for once: with more quotes than stand between them, with a
+    backslash or NUL, they are joined anew by NUL, the one character that none of them may hold, and escaped as a whole.
 
     Raises:
         ValueError: a text holds NUL, or half of a surrogate pair.
         TypeError: something is no text.
     """
     try:
-        joined, count = "\0".join(cast("Sequence[str]", texts)), len(texts)
+        joined = '","'.join(cast("Sequence[str]", texts))
     except TypeError:
-        present = [text for text in texts if text is not None]
-        joined, count = "\0".join(present), len(present)
-    if joined.count("\0") != max(count - 1, 0):
-        raise ValueError("text in PostgreSQL cannot hold the character NUL")
-    if '"' in joined or "\\" in joined:
-        joined = joined.replace("\\", "\\\\").replace('"', '\\"')
-    if count == len(texts):
-        whole = joined.replace("\0", '","')
-        return f'{{"{whole}"}}'.encode() if texts else b"{}"
-    escaped = iter(joined.split("\0"))
+        return _quoted_array_with_nulls(texts)
+    if joined.count('"') != 2 * max(len(texts) - 1, 0) or "\\" in joined or "\0" in joined:
+        joined = _escaped("\0".join(cast("Sequence[str]", texts)), len(texts)).replace("\0", '","')
+    return f'{{"{joined}"}}'.encode() if texts else b"{}"
+
+
+def _quoted_array_with_nulls(texts: Sequence[str | None]) -> bytes:
+    present = [text for text in texts if text is not None]
+    escaped = iter(_escaped("\0".join(present), len(present)).split("\0"))
     cells = ["NULL" if text is None else f'"{next(escaped)}"' for text in texts]
     return f"{{{','.join(cells)}}}".encode()
+
+
+def _escaped(joined: str, count: int) -> str:
+    """So many texts, joined by NUL."""
+    if joined.count("\0") != max(count - 1, 0):
+        raise ValueError("text in PostgreSQL cannot hold the character NUL")
+    return joined.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _enum_packer(kind: SqlType) -> Callable[[Sequence[Any]], bytes]:
@@ -214,7 +221,7 @@ def _enum_packer(kind: SqlType) -> Callable[[Sequence[Any]], bytes]:
 
 def _numeric_array(values: Sequence[Any]) -> bytes:
     """Nothing in a number's text needs quotes."""
-    kinds = set(map(type, values))
+    kinds = kinds_of(values)
     if not kinds <= {decimal.Decimal, int, _NONE}:
         raise TypeError("a Decimal or an int is expected")
     texts = ["NULL" if value is None else str(value) for value in values] if _NONE in kinds else list(map(str, values))

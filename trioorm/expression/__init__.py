@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from trioorm.expression.aggregates import avg, count, max_, min_, sum_
 from trioorm.expression.annotations import composite_type, type_of_annotation, type_of_value
 from trioorm.expression.column import Column, ColumnExpression
+from trioorm.expression.column_values import kinds_of
 from trioorm.expression.expression import Expression, Operation
 from trioorm.expression.func import FunctionCall, FunctionNamespace, func
 from trioorm.expression.functions import (
@@ -123,7 +124,7 @@ __all__ = [
     "IpNetwork", "Json", "JsonCodec", "JsonType", "Multirange", "Operation", "Ordering", "Range", "Selectable", "SqlType", "TsQuery",
     "TsVector", "WindowSpec", "all_", "and_", "any_", "array", "array_of", "arrays", "avg", "case", "cast", "coalesce", "composite_type",
     "count", "default", "domain_type", "enum_label", "enum_type", "exists", "extract", "func", "greatest", "hstore", "json_codec_for",
-    "json_type", "jsonb", "least", "literal", "lower", "max_", "min_", "multirange_type", "networks", "not_", "now", "nullif", "or_",
-    "quote_identifier", "quote_literal", "quote_qualified", "range_type", "ranges", "row", "search", "sum_", "text_form", "trigram",
-    "type_of_annotation", "type_of_value", "type_text", "upper", "window",
+    "json_type", "jsonb", "kinds_of", "least", "literal", "lower", "max_", "min_", "multirange_type", "networks", "not_", "now", "nullif",
+    "or_", "quote_identifier", "quote_literal", "quote_qualified", "range_type", "ranges", "row", "search", "sum_", "text_form",
+    "trigram", "type_of_annotation", "type_of_value", "type_text", "upper", "window",
 ]  # fmt: skip

@@ -9,12 +9,17 @@ import ast
 import datetime
 import functools
 import operator
+import typing
 from collections.abc import Callable, Sequence
 
+from trioorm.errors import BindError, QueryError
 from trioorm.expression.binding import accepts, check_aware, wrong_class
+from trioorm.expression.column_values import ColumnValues, kinds_of
+from trioorm.expression.expression import Expression
 from trioorm.model.field import FieldInfo
-from trioorm.model.unset import UnsetType
-from trioorm.query.assignment import value_for
+from trioorm.model.info import ModelInfo
+from trioorm.model.unset import UNSET, UnsetType
+from trioorm.query.assignment import field_named, value_for
 
 _NONE = type(None)
 _NO_VALUE = frozenset((_NONE, UnsetType))
@@ -51,30 +56,96 @@ def _columns_reader(attributes: tuple[str, ...]) -> Callable[[Sequence[object]],
     return reader
 
 
-def check_column(field: FieldInfo, column: Sequence[object], kinds: set[type]) -> None:
-    """Refuse values that do not fit their field; UNSET is not looked at.
+def listed_columns(
+    info: ModelInfo, rows: Sequence[object], columns: Sequence[object], verb: str
+) -> tuple[tuple[FieldInfo, ...], Sequence[Sequence[object]]]:
+    """Tuples whose values are in the order of these columns: the fields, and the values of each.
+
+    Raises:
+        QueryError: a row is no tuple of as many values, or a column is named twice or cannot be written.
+    """
+    fields = tuple([field_named(info, column, f"{verb[:-1]}columns=...)") for column in columns])
+    if len(set(fields)) < len(fields):
+        raise QueryError(f"{verb} was given a column twice.\nTo fix it: name each once.")
+    given = typing.cast("Sequence[Sequence[object]]", rows)
+    if not all(issubclass(kind, tuple | list) for kind in kinds_of(rows)) or set(map(len, given)) != {len(fields)}:
+        number, row = next((at, row) for at, row in enumerate(given, 1) if not isinstance(row, tuple | list) or len(row) != len(fields))
+        what = f"has {len(row)} values" if isinstance(row, tuple | list) else f"is a {type(row).__qualname__}"
+        raise QueryError(
+            f"Row {number:,} of {verb} {what}, where a tuple of {len(fields)} is expected.\n"
+            "To fix it: give each row as a tuple, its values in the order of `columns=`."
+        )
+    return fields, [list(map(operator.itemgetter(place), given)) for place in range(len(fields))]
+
+
+def named_alike(info: ModelInfo, rows: Sequence[object], verb: str) -> tuple[tuple[FieldInfo, ...], Sequence[Sequence[object]]] | None:
+    """Dictionaries of the same names: the fields, and the values of each; None for other rows.
+
+    Raises:
+        QueryError: there is no such column, or it cannot be written.
+    """
+    if kinds_of(rows) != {dict}:
+        return None
+    named = typing.cast("Sequence[dict[object, object]]", rows)
+    first = named[0]
+    fields = tuple([field_named(info, name, verb) for name in first])
+    # One column may be named twice: by its attribute and as itself.
+    if not fields or len(set(fields)) < len(fields) or set(map(len, named)) != {len(first)}:
+        return None
+    try:
+        return fields, [list(map(operator.itemgetter(name), named)) for name in first]
+    except KeyError:
+        return None
+
+
+def checked(fields: Sequence[FieldInfo], columns: Sequence[Sequence[object]], verb: str, instead: str) -> tuple[ColumnValues, ...]:
+    """Columns of plain values: each fits its field, and none is an expression or UNSET.
 
     Args:
-        field: of all of them.
-        column: the values.
-        kinds: their classes.
+        fields: of the columns.
+        columns: the values of each.
+        verb: that was given them.
+        instead: what to do with expressions.
+
+    Raises:
+        QueryError, BindError: as `check_column`.
+    """
+    found = tuple([ColumnValues(column) for column in columns])
+    for field, column in zip(fields, found, strict=True):
+        if UnsetType in column.kinds:
+            value_for(field, UNSET)  # which it refuses
+        for kind in column.kinds:
+            if issubclass(kind, Expression):
+                raise QueryError(
+                    f"{verb} takes plain values, and got {next(cell for cell in column if cell.__class__ is kind)} for {field.attribute}.\n"
+                    f"To fix it: {instead}."
+                )
+        check_column(field, column)
+    return found
+
+
+def check_column(field: FieldInfo, column: ColumnValues) -> None:
+    """Refuse values that do not fit their field; UNSET is not looked at.
 
     Raises:
         QueryError: a value's class does not fit.
         BindError: a moment without a time zone.
     """
-    if field.nullable or _NONE not in kinds:
-        valued = kinds - _NO_VALUE
-        if not valued or (valued == {field.type.python} and (field.type.plain or _all_aware(field, column, kinds))):
+    if field.nullable or _NONE not in column.kinds:
+        valued = column.kinds - _NO_VALUE
+        if not valued or (valued == {field.type.python} and (field.type.plain or _all_aware(field, column))):
             return
-    for cell in column:
+    for number, cell in enumerate(column, 1):
         if type(cell) is not UnsetType:
-            check_cell(field, cell)
+            try:
+                check_cell(field, cell)
+            except (QueryError, BindError) as error:
+                raise type(error)(f"Row {number:,}: {error}") from None
 
 
-def _all_aware(field: FieldInfo, column: Sequence[object], kinds: set[type]) -> bool:
+def _all_aware(field: FieldInfo, column: ColumnValues) -> bool:
     """Whether these are moments, each with a time zone."""
-    return field.type.family == "timestamptz" and kinds == {datetime.datetime} and None not in map(_zone, column)
+    return field.type.family == "timestamptz" and column.kinds == {datetime.datetime} and None not in map(_zone, column)
 
 
 def check_cell(field: FieldInfo, cell: object) -> None:

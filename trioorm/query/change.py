@@ -101,28 +101,55 @@ class Update(_Change, Generic[M]):
         """The same as `using`, in the words that SQL has for it here."""
         return self.using(*models)
 
+    @overload
     def set_each(
-        self, rows: Iterable[M | Mapping[str, object]], *columns: Expression[object], key: Expression[object] | None = None
+        self, rows: Iterable[M | Mapping[str, object]], *changed: Expression[object], key: Expression[object] | None = ...
+    ) -> Self: ...
+    @overload
+    def set_each(
+        self,
+        rows: Iterable[Sequence[object]],
+        *changed: Expression[object],
+        key: Expression[object] | None = ...,
+        columns: Sequence[Expression[object]],
+    ) -> Self: ...
+    def set_each(
+        self,
+        rows: Iterable[object],
+        *changed: Expression[object],
+        key: Expression[object] | None = None,
+        columns: Sequence[Expression[object]] = (),
     ) -> Self:
         """Set columns to values of their own in each row, all in one statement.
 
             update(User).set_each([{"id": 1, "age": 37}, {"id": 2, "age": 40}])
+            update(User).set_each([(1, 37), (2, 40)], columns=[User.id, User.age])
 
         Args:
-            rows: objects of the model, or mappings from attribute names to plain values, all with the same names.
-            columns: those to set; if none are given, all that the rows give besides the key.
+            rows: objects of the model, mappings from attribute names to plain values, all with the same names, or tuples of plain values
+                when `columns` are given.
+            changed: the columns to set; if none are given, all that the rows give besides the key.
             key: the column by which rows are found; the primary key if not given.
+            columns: of the values in each tuple, in their order, the key among them.
 
         Raises:
             QueryError: no rows, rows of different columns, two rows of one key, or a value whose class does not fit.
             BindError: a moment without a time zone.
         """
-        table, keys, changed = value_rows(self.info, rows, columns, key)
+        given = value_rows(self.info, rows, changed, key, columns)
+        steps, known = self.form.steps, ("set_each", given.keys, given.changed) if given.are_arrays else None
+        step = steps.get(known)
+        if step is not None:
+            return self._step(step, given.columns)
+        table = given.table()
         made = self.using(table)
-        for field in changed:
+        for field in given.changed:
             made = made._assign(field.column, table.column(field.name))
         source = typing.cast("Source", self.form.parts["_source"])
-        return made.where(*(field.column.of(source) == table.column(field.name) for field in keys))
+        made = made.where(*(field.column.of(source) == table.column(field.name) for field in given.keys))
+        if known is not None:
+            STEPS.remember(steps, known, made.form, "_others")
+        return made
 
     @overload
     def set(self, column: Column[T], value: T | Expression[T], /) -> Update[M]: ...

@@ -3,13 +3,12 @@
 The contract: rows are objects of the model or mappings. Columns that hold UNSET are left to the server. One row is sent as VALUES; several
 as one array for each column (`unnest`), so that the shape, and with it the prepared statement, is the same for any number of rows and
 PostgreSQL's limit of 65,535 bind values does not matter. Where that cannot be (expressions, array columns, rows that leave different
-columns out), several rows are VALUES too.
+columns out), several rows are VALUES too (see `insert_rows.py`).
 """
 
 from __future__ import annotations
 
 import datetime
-import functools
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, Self, TypeVar, overload
@@ -20,15 +19,16 @@ from trioorm.expression.expression import Expression
 from trioorm.expression.guesses import OF_INSERTS, expect_guesses
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.interned import remember
-from trioorm.expression.shape import PLACES, Bind, ColumnReference, Keyword, Shape
+from trioorm.expression.shape import ColumnReference, Shape
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model, model_of
 from trioorm.model.unset import UNSET, UnsetType
 from trioorm.query.assignment import counted_up, field_named, kind_decides, require_fitting, require_values, value_for
-from trioorm.query.cells import check_cell, check_column, read_columns, row_reader
+from trioorm.query.cells import check_cell, row_reader
 from trioorm.query.clause import Clause
 from trioorm.query.form import STEPS, Form, Grammar, Step, find_step, part
+from trioorm.query.insert_rows import from_mappings, from_objects, from_tuples, layout_of
 from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, Conflict, InsertShape, RowValues, UnnestedColumns
 from trioorm.query.tables import outputs_of
@@ -46,10 +46,6 @@ T8 = TypeVar("T8")
 T9 = TypeVar("T9")
 T10 = TypeVar("T10")
 
-MOST_BIND_VALUES = 65_535
-"""PostgreSQL counts them in sixteen bits."""
-
-_DEFAULT = Keyword("DEFAULT")
 _NO_ROWS = RowValues(())
 
 
@@ -87,28 +83,43 @@ class Insert(Write, Generic[M]):
             raise QueryError(f"values() takes rows, and got {', '.join(wrong)} by name.\nTo fix it: values({{'name': 'Ada', 'age': 36}}).")
         return self.values_from(rows)
 
-    def values_from(self, rows: Iterable[M | Mapping[str, object] | Mapping[Expression[object], object]]) -> Insert[M]:
-        """As `values`, from anything that can be looped over."""
+    @overload
+    def values_from(self, rows: Iterable[M | Mapping[str, object] | Mapping[Expression[object], object]]) -> Insert[M]: ...
+    @overload
+    def values_from(self, rows: Iterable[Sequence[object]], *, columns: Sequence[Expression[object]]) -> Insert[M]: ...
+    def values_from(self, rows: Iterable[object], *, columns: Sequence[Expression[object]] = ()) -> Insert[M]:
+        """As `values`, from anything that can be looped over; or from tuples of plain values, which is the fastest way for many:
+
+            insert(User).values_from([("Ada", 36), ("Grace", 85)], columns=[User.name, User.age])
+
+        Args:
+            rows: as `values` takes them, or tuples when `columns` are given.
+            columns: of the values in each tuple, in their order.
+
+        Raises:
+            QueryError, BindError: as `values`; also for a tuple of another length.
+        """
         given = rows if isinstance(rows, (list, tuple)) else list(rows)
         if self._fields is not None:
             raise QueryError("values() was called twice on one insert.\nTo fix it: give all rows at once.")
         if not given:
             raise QueryError("insert() was given no rows.\nTo fix it: leave the statement out when there is nothing to insert.")
         info = self.info
+        if columns:
+            said, (fields, content, values) = from_tuples(info, given, columns)
+            return self._filled(fields, said, content, values)
         if set(map(type, given)) != {info.model}:
-            named = _named_rows(info, given)
-            said = tuple({field: None for row in named for field in row})
-            fields, content, values = _from_named(info, [_with_defaults(info, row) for row in named])
+            said, (fields, content, values) = from_mappings(info, given)
             return self._filled(fields, said, content, values)
         if len(given) > 1:
-            fields, content, values = _from_objects(info, typing.cast("list[Model]", given))
+            fields, content, values = from_objects(info, typing.cast("Sequence[Model]", given))
             return self._filled(fields, fields, content, values)
         return self._with_object(typing.cast("Model", next(iter(given))), info)
 
     def _with_object(self, made: Model, info: ModelInfo) -> Self:
         cells = row_reader(info.writable)(made)
         unset = frozenset([place for place, cell in enumerate(cells) if cell is UNSET])
-        fields, content, _ = _layout(info, unset)
+        fields, content, _ = layout_of(info, unset)
         values = _without_unset(cells)
         for field, cell in zip(fields, values, strict=True):
             if type(cell) is not field.type.python or not field.type.plain:
@@ -123,7 +134,14 @@ class Insert(Write, Generic[M]):
         return self._step(step, values)
 
     def _filled(self, fields: tuple[FieldInfo, ...], given: tuple[FieldInfo, ...], content: Shape, values: tuple[object, ...]) -> Self:
-        return self._with(_fields=fields, _given=given, _content=Clause((content,), values))
+        if not isinstance(content, UnnestedColumns):
+            return self._with(_fields=fields, _given=given, _content=Clause((content,), values))
+        steps, key = self.form.steps, ("columns", fields, given)  # whose types are those of the fields
+        step = steps.get(key)
+        if step is None:
+            form = self.form.changed({"_fields": fields, "_given": given, "_content": Clause((content,), values)})
+            step = STEPS.remember(steps, key, form, "_content")
+        return self._step(step, values)
 
     # fmt: off
     @overload
@@ -362,20 +380,6 @@ def insert(model: type[M]) -> Insert[M]:
     return made
 
 
-@functools.lru_cache(maxsize=4096)
-def _layout(info: ModelInfo, unset: frozenset[int]) -> tuple[tuple[FieldInfo, ...], RowValues, UnnestedColumns | None]:
-    """For rows that leave these fields out: the fields, the shape of one row, and that of many."""
-    fields = tuple(field for position, field in enumerate(info.writable) if position not in unset)
-    nestable = bool(fields) and all(field.type.element is None for field in fields)
-    many = UnnestedColumns(tuple(field.type for field in fields)) if nestable else None
-    return fields, RowValues((tuple(PLACES[field.type] for field in fields),)), many
-
-
-_NONE_UNSET: frozenset[int] = frozenset()
-_UNSET_ONLY = {UnsetType}
-_Content = tuple[tuple[FieldInfo, ...], RowValues | UnnestedColumns, tuple[object, ...]]
-
-
 def _kinds(model: type, cells: tuple[object, ...]) -> tuple[object, ...]:
     """What decides, as a rule, whether an object may be inserted: see `kind_of`."""
     kinds = (model, *map(type, cells))
@@ -386,95 +390,3 @@ def _kinds(model: type, cells: tuple[object, ...]) -> tuple[object, ...]:
 
 def _without_unset(cells: tuple[object, ...]) -> tuple[object, ...]:
     return tuple([cell for cell in cells if cell is not UNSET])
-
-
-def _from_objects(info: ModelInfo, objects: list[Model]) -> _Content:
-    columns = read_columns(info.writable, objects)
-    kinds = [set(map(type, column)) for column in columns]
-    kept = [place for place, found in enumerate(kinds) if found != _UNSET_ONLY]
-    unset = _NONE_UNSET if len(kept) == len(columns) else frozenset(range(len(columns))).difference(kept)
-    fields, _, many = _layout(info, unset)
-    for field, place in zip(fields, kept, strict=True):
-        check_column(field, columns[place], kinds[place])
-    if many is not None and not any(UnsetType in kinds[place] for place in kept):
-        return fields, many, tuple([columns[place] for place in kept])
-    shapes: list[tuple[Shape, ...]] = []
-    values: list[object] = []
-    for cells in zip(*[columns[place] for place in kept], strict=True):
-        shapes.append(tuple([_DEFAULT if cell is UNSET else PLACES[field.type] for field, cell in zip(fields, cells, strict=True)]))
-        values.extend(cell for cell in cells if cell is not UNSET)
-    return fields, _checked_size(RowValues(tuple(shapes)), values), tuple(values)
-
-
-def _named_rows(info: ModelInfo, rows: Sequence[object]) -> list[dict[FieldInfo, object]]:
-    named: list[dict[FieldInfo, object]] = []
-    for row in rows:
-        if isinstance(row, Mapping):
-            mapping = typing.cast("Mapping[object, object]", row)
-            named.append({field_named(info, column, "values()"): value for column, value in mapping.items()})
-        elif type(row) is info.model:
-            named.append(
-                {field: value for field in info.writable if (value := typing.cast("object", getattr(row, field.attribute))) is not UNSET}
-            )
-        else:
-            raise QueryError(
-                f"insert({info.model.__name__}) was given an object of {type(row).__qualname__}.\n"
-                f"To fix it: give objects of {info.model.__name__} or mappings; one insert for each model."
-            )
-    return named
-
-
-def _with_defaults(info: ModelInfo, row: dict[FieldInfo, object]) -> dict[FieldInfo, object]:
-    """The row with the model's own defaults where it leaves columns out.
-
-    Raises:
-        QueryError: a column that must have a value has none from anywhere.
-    """
-    whole = dict(row)
-    for field in info.writable:
-        if field in row:
-            continue
-        said = field.declaration
-        if said.default_factory is not None:
-            whole[field] = said.default_factory()
-        elif said.default is not UNSET:
-            whole[field] = said.default
-        elif not field.nullable and not field.filled_by_server:
-            raise QueryError(
-                f"A row for {info.model.__name__} has no {field.attribute}, which has no default and is never NULL.\n"
-                f"To fix it, one of:\n  1. give it: values({{..., {field.attribute!r}: ...}})\n  2. declare a default: column(default=...)"
-            )
-    return whole
-
-
-def _from_named(info: ModelInfo, named: list[dict[FieldInfo, object]]) -> _Content:
-    fields = tuple(field for field in info.writable if any(field in row for row in named))
-    shapes: list[tuple[Shape, ...]] = []
-    values: list[object] = []
-    plain = len(named) > 1 and all(field.type.element is None for field in fields)
-    for row in named:
-        cells: list[Shape] = []
-        for field in fields:
-            if field not in row:
-                cells.append(_DEFAULT)
-                continue
-            shape, more = value_for(field, row[field])
-            plain = plain and isinstance(shape, Bind) and not isinstance(row[field], Expression)
-            cells.append(shape)
-            values.extend(more)
-        plain = plain and len(cells) == len(row)
-        shapes.append(tuple(cells))
-    if plain and fields:
-        return fields, UnnestedColumns(tuple(field.type for field in fields)), tuple([[row[field] for row in named] for field in fields])
-    return fields, _checked_size(RowValues(tuple(shapes)), values), tuple(values)
-
-
-def _checked_size(content: RowValues, values: list[object]) -> RowValues:
-    if len(values) > MOST_BIND_VALUES:
-        raise QueryError(
-            f"This insert of {len(content.rows)} rows would need {len(values)} bind values; PostgreSQL takes {MOST_BIND_VALUES}.\n"
-            "These rows cannot travel as one array for each column, because a column is itself an array, a value is an expression, or the "
-            "rows leave out different columns.\n"
-            "To fix it, one of:\n  1. give all rows the same columns\n  2. insert in parts\n  3. copy_in()"
-        )
-    return content

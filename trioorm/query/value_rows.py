@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-import operator
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 
+import attrs
+
 from trioorm.errors import QueryError
+from trioorm.expression.column_values import ColumnValues, kinds_of
 from trioorm.expression.expression import Expression
 from trioorm.expression.shape import Bind, Function, Keyword, Shape
 from trioorm.expression.types import BIGINT, SqlType, array_of
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
-from trioorm.model.unset import UNSET, UnsetType
-from trioorm.query.assignment import field_named, value_for
-from trioorm.query.cells import check_column, read_columns
-from trioorm.query.insert import MOST_BIND_VALUES
+from trioorm.query.assignment import field_named
+from trioorm.query.cells import checked, listed_columns, named_alike, read_columns
+from trioorm.query.insert_rows import MOST_BIND_VALUES
 from trioorm.query.shape import FunctionTable, ValuesTable
 from trioorm.query.tables import Output, Table
 
 _PLACE = "trioorm_place"
+_INSTEAD = "use set() for what is the same in all rows"
+
+
+@attrs.frozen(eq=False)
+class ValueRows:
+    """What `set_each` was given, column by column.
+
+    Attributes:
+        keys: the fields by which rows are found.
+        changed: those that are set.
+        fields: all of them.
+        columns: the values of each of these.
+    """
+
+    keys: tuple[FieldInfo, ...]
+    changed: tuple[FieldInfo, ...]
+    fields: tuple[FieldInfo, ...]
+    columns: tuple[ColumnValues, ...]
+
+    @property
+    def are_arrays(self) -> bool:
+        """They travel as one array for each column, so the shape is the same for any number of rows."""
+        return all(field.type.element is None for field in self.fields)
+
+    def table(self) -> Table:
+        """The rows as a table named `rows`."""
+        return _table([_part(field, column) for field, column in zip(self.fields, self.columns, strict=True)])
 
 
 def object_rows(
@@ -46,8 +74,7 @@ def object_rows(
             f"{info.model.__name__} has no columns besides its key, so there is nothing to update.\nTo fix it: insert or delete."
         )
     fields = keys + changed
-    columns = read_columns(fields, objects)
-    _check_columns(fields, columns, "update_many()")
+    columns = checked(fields, read_columns(fields, objects), "update_many()", _INSTEAD)
     _check_keys(columns[: len(info.primary_key)], "update_many()")
     parts = [_part(field, column) for field, column in zip(fields, columns, strict=True)]
     table = _table([*parts, (Output(_PLACE, ("column", _PLACE), BIGINT, nullable=False), BIGINT, list(range(first, first + len(objects))))])
@@ -55,55 +82,51 @@ def object_rows(
 
 
 def value_rows(
-    info: ModelInfo, rows: Iterable[object], columns: tuple[Expression[object], ...], key: Expression[object] | None
-) -> tuple[Table, tuple[FieldInfo, ...], tuple[FieldInfo, ...]]:
-    """The rows as a table named `rows`, with the fields that find them and those that change.
-
-    They travel as one array for each column where no column is itself an array, so that the shape is the same for any number of rows.
+    info: ModelInfo,
+    rows: Iterable[object],
+    changed: Sequence[Expression[object]],
+    key: Expression[object] | None,
+    columns: Sequence[Expression[object]],
+) -> ValueRows:
+    """What `set_each` was given, checked.
 
     Raises:
         QueryError: no rows, rows of different columns, two rows of one key, or a value whose class does not fit.
         BindError: a moment without a time zone.
     """
     keys = info.primary_key if key is None else (field_named(info, key, "set_each(key=...)"),)
-    wanted = tuple(field_named(info, column, "set_each()") for column in columns)
+    wanted = tuple(field_named(info, column, "set_each()") for column in changed)
     given = typing.cast("list[object]", rows) if type(rows) is list else list(rows)
     if not given:
         raise QueryError("set_each() was given no rows.\nTo fix it: leave the statement out when there is nothing to change.")
-    kinds = set(map(type, given))
-    if kinds == {info.model}:
+    cells: Sequence[Sequence[object]]
+    if columns:
+        fields, cells = listed_columns(info, given, columns, "set_each()")
+    elif kinds_of(given) == {info.model}:
         fields = keys + tuple(field for field in wanted or info.writable if field not in keys and not field.version)
         cells = read_columns(fields, given)
     else:
-        fields, cells = _named_columns(info, given, kinds)
+        fields, cells = named_alike(info, given, "set_each()") or _named_columns(info, given)
     for field in keys + wanted:
         if field not in fields:
             raise QueryError(f"A row of set_each() has no {field.attribute}.\nTo fix it: give it in each row.")
-    changed = wanted or tuple(field for field in fields if field not in keys)
-    if not changed:
+    settable = wanted or tuple(field for field in fields if field not in keys)
+    if not settable:
         raise QueryError(f"set_each() on {info.model.__name__} gives nothing to set besides the key.\nTo fix it: give further columns.")
-    _check_columns(fields, cells, "set_each()")
-    by_field = dict(zip(fields, cells, strict=True))
+    by_field = dict(zip(fields, checked(fields, cells, "set_each()", _INSTEAD), strict=True))
     _check_keys([by_field[field] for field in keys], "set_each()")
-    kept = keys + tuple(field for field in changed if field not in keys)
-    return _table([_part(field, by_field[field]) for field in kept]), keys, changed
+    kept = keys + tuple(field for field in settable if field not in keys)
+    return ValueRows(keys, settable, kept, tuple([by_field[field] for field in kept]))
 
 
-def _named_columns(info: ModelInfo, rows: Sequence[object], kinds: set[type]) -> tuple[tuple[FieldInfo, ...], list[list[object]]]:
+def _named_columns(info: ModelInfo, rows: Sequence[object]) -> tuple[tuple[FieldInfo, ...], Sequence[Sequence[object]]]:
     """Mappings, perhaps with objects among them, as columns.
 
     Raises:
         QueryError: something else is among them, a name that is no column's, or they do not all have the same.
     """
-    named = typing.cast("Sequence[Mapping[object, object]]", rows) if kinds == {dict} else [_mapping(info, row) for row in rows]
-    first = named[0]
-    fields = tuple(field_named(info, name, "set_each()") for name in first)
-    try:
-        columns = [list(map(operator.itemgetter(name), named)) for name in first]
-    except KeyError:
-        columns = []
-    if len(columns) == len(first) and set(map(len, named)) == {len(first)}:
-        return fields, columns
+    named = [_mapping(info, row) for row in rows]
+    fields = tuple(field_named(info, name, "set_each()") for name in named[0])
     # Other names are allowed for the same columns: an attribute's and the column itself.
     cells = [{field_named(info, name, "set_each()"): value for name, value in row.items()} for row in named]
     if any(row.keys() != set(fields) for row in cells):
@@ -118,36 +141,23 @@ def _mapping(info: ModelInfo, row: object) -> Mapping[object, object]:
         return typing.cast("Mapping[object, object]", row)
     if type(row) is not info.model:
         raise QueryError(
-            f"set_each() was given an object of {type(row).__qualname__}.\nTo fix it: objects of {info.model.__name__} or mappings."
+            f"set_each() was given an object of {type(row).__qualname__}.\n"
+            f"To fix it: objects of {info.model.__name__} or mappings; or tuples and columns=[...]."
         )
     return {field.attribute: typing.cast("object", getattr(row, field.attribute)) for field in info.writable if not field.version}
 
 
-def _check_columns(fields: Sequence[FieldInfo], columns: Sequence[list[object]], verb: str) -> None:
-    for field, column in zip(fields, columns, strict=True):
-        kinds = set(map(type, column))
-        if UnsetType in kinds:
-            value_for(field, UNSET)  # which it refuses
-        for kind in kinds:
-            if issubclass(kind, Expression):
-                raise QueryError(
-                    f"{verb} takes plain values, and got {next(cell for cell in column if cell.__class__ is kind)} for {field.attribute}.\n"
-                    "To fix it: use set() for what is the same in all rows."
-                )
-        check_column(field, column, kinds)
-
-
-def _check_keys(keys: Sequence[list[object]], verb: str) -> None:
+def _check_keys(keys: Sequence[Sequence[object]], verb: str) -> None:
     if len(set(keys[0]) if len(keys) == 1 else set(zip(*keys, strict=True))) != len(keys[0]):
         raise QueryError(
             f"Two rows of {verb} have the same key; which of them would win is not said anywhere.\nTo fix it: give one row for each key."
         )
 
 
-_Part: typing.TypeAlias = tuple[Output, SqlType, list[object]]
+_Part: typing.TypeAlias = tuple[Output, SqlType, Sequence[object]]
 
 
-def _part(field: FieldInfo, column: list[object]) -> _Part:
+def _part(field: FieldInfo, column: Sequence[object]) -> _Part:
     return Output(field.name, ("column", field.name), field.type, field.nullable), field.type, column
 
 

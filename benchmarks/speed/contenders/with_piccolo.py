@@ -132,6 +132,11 @@ class Piccolo(Contender):
         inserted = await Guest.insert(*[Guest(name=name, age=age) for name, age in guests])
         return [guest["id"] for guest in inserted]
 
+    async def insert_objects(self, guests: Sequence[GuestRow]) -> list[int]:
+        made = [Guest(name=name, age=age) for name, age in guests]
+        await Guest.insert(*made)
+        return [guest.id for guest in made]
+
     async def load(self, visits: Sequence[VisitRow]) -> None:
         async with self._engine.transaction():
             for start in range(0, len(visits), _VISITS):

@@ -168,6 +168,12 @@ class Sqlalchemy(Contender):
             statement = insert(Guest).returning(Guest.id, sort_by_parameter_order=True)
             return list(await session.scalars(statement, [{"name": name, "age": age} for name, age in guests]))
 
+    async def insert_objects(self, guests: Sequence[GuestRow]) -> list[int]:
+        made = [Guest(name=name, age=age) for name, age in guests]
+        async with self._transaction() as session:
+            session.add_all(made)
+        return [guest.id for guest in made]
+
     async def load(self, visits: Sequence[VisitRow]) -> None:
         names = ("id", "person_id", "page", "at", "seconds")
         async with self._transaction() as session:

@@ -167,6 +167,9 @@ class TortoiseOrm(Contender):
         async with in_transaction():  # one by one, since `bulk_create` leaves the keys unset
             return [(await Guest.create(name=name, age=age)).id for name, age in guests]
 
+    async def insert_objects(self, guests: Sequence[GuestRow]) -> list[int]:
+        return await self.insert_many(guests)
+
     async def load(self, visits: Sequence[VisitRow]) -> None:
         await Visit.bulk_create([Visit(id=id, person_id=person, page=page, at=at, seconds=secs) for id, person, page, at, secs in visits])
 

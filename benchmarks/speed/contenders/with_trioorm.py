@@ -124,6 +124,9 @@ class Trioorm(Contender):
         return (await self._db.insert(Guest(name=name, age=age))).id
 
     async def insert_many(self, guests: Sequence[GuestRow]) -> list[int]:
+        return await self._db.fetch_all(insert(Guest).values_from(guests, columns=[Guest.name, Guest.age]).returning(Guest.id))
+
+    async def insert_objects(self, guests: Sequence[GuestRow]) -> list[int]:
         inserted = await self._db.insert_many([Guest(name=name, age=age) for name, age in guests])
         return [guest.id for guest in inserted]
 
@@ -139,7 +142,7 @@ class Trioorm(Contender):
             flight.execute(update(Account).set(Account.balance, balance).where(Account.id == key))
 
     async def update_many(self, balances: Sequence[tuple[int, int]]) -> None:
-        await self._db.execute(update(Account).set_each([{"id": key, "balance": balance} for key, balance in balances]))
+        await self._db.execute(update(Account).set_each(balances, columns=[Account.id, Account.balance]))
 
     async def transfer(self, key: int, amount: int) -> None:
         async with self._db.transaction() as tx:
