@@ -86,7 +86,7 @@ def test_tuples_travel_as_one_array_for_each_column(shop: Shop) -> None:
 
 def test_tuples_may_hold_arrays(shop: Shop) -> None:
     run(shop, insert(User).values(User(name="Ada", age=36)))
-    rows = [(1, decimal.Decimal(1), ["a"]), (1, decimal.Decimal(2), [])]
+    rows: list[tuple[object, ...]] = [(1, decimal.Decimal(1), ["a"]), (1, decimal.Decimal(2), [])]
     run(shop, insert(Order).values_from(rows, columns=[Order.user_id, Order.total, Order.tags]))
     assert run(shop, select(Order.total, Order.tags, Order.status).order_by(Order.id)) == [(1, ["a"], "open"), (2, [], "open")]
 
