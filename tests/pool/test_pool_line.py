@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 from tests.wire.witness import works
 from trioorm.errors import DatabaseUnavailable
 from trioorm.pool import Connection, Pool, PoolSettings, PoolTimeout, TooManyRequests, open_pool
+from trioorm.pool.line import Line, Waiter
 from trioorm.testing import SweepRun, pool_is_whole, sweep
 
 
@@ -213,7 +214,8 @@ async def test_who_was_lent_a_dead_connection_keeps_its_place(dsn: str) -> None:
     assert served == ["first", "second", "third"]
 
 
-async def test_who_is_cancelled_in_the_moment_of_being_served_passes_it_on(dsn: str) -> None:
+@pytest.mark.parametrize("briefly", [False, True])
+async def test_who_is_cancelled_in_the_moment_of_being_served_passes_it_on(dsn: str, briefly: bool) -> None:
     """Cancelled first and then handed the connection, both in the same turn of the loop: it goes to the next in line."""
     served: list[str] = []
     async with _full_pool(dsn, 1) as pool:
@@ -222,7 +224,7 @@ async def test_who_is_cancelled_in_the_moment_of_being_served_passes_it_on(dsn: 
 
         async def wait_in_line(name: str) -> None:
             with scopes[name]:
-                with await pool.acquire():
+                with await pool.acquire(briefly=briefly):
                     await anyio.lowlevel.checkpoint()
                     served.append(name)
 
@@ -236,12 +238,13 @@ async def test_who_is_cancelled_in_the_moment_of_being_served_passes_it_on(dsn: 
         assert served == ["Hedy"]
 
 
-async def test_a_hand_over_raced_by_a_cancellation(dsn: str) -> None:
+@pytest.mark.parametrize("briefly", [False, True])
+async def test_a_hand_over_raced_by_a_cancellation(dsn: str, briefly: bool) -> None:
     """In every way and at every suspension; the kinds on waking strike between the hand-over and the moment when the task knows."""
     async with _full_pool(dsn, 1) as pool:
 
         async def work() -> None:
-            with await pool.acquire() as connection:
+            with await pool.acquire(briefly=briefly) as connection:
                 await connection.fly([])
 
         async def operation() -> None:
@@ -315,6 +318,52 @@ async def test_a_timeout_leaves_the_line(dsn: str) -> None:
         assert pool.statistics().waiting == 0
         lease.release()
         assert pool.statistics().idle == 1
+
+
+async def test_each_one_is_told_when_its_own_time_is_up(dsn: str) -> None:
+    """One task tells all of them, those too who come when it has told others, and when it had nobody left to tell."""
+    waited: list[float] = []
+    async with _full_pool(dsn, 1, timeout_seconds=0.1) as pool:
+
+        async def wait_in_vain(*, task_status: TaskStatus[None]) -> None:
+            task_status.started()
+            with pytest.raises(PoolTimeout) as failure:
+                await pool.acquire()
+            waited.append(failure.value.waited_seconds)
+
+        with await pool.acquire():
+            for _ in range(2):
+                async with anyio.create_task_group() as nursery:
+                    for _ in range(3):
+                        await nursery.start(wait_in_vain)
+                        await anyio.sleep(0.04)
+    assert len(waited) == 6
+    assert min(waited) >= 0.099, "nobody before its time"
+    assert max(waited) < 1
+
+
+def test_who_was_let_in_first_is_not_late_before_the_others() -> None:
+    class Silent(Waiter):
+        __slots__ = ()
+
+        def _wake(self) -> None:
+            pass
+
+        async def wait(self) -> None:
+            raise NotImplementedError
+
+    line = Line()
+    waiters = {name: Silent(None, reserved=False) for name in ("old", "quitter", "young", "first")}
+    for moment, waiter in enumerate(waiters.values()):
+        waiter.since = float(moment)
+        line.join(waiter, first=waiter is waiters["first"])
+    line.quit(waiters["quitter"])
+    assert line.call_late(-1.0) == 0.0
+    assert line.call_late(0.0) == 2.0, "the young one; one who quit waits no more"
+    assert [name for name, waiter in waiters.items() if waiter.answered] == ["old"]
+    assert (line.count, line.first()) == (2, waiters["first"])
+    assert line.call_late(2.0) is None
+    assert (line.count, waiters["young"].answered, line.first()) == (0, True, None)
 
 
 async def test_a_full_line_turns_away(dsn: str) -> None:

@@ -54,7 +54,8 @@ def only_row(plan: Plan, result: PGresult, statement: Statement[R]) -> R:
     """
     if result.ntuples != 1:
         raise not_one(result.ntuples, statement)
-    return cast("R", plan.rows(result)[0])
+    row: R = plan.row(result)
+    return row
 
 
 def not_one(count: int, statement: Statement[Any]) -> NoRowFound | TooManyRows:

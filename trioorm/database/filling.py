@@ -14,6 +14,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import repeat, starmap
+from operator import itemgetter
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias, cast
 
@@ -21,10 +23,13 @@ import attrs
 
 from trioorm.model import FETCHED_AT
 
-__all__ = ["Fill", "Layout", "Made", "filler_for"]
+__all__ = ["Fill", "FillOne", "Layout", "Made", "filler_for", "filler_of_one_for"]
 
 Fill: TypeAlias = Callable[..., list[Any]]
 """From the loaded rows, the place where the layout keeps one, and the converted columns in their order, to the rows of the statement."""
+
+FillOne: TypeAlias = Callable[..., Any]
+"""The same for one row, with the converted values."""
 
 
 @attrs.frozen
@@ -82,8 +87,27 @@ def filler_for(layout: Layout) -> Fill:
     return _Source(layout).function()
 
 
+@lru_cache(maxsize=2000)
+def filler_of_one_for(layout: Layout) -> FillOne:
+    """The function that makes one row of this layout, which takes half as long as making a list of one."""
+    if layout.make is None and not any(layout.items):
+        if not layout.converted:
+            return itemgetter(0) if layout.scalar else _as_it_is
+        if layout.scalar:
+            return _converted_one
+    return _Source(layout, one=True).function()
+
+
 def _as_they_are(rows: list[Any]) -> list[Any]:
     return rows
+
+
+def _as_it_is(row: object) -> object:
+    return row
+
+
+def _converted_one(row: object, value: object) -> object:
+    return value
 
 
 def _first_of_each(rows: list[tuple[Any]]) -> list[Any]:
@@ -97,13 +121,13 @@ def _converted(rows: list[Any], values: list[Any]) -> list[Any]:
 class _Source:
     """The text of one such function, and what its names stand for.
 
-    In the text `v3` is the value of column 3 and `r3` what was loaded before it was converted, `o0` an object and `m0` its class, `s3` what
-    sets a slot where assigning does not, `a3` an attribute and `k0` a keyword; the last two stand for names. `where` is the place in the
-    user's code that asked, which an object's error names when a relation is read that was not loaded.
+    In the text `v3` is the value of column 3 and `r3` what was loaded before it was converted, `o0` an object and `m0` what gives new ones,
+    `s3` what sets a slot where assigning does not, `a3` an attribute and `k0` a keyword; the last two stand for names. `where` is the place
+    in the user's code that asked, which an object's error names when a relation is read that was not loaded.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._globals: dict[str, object] = {"new": object.__new__, "make": layout.make}
+    def __init__(self, layout: Layout, *, one: bool = False) -> None:
+        self._globals: dict[str, object] = {"make": layout.make}
         self._names: dict[str, str] = {}
         self._converted = frozenset(layout.converted)
         self._before: list[str] = []
@@ -123,16 +147,21 @@ class _Source:
             self._names |= {f"k{number}": keyword for number, keyword in enumerate(layout.keywords)}
             items = [f"k{number}={item}" for number, item in enumerate(items)]
         loaded = f"({''.join([f'{self._loaded(number)}, ' for number in range(column)])})"
-        lists = [f"c{number}" for number in layout.converted]
         where = ["where"] if layout.keeps_place else []
         values = [f"v{number}" for number in layout.converted]
+        made = [line for lines in fills for line in lines]
+        row = f"make({', '.join(items)})" if layout.make is not None else _row(items, scalar=layout.scalar)
+        if one:
+            self._text = "\n    ".join(
+                [f"def fill({', '.join(['row', *where, *values])}):", *self._before, f"{loaded} = row", *made, f"return {row}"]
+            )
+            return
+        lists = [f"c{number}" for number in layout.converted]
         source = f"zip(rows, {', '.join(lists)}, strict=True)" if lists else "rows"
         loop = f"for {', '.join([loaded, *values])} in {source}:"
-        if layout.parts is None:
-            row = f"make({', '.join(items)})" if layout.make is not None else _row(items, scalar=layout.scalar)
-            before, each, made = ["made = []", "add = made.append"], [*[line for lines in fills for line in lines], f"add({row})"], "made"
-        else:
-            before, each, made = _by_part(layout.parts, items[1:], fills[1:])
+        before, each, rows = ["made = []", "add = made.append"], [*made, f"add({row})"], "made"
+        if layout.parts is not None:
+            before, each, rows = _by_part(layout.parts, items[1:], fills[1:])
         self._text = "\n    ".join(
             [
                 f"def fill({', '.join(['rows', *where, *lists])}):",
@@ -140,7 +169,7 @@ class _Source:
                 *before,
                 loop,
                 *[f"    {line}" for line in each],
-                f"return {made}",
+                f"return {rows}",
             ]
         )
 
@@ -149,10 +178,11 @@ class _Source:
 
     def _object(self, number: int, item: Made, column: int) -> list[str]:
         columns = range(column, column + len(item.attributes))
-        self._globals[f"m{number}"] = item.model
+        # Without end. Called by an iterator in C, `object.__new__` takes its argument as it is, and not copied into a tuple each time.
+        self._globals[f"m{number}"] = starmap(object.__new__, repeat((item.model,)))
         # Frozen models refuse assignment, and a class may have a `__setattr__` of its own.
         assignable = cast("object", item.model.__setattr__) is object.__setattr__
-        lines = [f"o{number} = new(m{number})"]
+        lines = [f"o{number} = next(m{number})"]
         for at, attribute in zip(columns, item.attributes, strict=True):
             if assignable:
                 self._names[f"a{at}"] = attribute

@@ -263,7 +263,7 @@ class Flight:
             (result,) = results
             if result.ntuples > 1:
                 raise not_one(result.ntuples, statement)
-            return cast("R", plan.rows(result)[0]) if result.ntuples else None
+            return cast("R", plan.row(result)) if result.ntuples else None
 
         return self._book("fetch_optional", [step], finish)
 

@@ -16,7 +16,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.compiler import Compiled, ModelResult, RowResult
 from trioorm.database.columns import Convert, ResultColumn, best_format, column_of
-from trioorm.database.filling import Layout, Made, filler_for
+from trioorm.database.filling import FillOne, Layout, Made, filler_for, filler_of_one_for
 from trioorm.errors import DataError, QueryError
 from trioorm.model import model_of
 from trioorm.model.place import Place, place_of_caller
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["RowReader"]
 
 _MANY = 100
+_MISFITS = (psycopg.DataError, struct.error, IndexError)
 
 
 class RowReader:
@@ -40,7 +41,10 @@ class RowReader:
         format: in which the rows are to be asked for.
     """
 
-    __slots__ = ("_conversions", "_fill", "_keeps_place", "_loaded_as", "_numbers", "_other_types", "_transformer", "format", "width")
+    __slots__ = (
+        *("_conversions", "_fill", "_fill_one", "_keeps_place", "_layout", "_loaded_as", "_numbers", "_other_types", "_transformer"),
+        *("format", "width"),
+    )
 
     def __init__(self, compiled: Compiled) -> None:
         # Without a connection, psycopg's loaders take text as UTF-8 and give timestamps in UTC, which is what our sessions speak.
@@ -58,8 +62,9 @@ class RowReader:
             if column.convert is not None:
                 self._conversions.append((itemgetter(number), column.convert))
                 converted.append(number)
-        layout = _layout(compiled, tuple(converted))
+        self._layout = layout = _layout(compiled, tuple(converted))
         self._fill = filler_for(layout)
+        self._fill_one: FillOne | None = None  # made for the first row that comes alone
         self._keeps_place = layout.keeps_place
 
     def rows(self, result: PGresult, where: Place | None = None) -> list[Any]:
@@ -83,41 +88,77 @@ class RowReader:
         finally:
             gc.enable()
 
+    def row(self, result: PGresult, where: Place | None = None) -> Any:  # noqa: ANN401 - what it is stands with the statement
+        """The only row of a result, of a statement that is not united; for the rest as `rows`.
+
+        Args:
+            result: of one row.
+            where: see `rows`.
+        """
+        transformer = self._transformer
+        self._look_at(result)
+        try:
+            row = transformer.load_row(0, tuple)
+            converted = [convert([of_row(row)])[0] for of_row, convert in self._conversions] if self._conversions else ()
+        except _MISFITS as error:
+            raise _unreadable(error) from error
+        finally:
+            transformer.set_pgresult(None, set_loaders=False)
+        fill = self._fill_one
+        if fill is None:
+            fill = self._fill_one = filler_of_one_for(self._layout)
+        if self._keeps_place:
+            return fill(row, where or place_of_caller(3), *converted)
+        return fill(row, *converted)
+
     def _rows(self, result: PGresult, where: Place | None) -> list[Any]:
         transformer = self._transformer
-        if self.width is None:
-            transformer.set_pgresult(result)
-        else:
-            if result.nfields != self.width:
-                raise QueryError(
-                    f"the statement gave {result.nfields} columns, but {self.width} were declared.\n"
-                    "To fix it: make the declared types or the model agree with the statement."
-                )
-            # The types are looked at each time: between two runs a table may have changed.
-            types = [*map(result.ftype, self._numbers)]
-            for number, oid in self._other_types:
-                types[number] = oid
-            transformer.set_pgresult(result, set_loaders=False)
-            if types != self._loaded_as:
-                transformer.set_loader_types(types, self.format)
-                self._loaded_as = types
+        self._look_at(result)
         try:
             rows = transformer.load_rows(0, result.ntuples, tuple)
             converted = [convert([*map(of_row, rows)]) for of_row, convert in self._conversions] if self._conversions else ()
-        except psycopg.DataError as error:
-            raise DataError(
-                f"a value cannot be held in Python: {error}.\nTo fix it: leave it out with a condition, or cast it to text.",
-                sqlstate="22000",
-            ) from None
-        except (struct.error, IndexError) as error:
-            raise QueryError(
-                "the server sent a value of another type than was declared.\nTo fix it: make the declared types agree with the statement."
-            ) from error
+        except _MISFITS as error:
+            raise _unreadable(error) from error
         finally:
             transformer.set_pgresult(None, set_loaders=False)  # or the rows of a plan's last run would be kept until its next
         if self._keeps_place:
-            return self._fill(rows, where or place_of_caller(5), *converted)
+            return self._fill(rows, where or place_of_caller(4), *converted)
         return self._fill(rows, *converted)
+
+    def _look_at(self, result: PGresult) -> None:
+        """Let the loaders read a result.
+
+        Raises:
+            QueryError: it has another number of columns than was declared.
+        """
+        transformer = self._transformer
+        if self.width is None:
+            transformer.set_pgresult(result)
+            return
+        if result.nfields != self.width:
+            raise QueryError(
+                f"the statement gave {result.nfields} columns, but {self.width} were declared.\n"
+                "To fix it: make the declared types or the model agree with the statement."
+            )
+        # The types are looked at each time: between two runs a table may have changed.
+        types = [*map(result.ftype, self._numbers)]
+        for number, oid in self._other_types:
+            types[number] = oid
+        transformer.set_pgresult(result, set_loaders=False)
+        if types != self._loaded_as:
+            transformer.set_loader_types(types, self.format)
+            self._loaded_as = types
+
+
+def _unreadable(error: Exception) -> DataError | QueryError:
+    """What it means that a value could not be loaded."""
+    if isinstance(error, psycopg.DataError):
+        return DataError(
+            f"a value cannot be held in Python: {error}.\nTo fix it: leave it out with a condition, or cast it to text.", sqlstate="22000"
+        )
+    return QueryError(
+        "the server sent a value of another type than was declared.\nTo fix it: make the declared types agree with the statement."
+    )
 
 
 def _columns(compiled: Compiled) -> list[ResultColumn] | None:

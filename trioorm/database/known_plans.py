@@ -42,22 +42,16 @@ class KnownPlan(Generic[P]):
     Attributes:
         plan: the plan.
         kind: the class of the first cell.
+        pack_first: makes that a parameter.
     """
 
-    __slots__ = ("_pack_first", "_packs", "kind", "plan")
+    __slots__ = ("_packs", "kind", "pack_first", "plan")
 
     def __init__(self, plan: P, kind: type, packs: Sequence[tuple[int, Pack]]) -> None:
         self.plan = plan
         self.kind = kind
-        self._pack_first = packs[0][1]
+        self.pack_first = packs[0][1]
         self._packs = packs
-
-    def pack_only(self, cell: object) -> Sequence[bytes | None] | None:
-        """As `pack`, for the only one."""
-        try:
-            return (self._pack_first(cell),)
-        except MISFITS:
-            return None
 
     def pack(self, cells: Sequence[object]) -> Sequence[bytes | None] | None:
         """The parameters; None when a cell does not fit, which building the statement will explain."""
@@ -94,7 +88,10 @@ class KnownPlans(Generic[P]):
         """The plan of `get` and its parameters; None where they are not known."""
         single = self._by_single_key.get(model)
         if single is not None and len(key) == 1 and key[0].__class__ is single.kind:
-            return single.plan, single.pack_only(key[0])
+            try:
+                return single.plan, (single.pack_first(key[0]),)
+            except MISFITS:
+                return single.plan, None
         return self.find_for_cells("get", model, key)
 
     def find(self, verb: ObjectVerb, held: Model, how: object = None) -> tuple[P | None, Sequence[bytes | None] | None]:

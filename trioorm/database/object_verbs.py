@@ -74,7 +74,8 @@ class ObjectVerbs:
         result = await self._runner.run_one(plan.statement, parameters, plan.formats, is_write=False)
         if result.ntuples != 1:
             raise not_one(result.ntuples, select_by_key(model, key))
-        return cast("M", plan.rows(result)[0])
+        row: M = plan.row(result)  # `cast` would be a call
+        return row
 
     async def insert(self, made: M, *, with_: Sequence[Load[M]] = ()) -> M:
         """Insert one object, and those that its relations hold.
@@ -105,10 +106,12 @@ class ObjectVerbs:
             note_objects(self._plans, "insert", type(made))
         if with_:
             return (await self._insert_graph([made], with_, "insert"))[0]
-        plan, result = await self._run_known("insert", made, insert_object)
+        plan, parameters = self._known("insert", made, insert_object)
+        result = await self._run_packed(plan, parameters, (made,))
         if result.ntuples != 1:
             raise not_one(result.ntuples, insert_object(made))  # a trigger has kept it out
-        return cast("M", plan.rows(result)[0])
+        row: M = plan.row(result)
+        return row
 
     async def insert_many(self, objects: Iterable[M], *, with_: Sequence[Load[M]] = ()) -> list[M]:
         """Insert objects of one class, all or none, and those that their relations hold.
@@ -169,7 +172,8 @@ class ObjectVerbs:
             plan, result = await self._run_known("update", changed, update_object)
             if not result.ntuples:
                 raise not_written(changed, update_object(changed), "update", in_transaction=self._runner.in_transaction)
-            return cast("M", plan.rows(result)[0])
+            written: M = plan.row(result)
+            return written
         values = changes_of(must_be_object(changed, "update"), since)
         if values is None:
             return evolve(changed)
@@ -254,7 +258,8 @@ class ObjectVerbs:
         result = await self._run_packed(plan, parameters, written)
         if result.ntuples > 1:
             raise not_one(result.ntuples, patch_by_key(model, key, values))
-        return cast("M", plan.rows(result)[0]) if result.ntuples else None
+        row: M | None = plan.row(result) if result.ntuples else None
+        return row
 
     async def delete(self, gone: Model) -> None:
         """Delete the row with an object's primary key.
@@ -297,7 +302,8 @@ class ObjectVerbs:
         plan, result = await self._run_known("upsert", made, partial(upsert_object, on=columns), columns)
         if result.ntuples != 1:
             raise not_written(made, upsert_object(made, columns), "upsert", in_transaction=self._runner.in_transaction)
-        return cast("M", plan.rows(result)[0])
+        row: M = plan.row(result)
+        return row
 
     async def replace_links(self, owner: M, relation: ToMany[M, T], targets: Iterable[T]) -> LinkChanges:
         """Make the rows between an object and others exactly these: `await tx.replace_links(film, Film.genres, genres)`.
@@ -356,13 +362,20 @@ class ObjectVerbs:
     async def _run_known(
         self, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]], how: object = None
     ) -> tuple[Plan, PGresult]:
-        """Run the statement of a verb for an object; it is built only when its plan is not known yet."""
+        """Run the statement of a verb for an object."""
+        plan, parameters = self._known(verb, held, build, how)
+        return plan, await self._run_packed(plan, parameters, (held,))
+
+    def _known(
+        self, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]], how: object = None
+    ) -> tuple[Plan, Sequence[bytes | None]]:
+        """The plan of a verb for an object, whose statement is built only when it is not known yet, and the parameters."""
         plan, parameters = self._plans.known.find(verb, held, how)
         if plan is None or parameters is None:
             plan, values = self._plans.plan(build(must_be_object(held, verb)))
             self._plans.known.learn(verb, held, how, plan, values)
             parameters = plan.pack(values)
-        return plan, await self._run_packed(plan, parameters, (held,))
+        return plan, parameters
 
     async def _run_packed(self, plan: Plan, parameters: Sequence[bytes | None], written: Sequence[Model]) -> PGresult:
         try:

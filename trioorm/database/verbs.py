@@ -82,7 +82,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         plan, values = self._plans.plan(statement)
         if not plan.compiled.results:
             check_gives_rows(plan)
-        return cast("list[R]", plan.rows(await self._run_one(plan, values)))
+        rows: list[R] = plan.rows(await self._run_one(plan, values))  # `cast` would be a call
+        return rows
 
     async def fetch_one(self, statement: Statement[R]) -> R:
         """Run a statement that must give exactly one row, and return it.
@@ -128,7 +129,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         result = await self._run_one(plan, values)
         if result.ntuples > 1:
             raise not_one(result.ntuples, statement)
-        return cast("R", plan.rows(result)[0]) if result.ntuples else None
+        return cast("R", plan.row(result)) if result.ntuples else None
 
     async def fetch_value(self, statement: Statement[R]) -> R:
         """Run a statement that must give exactly one row of one column, and return the value.

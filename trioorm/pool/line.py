@@ -5,53 +5,118 @@ Pure bookkeeping: nothing here waits but `Waiter.wait`, and nothing knows of con
 
 from __future__ import annotations
 
+import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from time import monotonic
 
-import anyio
+import trio
 
 from trioorm.errors import TrioormError
 from trioorm.pool.lease import Lease
+from trioorm.wire.running_loop import is_on_trio
+
+_SUCCEEDED = trio.lowlevel.Abort.SUCCEEDED
+_current_task = trio.lowlevel.current_task
+_reschedule = trio.lowlevel.reschedule
+_wait_task_rescheduled = trio.lowlevel.wait_task_rescheduled
 
 
-class Waiter:
-    """One task in line: it gets a lease or an error.
+class Waiter(ABC):
+    """One task in line: it gets a lease or an error, or is told that it has waited too long.
+
+    It is woken straight by its event loop: an event would take as long as all the rest of waiting.
 
     Attributes:
         task: which task, to tell a deadlock.
         since: when it joined, on the clock of `time.monotonic`.
         reserved: whether it may take a reserved connection.
+        briefly: whether it wants it for one statement only, so that the connection's own lease will do.
+        answered: whether it was served, refused, or told that it is late.
     """
 
-    __slots__ = ("_event", "error", "gone", "lease", "reserved", "since", "task")
+    __slots__ = ("answered", "briefly", "error", "gone", "lease", "reserved", "since", "task")
 
-    def __init__(self, task: object, *, reserved: bool) -> None:
-        self._event = anyio.Event()
+    def __init__(self, task: object, *, reserved: bool, briefly: bool = False) -> None:
         self.task = task
         self.since = monotonic()
         self.reserved = reserved
+        self.briefly = briefly
         self.lease: Lease | None = None
         self.error: TrioormError | None = None
-        self.gone = False
+        self.gone = self.answered = False
 
     def serve(self, lease: Lease) -> None:
         """Hand a lease over; the task finds it when it runs again."""
         self.lease = lease
-        self._event.set()
+        self.answered = True
+        self._wake()
 
     def refuse(self, error: TrioormError) -> None:
         """Let the wait end in an error."""
         self.error = error
-        self._event.set()
+        self.answered = True
+        self._wake()
 
-    @property
-    def answered(self) -> bool:
-        """Whether it was served or refused."""
-        return self._event.is_set()
+    def call_late(self) -> None:
+        """Let the wait end without either."""
+        self.answered = True
+        self._wake()
+
+    @abstractmethod
+    def _wake(self) -> None: ...
+
+    @abstractmethod
+    async def wait(self) -> None:
+        """Wait until answered.
+
+        Checkpoint: only if it waits.
+        """
+        ...
+
+
+class _TrioWaiter(Waiter):
+    __slots__ = ("_sleeper",)
+
+    def __init__(self, task: object, *, reserved: bool, briefly: bool = False) -> None:
+        super().__init__(task, reserved=reserved, briefly=briefly)
+        self._sleeper: trio.lowlevel.Task | None = None
+
+    def _wake(self) -> None:
+        if self._sleeper is not None:
+            _reschedule(self._sleeper)
+            self._sleeper = None
 
     async def wait(self) -> None:
-        """Wait until served or refused."""
-        await self._event.wait()
+        if not self.answered:
+            self._sleeper = _current_task()
+            await _wait_task_rescheduled(self._leave)
+
+    def _leave(self, _: object) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return _SUCCEEDED
+
+
+class _AsyncioWaiter(Waiter):
+    __slots__ = ("_future",)
+
+    def __init__(self, task: object, *, reserved: bool, briefly: bool = False) -> None:
+        super().__init__(task, reserved=reserved, briefly=briefly)
+        self._future: asyncio.Future[None] | None = None
+
+    def _wake(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        if not self.answered:
+            self._future = asyncio.get_running_loop().create_future()
+            await self._future
+
+
+def waiter_kind() -> type[Waiter]:
+    """The waiters of the running event loop."""
+    return _TrioWaiter if is_on_trio() else _AsyncioWaiter
 
 
 class Line:
@@ -83,21 +148,40 @@ class Line:
 
     def first(self, *, reserved_only: bool = False) -> Waiter | None:
         """Take the first one out, or the first of those who may take a reserved connection; None when there is nobody."""
-        passed: list[Waiter] = []
+        waiters = self._waiters
+        passed: list[Waiter] | None = None
         found: Waiter | None = None
-        while self._waiters and found is None:
-            waiter = self._waiters.popleft()
+        while waiters:
+            waiter = waiters.popleft()
             if waiter.gone:
                 continue
-            if reserved_only and not waiter.reserved:
-                passed.append(waiter)
-            else:
+            if not reserved_only or waiter.reserved:
                 found = waiter
-        self._waiters.extendleft(reversed(passed))
-        if found is not None:
-            self.count -= 1
-            found.gone = True
+                found.gone = True
+                self.count -= 1
+                break
+            passed = passed or []
+            passed.append(waiter)
+        if passed:
+            waiters.extendleft(reversed(passed))
         return found
+
+    def call_late(self, since: float) -> float | None:
+        """Take out all who have waited since that moment or longer, and tell them.
+
+        Returns:
+            since when the one waits who waits longest now; None when there is nobody.
+        """
+        left: float | None = None
+        for waiter in self._waiters:
+            if waiter.gone:
+                continue
+            if waiter.since <= since:
+                self.quit(waiter)
+                waiter.call_late()
+            elif left is None or waiter.since < left:  # who was let in first need not have come first
+                left = waiter.since
+        return left
 
     def tasks(self, *, reserved: bool) -> set[object]:
         """The tasks in line; without those who may take a reserved connection, or with them."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from trioorm.pool.lanes import Lanes
 from trioorm.pool.last_cancel import LAST_CANCEL_SECONDS, cancel_statements
 from trioorm.pool.lease import Lease, Member, loans_of, log_long_loans, log_what_stays_out
 from trioorm.pool.leaving import Leaving
-from trioorm.pool.line import Shedding, Waiter
+from trioorm.pool.line import Shedding, Waiter, waiter_kind
 from trioorm.pool.outcome_hooks import OutcomeHooks
 from trioorm.pool.owner import Owner
 from trioorm.pool.refusals import closed, closed_meanwhile, deadlocked, line_is_full, timed_out, turned_away
@@ -46,6 +47,9 @@ logger = logging.getLogger("trioorm.pool")
 _LOOK_FOR_DEADLOCK_SECONDS = 1.0
 
 _LOOK_FOR_LEAKS_SECONDS = 60.0
+
+# So soon after an answer nobody asks whether the server has closed the connection since: it might as well do so just behind the question.
+_JUST_NOW_SECONDS = 0.0001
 
 
 class Pool(GrowingPool):
@@ -73,6 +77,8 @@ class Pool(GrowingPool):
         target = settings.queue_target_seconds
         self._shedding = None if target is None else Shedding(target, settings.queue_interval_seconds)
         self._all_returned = anyio.Event()
+        self._waiter_kind = waiter_kind()
+        self._line_is_watched = False
         self.lanes = Lanes(self._open_member, self._has_room, self._idle, self._leases, settings, background, self._leaving, self._owner)
 
     def __repr__(self) -> str:
@@ -107,13 +113,14 @@ class Pool(GrowingPool):
     # Borrowing.
 
     @trio.lowlevel.enable_ki_protection
-    async def acquire(self, *, reserved: bool = False) -> Lease:
+    async def acquire(self, *, reserved: bool = False, briefly: bool = False) -> Lease:
         """Borrow a connection, waiting in line if all are on loan.
 
         The line is fair: first come, first served. Leave early through a cancel scope around the call.
 
         Args:
             reserved: may take one of the `reserved_size` connections that nobody else may have, and goes before the others for them.
+            briefly: for one statement or flight, under the conditions of `lend_at_once`.
 
         Returns:
             A lease; leaving its block gives the connection back, or closes it when it is not provably idle.
@@ -138,14 +145,17 @@ class Pool(GrowingPool):
             while True:
                 lease = self._take_nowait(reserved)
                 if lease is None:
-                    lease = await self._wait_in_line(reserved, came_first=came_first)
+                    lease = await self._wait_in_line(task, reserved=reserved, briefly=briefly, came_first=came_first)
                 elif (
                     lease.lent_at - lease.member.idle_since > self.settings.check_after_idle_seconds
                     and not await self._gives_sign_of_life(lease)
                 ):
                     came_first = True  # before all who have joined the line meanwhile
                     continue
-                lease.taken_by(task)
+                if briefly:
+                    lease.task = task
+                else:
+                    lease.taken_by(task)
                 return lease
         except BaseException:
             self._counts.request_errors += 1
@@ -178,10 +188,11 @@ class Pool(GrowingPool):
         member = idle[-1]
         connection = member.connection
         now = monotonic()
+        idle_seconds = now - member.idle_since
         if (
-            now - member.idle_since > settings.check_after_idle_seconds
+            idle_seconds > settings.check_after_idle_seconds
             or connection.pgconn.transaction_status  # IDLE is 0
-            or connection.has_unread_input()
+            or (idle_seconds > _JUST_NOW_SECONDS and connection.has_unread_input())
         ):
             return None
         idle.pop()
@@ -218,7 +229,7 @@ class Pool(GrowingPool):
 
     @property
     def _only_reserved_left(self) -> bool:
-        return len(self._leases) >= self.settings.max_lent - self.settings.reserved_size
+        return len(self._leases) >= self._most_unreserved
 
     def _lend(self, member: Member) -> Lease:
         lease = Lease(member, self.take_back, self._owner.running_task)
@@ -238,21 +249,23 @@ class Pool(GrowingPool):
         lease.release()
         return False
 
-    async def _wait_in_line(self, reserved: bool, *, came_first: bool) -> Lease:
+    async def _wait_in_line(self, task: object, *, reserved: bool, briefly: bool, came_first: bool) -> Lease:
         settings, line = self.settings, self._line
         if settings.max_waiting and line.count >= settings.max_waiting and not came_first:
             raise line_is_full(settings, line.count)
-        waiter = Waiter(self._owner.running_task(), reserved=reserved)
+        waiter = self._waiter_kind(task, reserved=reserved, briefly=briefly)
         line.join(waiter, first=came_first)
         self._counts.queued += 1
         self._open_what_is_needed()
+        if not self._line_is_watched:
+            self._line_is_watched = True
+            self.background.start_soon(self._watch_line, name="trioorm: telling who has waited too long")
         try:
-            with anyio.move_on_after(settings.timeout_seconds):
-                while self._is_inside_a_lease(waiter.task) and not waiter.answered:
-                    self._refuse_a_deadlock(waiter)
-                    with anyio.move_on_after(_LOOK_FOR_DEADLOCK_SECONDS):
-                        await waiter.wait()
-                await waiter.wait()
+            while self._is_inside_a_lease(task) and not waiter.answered:
+                self._refuse_a_deadlock(waiter)
+                with anyio.move_on_after(_LOOK_FOR_DEADLOCK_SECONDS):
+                    await waiter.wait()
+            await waiter.wait()
         except BaseException:
             if waiter.lease is not None:
                 waiter.lease.release()  # handed over in the very moment of leaving: to the next in line
@@ -265,7 +278,6 @@ class Pool(GrowingPool):
             return waiter.lease
         if waiter.error is not None:
             raise waiter.error
-        line.quit(waiter)
         raise timed_out(
             self.settings,
             self._leases,
@@ -275,9 +287,23 @@ class Pool(GrowingPool):
             failure=self._last_failure,
         )
 
+    async def _watch_line(self) -> None:
+        """Tell those who have waited too long, as long as there is a line. One task does it for all: a cancel scope around each wait would
+        cost as much as all else about it."""
+        longest = self.settings.timeout_seconds
+        late_since = -inf
+        try:
+            while (since := self._line.call_late(late_since)) is not None:
+                await anyio.sleep(max(0.0, since + longest - monotonic()))
+                late_since = since
+        finally:
+            self._line_is_watched = False
+
     def _is_inside_a_lease(self, task: object) -> bool:
-        principal = principals((task,))
-        return any(principal <= principals(lease.inside) for lease in self._leases)
+        for lease in self._leases:  # noqa: SIM110 - a generator would take twice as long, and every wait comes by here
+            if lease.inside and principals((task,)) <= principals(lease.inside):
+                return True
+        return False
 
     def _refuse_a_deadlock(self, waiter: Waiter) -> None:
         """Refuse a waiter if no connection can come free: every one is on loan to a block all of whose tasks wait in this very line."""
@@ -314,13 +340,15 @@ class Pool(GrowingPool):
             self.background.start_soon(self._reset, member, settings.reset, name="trioorm: resetting a connection")
         elif (
             is_idle
-            and not self._line.count
             and now < member.expires_at
             and member.generation == self._generation
             and len(self._idle) + len(self._leases) + self._connecting + self._resetting < self._most_lent
+            # Its own lease was for one statement, which has just been answered; others may have had it for long without asking anything.
+            and (not self._line.count or lease is member.own_lease)
         ):
             member.idle_since = now  # nearly always, so `_admit`, which says the same, is not asked
-            self._idle.append(member)
+            if not self._line.count or not self._serve_first(member):
+                self._idle.append(member)
         else:
             self._admit(member)
 
@@ -339,23 +367,39 @@ class Pool(GrowingPool):
             self._leaving.close(connection)
         elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_lent:
             self._leaving.close(connection)
-        elif (waiter := self._next_in_line()) is not None:
-            waiter.serve(self._lend(member))
-            return
         else:
-            member.idle_since = monotonic()
-            self._idle.append(member)
+            if not self._serve_first(member):
+                member.idle_since = monotonic()
+                self._idle.append(member)
             return
         self._open_what_is_needed()
+
+    def _serve_first(self, member: Member) -> bool:
+        """Hand a connection to the first in line who may have it; whether there is one."""
+        waiter = self._next_in_line()
+        if waiter is None:
+            return False
+        if waiter.briefly:
+            lease = member.own_lease
+            lease.task = waiter.task
+            lease.lent_at = monotonic()
+            lease.released = lease.logged = False
+            self._leases.add(lease)
+        else:
+            lease = self._lend(member)
+        waiter.serve(lease)
+        return True
 
     def _is_outdated(self, member: Member) -> bool:
         return member.generation != self._generation or monotonic() >= member.expires_at
 
     def _next_in_line(self) -> Waiter | None:
         """The first in line who may have a connection; those whom a slow line turns away are told on the way."""
-        while (waiter := self._line.first(reserved_only=self._only_reserved_left)) is not None:
+        while (waiter := self._line.first(reserved_only=len(self._leases) >= self._most_unreserved)) is not None:
+            if self._shedding is None:
+                return waiter
             now = monotonic()
-            if self._shedding is None or not self._shedding.turns_away(now - waiter.since, now):
+            if not self._shedding.turns_away(now - waiter.since, now):
                 return waiter
             waiter.refuse(turned_away(self.settings, now - waiter.since))
         return None
@@ -376,8 +420,8 @@ class Pool(GrowingPool):
         self._keep_to(self.settings.resized(min_size, max_size if max_size is not None else max(min_size, self.settings.max_size)))
         while self._idle and self._size > self.settings.max_lent:
             self._leaving.close(self._idle.popleft().connection)
-        while self._idle and not self._only_reserved_left and (waiter := self._next_in_line()) is not None:
-            waiter.serve(self._lend(self._idle.pop()))
+        while self._idle and not self._only_reserved_left and self._serve_first(self._idle[-1]):
+            self._idle.pop()
         self._open_what_is_needed()
 
     def drain(self) -> None:

@@ -151,7 +151,7 @@ class PoolRunner:
         """See `Runner.read`. They travel with a transaction around them, which is over before the connection is given back."""
         sent = [_BEGIN_READING, *steps, _COMMIT]
         pool = self._pool
-        lease = pool.lend_at_once() or await pool.acquire()
+        lease = pool.lend_at_once() or await pool.acquire(briefly=True)
         try:
             results, failure = await self._read_once(lease.connection, sent)
             if failure is not None and is_stale_plan(failure):
@@ -191,7 +191,7 @@ class PoolRunner:
                     raise error_from_result(answer, statement=statement.text.decode())
                 return answer
         on_cancel = _SETTLE if is_write else _STOP
-        lease = pool.lend_at_once() or await pool.acquire()
+        lease = pool.lend_at_once() or await pool.acquire(briefly=True)
         try:
             await pool.check_for_cancellation()  # which may also have come while others were waited for
             result = await lease.connection.ask(statement, values, formats, on_cancel=on_cancel)

@@ -105,7 +105,7 @@ class WholeFlight:
                     raise refusals.would_end_by_text(self._name)
                 needs_block = True
         pool = self._pool
-        lease = pool.lend_at_once() or await pool.acquire()
+        lease = pool.lend_at_once() or await pool.acquire(briefly=True)
         try:
             try:
                 return await self._fly(lease.connection, steps, needs_block=needs_block, is_write=is_write)

@@ -213,7 +213,9 @@ class AnyIOConnection(BlockConnection[Row]):
         taken: tuple[PGresult, ...] = ()
         try:
             if not pgconn.flush():
-                await self.readiness.wait_for_result()
+                readiness = self.readiness
+                await readiness.listen()
+                readiness.heard()
                 if not pgconn.is_busy() and (first := pgconn.get_result()) is not None:
                     taken = (first,)
                     if not pgconn.is_busy():
@@ -246,10 +248,12 @@ class AnyIOConnection(BlockConnection[Row]):
     @trio.lowlevel.enable_ki_protection
     async def arrive(self, answer: Answer, *, on_cancel: OnCancel, seconds: float | None = None) -> list[PGresult]:
         """Wait for the whole answer to something already queued; for the rest as `fly`."""
+        readiness = self.readiness
         try:
             while (want := answer.advance()) is not None:
                 if want is _WAIT_R:
-                    await self.readiness.wait_for_result()
+                    await readiness.listen()
+                    readiness.heard()
                 else:
                     await self._wait_to_advance(want)
         except BaseException as error:
@@ -258,6 +262,7 @@ class AnyIOConnection(BlockConnection[Row]):
 
     async def _broken_off(self, answer: Answer, error: BaseException, on_cancel: OnCancel, seconds: float | None = None) -> list[PGresult]:
         """End an answer whose wait was broken off: raise what that means, or return the results where they came all the same."""
+        error = self.readiness.unheard(error)
         if isinstance(error, OperationalError):
             if self._has_last_words(answer):
                 return answer.outcomes

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Awaitable
 from typing import Protocol
 
 import anyio
@@ -51,6 +52,33 @@ class Readiness(Protocol):
 
         Checkpoint: always.
         """
+        ...
+
+    def listen(self) -> Awaitable[None]:
+        """The same in parts, without a coroutine of ours around the wait, which every statement would pay for.
+
+            await readiness.listen()
+            readiness.heard()
+
+        Whatever is raised by the wait goes to `unheard`.
+
+        Raises:
+            psycopg.OperationalError: the connection is closed.
+
+        Checkpoint: what is returned, as `wait_for_result`.
+        """
+        ...
+
+    def heard(self) -> None:
+        """Hand to libpq what has come.
+
+        Raises:
+            psycopg.OperationalError: the connection broke.
+        """
+        ...
+
+    def unheard(self, error: BaseException) -> BaseException:
+        """End a wait that was broken off, if there was one, and say what its error means. A second time it does nothing."""
         ...
 
     def share(self) -> None:
@@ -94,17 +122,17 @@ def _closed() -> OperationalError:
 class TrioReadiness:
     """Readiness on Trio, straight on its low level."""
 
-    __slots__ = ("_closed", "_fileno", "_pgconn", "_waits")
+    __slots__ = ("_closed", "_fileno", "_listens", "_pgconn", "_waits")
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
         self._fileno = pgconn.socket
         self._waits = 0
-        self._closed = False
+        self._listens = self._closed = False
 
     async def wait(self, want: Wait) -> Ready:
         if want == Wait.R:
-            await self._wait_one(trio.lowlevel.wait_readable)
+            await self._wait_one(_wait_readable)
             return Ready.R
         # A socket is nearly always writable, and asking costs less than going round the loop.
         if ready := _ready_now(self._fileno, want):
@@ -123,7 +151,7 @@ class TrioReadiness:
 
         # AnyIO's, because it lets a cancellation go on bare.
         async with anyio.create_task_group() as nursery:
-            for wait in (trio.lowlevel.wait_readable, trio.lowlevel.wait_writable):
+            for wait in (_wait_readable, trio.lowlevel.wait_writable):
                 nursery.start_soon(first_of, wait)
         if closed:
             raise closed[0]
@@ -141,18 +169,23 @@ class TrioReadiness:
             self._waits -= 1
 
     async def wait_for_result(self) -> bool:
-        # `_wait_one` once more, since each coroutine on the way costs as much as a look at the clock, and this is every statement's way.
-        if self._closed:
-            raise _closed()
-        self._waits += 1
-        try:
-            await _wait_readable(self._fileno)
-        except trio.ClosedResourceError:
-            raise _closed() from None
-        finally:
-            self._waits -= 1
+        await self._wait_one(_wait_readable)
         self._pgconn.consume_input()
         return True
+
+    def listen(self) -> Awaitable[None]:
+        if self._closed:
+            raise _closed()
+        self._listens = True
+        return _wait_readable(self._fileno)
+
+    def heard(self) -> None:
+        self._listens = False
+        self._pgconn.consume_input()
+
+    def unheard(self, error: BaseException) -> BaseException:
+        self._listens = False
+        return _closed() if isinstance(error, trio.ClosedResourceError) else error
 
     def share(self) -> None:
         pass  # nothing of ours is registered between waits
@@ -160,7 +193,7 @@ class TrioReadiness:
     def close(self) -> None:
         # Only while a task waits is the number surely still our socket's: libpq closes a broken one by itself, and numbers are used again.
         self._closed = True
-        if self._waits:
+        if self._waits or self._listens:
             trio.lowlevel.notify_closing(self._fileno)
 
 
@@ -203,23 +236,46 @@ class AsyncioReadiness:
         return _ready_now(self._fileno, want)
 
     async def wait_for_result(self) -> bool:
-        if not self._taken and not self._broken:
-            self._wants_result = True
-            try:
-                await self._wait_readable()
-            finally:
-                self._wants_result = False
+        try:
+            await self.listen()
+        except BaseException as error:
+            self.unheard(error)
+            raise
+        self.heard()
+        return True
+
+    def listen(self) -> Awaitable[None]:
+        self._waiter = waiter = self._loop.create_future()
+        if self._taken or self._broken:
+            waiter.set_result(None)
+            return waiter
+        self._wants_result = True
+        if not self._reading:
+            self._start_reading()
+        return waiter
+
+    def heard(self) -> None:
+        self._end_listening()
         # Looked at only now, and kept till then: a cancel that comes in the same turn of the loop as the answer must not make the next wait
         # miss it. And what the reader has taken is not asked for again: that could only tell of the end, before the answer is looked at.
         if self._taken:
             self._taken = False
-            return True
+            return
         try:
             self._pgconn.consume_input()
         except OperationalError:
             self._stop_reading()
             raise
-        return True
+
+    def unheard(self, error: BaseException) -> BaseException:
+        self._end_listening()
+        return error
+
+    def _end_listening(self) -> None:
+        self._wants_result = False
+        self._waiter = None
+        if self._shared:  # a loop has one reader for a socket, and that of the others has taken the place of ours, or is about to
+            self._stop_reading()
 
     def share(self) -> None:
         self._shared = True
@@ -237,6 +293,10 @@ class AsyncioReadiness:
             self._writing = False
             self._loop.remove_writer(self._fileno)
 
+    def _start_reading(self) -> None:
+        self._loop.add_reader(self._fileno, self._on_readable)
+        self._reading = True
+
     def _stop_reading(self) -> None:
         if self._reading:
             self._reading = False
@@ -244,13 +304,11 @@ class AsyncioReadiness:
 
     async def _wait_readable(self) -> None:
         if not self._reading:
-            self._loop.add_reader(self._fileno, self._on_readable)
-            self._reading = True
+            self._start_reading()
         try:
             await self._wait_woken()
         finally:
-            if self._shared:  # a loop has one reader for a socket, and that of the others has taken the place of ours, or is about to
-                self._stop_reading()
+            self._end_listening()
 
     async def _wait_woken(self) -> None:
         self._waiter = self._loop.create_future()
