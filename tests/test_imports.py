@@ -1,4 +1,5 @@
-"""`import trioorm` loads what every program needs and nothing else: which modules come with it is a fact, its time only a figure."""
+"""`import trioorm` loads models and statements, `open_database` what every program needs that opens one, and neither loads anything else:
+which modules come with it is a fact, its time only a figure."""
 
 import ast
 import importlib
@@ -14,19 +15,24 @@ PACKAGE = Path(trioorm.__file__).parent
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 FACES = ["trioorm", *(f"trioorm.{room}" for room in ROOMS)]
 
-_PROGRAM = """
-import sys
-import psycopg, trio
-before = set(sys.modules)
+_MODELS = """
 import trioorm
-print(*sorted(set(sys.modules) - before))
+class User(trioorm.Model, table="users"):
+    id: trioorm.Column[int] = trioorm.column(primary_key=True)
+statement = trioorm.select(User).where(User.id == 1)
 """
+_OPENS = "from trioorm import open_database"
+
+
+def loaded_by(program: str, before: str = "") -> set[str]:
+    """The modules that a program loads in an interpreter of its own, besides those that are there before."""
+    whole = f"import sys\n{before}\nbefore = set(sys.modules)\n{program}\nprint(*sorted(set(sys.modules) - before))"
+    return set(subprocess.run([sys.executable, "-c", whole], check=True, capture_output=True, text=True).stdout.split())
 
 
 @pytest.fixture(scope="module")
 def loaded() -> set[str]:
-    answer = subprocess.run([sys.executable, "-c", _PROGRAM], check=True, capture_output=True, text=True)
-    return set(answer.stdout.split())
+    return loaded_by(_OPENS, before="import psycopg, trio")
 
 
 def given_later(face: str) -> dict[str, list[str]]:
@@ -48,6 +54,19 @@ def test_of_other_packages_only_anyio_comes_with_it(loaded: set[str]) -> None:
     # uuid is the class of a column
     assert others <= {"anyio", "uuid", "_uuid"}
     assert not [name for name in loaded if name.startswith("anyio._backends")], "the backend that does not run is never loaded"
+
+
+def test_models_and_statements_need_neither_driver_nor_event_loop() -> None:
+    loaded = loaded_by(_MODELS)
+    assert not loaded & {"anyio", "asyncio", "psycopg", "sniffio", "trio"}
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("trioorm.")}
+    assert rooms == {"errors", "expression", "later", "model", "query", "schema"}
+
+
+def test_a_statement_shows_itself_where_nothing_else_was_asked_for() -> None:
+    program = f'{_MODELS}\nassert str(statement).startswith(\'SELECT "users"."id"\'), str(statement)'
+    assert "trioorm.compiler" in loaded_by(program)
+    assert not [name for name in loaded_by(program) if name.startswith("trioorm.wire")]
 
 
 def test_nothing_that_is_given_later_comes_with_it(loaded: set[str]) -> None:

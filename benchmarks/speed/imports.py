@@ -11,8 +11,9 @@ from benchmarks.speed.entrants import is_installed
 
 # What comes before counts for nothing: what a program has anyway.
 _PROGRAMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "trioorm": ("", "import trioorm", ()),
-    "trioorm, where trio and psycopg are there": ("import trio, psycopg", "import trioorm", ()),
+    "trioorm": ("", "from trioorm import open_database", ()),
+    "trioorm, where trio and psycopg are there": ("import trio, psycopg", "from trioorm import open_database", ()),
+    "trioorm's models and statements alone": ("", "import trioorm", ()),
     "asyncpg": ("", "import asyncpg", ("asyncpg",)),
     "psycopg and its pool": ("", "import psycopg, psycopg_pool", ()),
     "SQLAlchemy on asyncpg": ("", "import asyncpg, sqlalchemy.orm, sqlalchemy.ext.asyncio", ("sqlalchemy", "asyncpg")),

@@ -12,7 +12,7 @@ from trioorm.expression.types import SqlType
 from trioorm.query.shape import Projection
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ModelResult:
     """The next `len(columns)` columns of a row become one object.
 
@@ -26,14 +26,14 @@ class ModelResult:
     optional: bool
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ValueResult:
     """The next column of a row is a value. `type` is None where only the server knows it."""
 
     type: SqlType | None
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class RowResult:
     """All columns of the row become one tuple, decoded by the types that the server names: SQL of the user's own."""
 

@@ -40,7 +40,7 @@ _ANY_NAN = r"-?NaN\d*"
 Numbers: TypeAlias = Callable[[Sequence[Any], set[type]], Sequence[Any]]
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class ArrayForm:
     """How arrays of one type are sent.
 
@@ -53,7 +53,7 @@ class ArrayForm:
     pack: Callable[[Sequence[Any]], bytes]
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class _FixedForm:
     """How values of one width are sent in binary.
 

@@ -43,7 +43,7 @@ _NULL = struct.pack("!i", -1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Packer:
     """How one type's values are sent.
 

@@ -34,7 +34,7 @@ _TEXT_COSTS = {
 }  # fmt: skip
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class ResultColumn:
     """One column of a result.
 

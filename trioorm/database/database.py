@@ -21,7 +21,7 @@ from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.errors import TransactionId, UsageError
 from trioorm.instruments import Instruments
-from trioorm.pool import Connector, Pool, Pooler, PoolOptions, PoolStatistics, open_pool, settings_from
+from trioorm.pool import Connector, Pool, Pooler, PoolOptions, open_pool, settings_from
 from trioorm.resilience import Attempts, Retry
 from trioorm.transaction import (
     Isolation,
@@ -40,7 +40,7 @@ from trioorm.wire.connection import STATEMENT_CACHE_SIZE
 
 if TYPE_CHECKING:
     from trioorm.database.snapshot import Snapshot
-    from trioorm.pool import Subscription
+    from trioorm.pool import PoolStatistics, Subscription
     from trioorm.transaction import AdvisoryLock
 
 __all__ = ["Database", "TransactionOptions", "open_database"]

@@ -32,7 +32,7 @@ FillOne: TypeAlias = Callable[..., Any]
 """The same for one row, with the converted values."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Made:
     """The next `len(attributes)` columns become an object.
 
@@ -49,7 +49,7 @@ class Made:
     key: tuple[int, ...] = ()
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Layout:
     """What becomes of the columns of a row.
 

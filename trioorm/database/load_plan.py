@@ -27,7 +27,7 @@ __all__ = ["LoadPlan", "Part", "known_plan"]
 _MOST_PLANS = 2000
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Part:
     """One relation of a load.
 
@@ -75,7 +75,7 @@ class Part:
         return self.plan.step(self.plan.compiled.arranged(list(values)))
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class LoadPlan:
     """A load as statements.
 
@@ -148,7 +148,7 @@ def known_plan(plans: PlanCache, statement: Select[Any] | None, loads: Sequence[
     return cast("LoadPlan", plan)
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class _Draft:
     """A part before its statement is known.
 

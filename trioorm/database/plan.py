@@ -31,7 +31,7 @@ __all__ = ["Plan", "PlanCache"]
 Pack: TypeAlias = "Callable[[Any], bytes]"
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Plan:
     """A compiled statement, ready to run.
 

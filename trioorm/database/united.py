@@ -26,7 +26,7 @@ _MOST_COLUMNS = 100
 """In a row: most of them are empty, and each takes 16 bytes of memory while the answer is read."""
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class UnitedPiece:
     """One relation of a load that is a part of the statement.
 
@@ -49,7 +49,7 @@ class UnitedPiece:
     is_shared: bool
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class UnitedPlan:
     """A load as one statement.
 

@@ -67,9 +67,10 @@ class RangeType(SqlType):
     collation: str | None = attrs.field(default=None, kw_only=True)
 
 
-@attrs.frozen(eq=False, repr=False)
 class MultirangeType(SqlType):
     """What PostgreSQL makes together with a `RangeType`. Made by `multirange_type`."""
+
+    __slots__ = ()
 
 
 @attrs.frozen

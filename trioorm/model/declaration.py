@@ -29,7 +29,7 @@ T = TypeVar("T")
 _NOT_SAID = object()
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class ColumnDeclaration:
     """The arguments of one `column(...)`, as given."""
 

@@ -140,7 +140,7 @@ _KINDS = ("table", "view", "materialized_view")
 _DECLARATIONS = (ColumnDeclaration, RelationDeclaration)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Declared:
     """What the class statement says about a model as a whole; `kind` is one of `_KINDS`."""
 

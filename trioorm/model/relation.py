@@ -26,7 +26,7 @@ Term: TypeAlias = Expression[object] | Ordering
 Kind: TypeAlias = Literal["belongs_to", "has_one", "has_many", "many_to_many", "count_of", "aggregate_of"]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class RelationDeclaration:
     """The arguments of one `belongs_to(...)`, `has_one(...)`, `has_many(...)` or `many_to_many(...)`, as given; or of `count_of(...)` and
     `aggregate_of(...)`, which say `of` what."""
@@ -47,7 +47,7 @@ class RelationDeclaration:
         return self.kind in ("has_many", "many_to_many")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Link:
     """The table between two models.
 
@@ -62,7 +62,7 @@ class Link:
     target: tuple[FieldInfo, ...]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Keys:
     """Which columns hold a relation together.
 

@@ -13,12 +13,8 @@ from trioorm.pool.pool import Pool
 from trioorm.pool.settings import (
     Connection,
     Hook,
-    LaneStatistics,
-    Loan,
-    Percentiles,
     PoolOptions,
     PoolSettings,
-    PoolStatistics,
     settings_from,
 )
 
@@ -26,6 +22,7 @@ if TYPE_CHECKING:
     from trioorm.pool.errors import PoolClosed, PoolDeadlock, PoolTimeout, TooManyRequests
     from trioorm.pool.hub import Hub, Subscription
     from trioorm.pool.notifications import Gap, ListenEvent, Notification, Overflow, checked_channel
+    from trioorm.pool.statistics import LaneStatistics, Loan, Percentiles, PoolStatistics
 else:  # the errors are psycopg_pool's too, whose import takes longer than that of all our rooms but three
     __getattr__, __dir__ = given_later(
         __name__,
@@ -33,6 +30,7 @@ else:  # the errors are psycopg_pool's too, whose import takes longer than that 
             "trioorm.pool.errors": "PoolClosed PoolDeadlock PoolTimeout TooManyRequests",
             "trioorm.pool.hub": "Hub Subscription",
             "trioorm.pool.notifications": "Gap ListenEvent Notification Overflow checked_channel",
+            "trioorm.pool.statistics": "LaneStatistics Loan Percentiles PoolStatistics",
         },
     )
 

@@ -42,7 +42,7 @@ _IDLE_IN_TRANSACTION = b"5min"
 _WHO_ANSWERS = command(b"SELECT pg_backend_pid()")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Connector:
     """Opens connections, each with a session of its own.
 

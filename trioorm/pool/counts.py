@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from trioorm.pool.settings import LaneStatistics, Loan, Percentiles, PoolSettings, PoolStatistics
+if TYPE_CHECKING:
+    from trioorm.pool.settings import PoolSettings
+    from trioorm.pool.statistics import LaneStatistics, Loan, PoolStatistics
 
 _SAMPLES = 1000
 
@@ -15,16 +18,7 @@ def _samples() -> deque[float]:
     return deque(maxlen=_SAMPLES)
 
 
-def percentiles(samples: deque[float]) -> Percentiles:
-    """The nearest-rank percentiles of samples in seconds."""
-    ranked = sorted(samples)
-    if not ranked:
-        return Percentiles(p50=0.0, p95=0.0, p99=0.0)
-    last = len(ranked) - 1
-    return Percentiles(p50=ranked[last * 50 // 100], p95=ranked[last * 95 // 100], p99=ranked[last * 99 // 100])
-
-
-@define
+@define(eq=False, repr=False)
 class Counts:
     """Counts since a pool was opened; times in seconds. Their meaning stands with `PoolStatistics`."""
 
@@ -62,6 +56,8 @@ class Counts:
         lanes: LaneStatistics,
     ) -> PoolStatistics:
         """The counts, with the state of now."""
+        from trioorm.pool.statistics import PoolStatistics, percentiles  # few need it
+
         return PoolStatistics(
             pool_min=settings.min_size,
             pool_max=settings.max_size,

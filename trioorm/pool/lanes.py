@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import anyio
 import trio
@@ -26,11 +27,14 @@ from trioorm.pool.background import Background
 from trioorm.pool.lease import Lease, Member
 from trioorm.pool.leaving import Leaving
 from trioorm.pool.owner import Owner
-from trioorm.pool.settings import LaneStatistics, PoolSettings
+from trioorm.pool.settings import PoolSettings
 from trioorm.resilience import Backoff
 from trioorm.wire import Statement
 from trioorm.wire.lane import Lane, Reader
 from trioorm.wire.pace import LEFT_SECONDS
+
+if TYPE_CHECKING:
+    from trioorm.pool.statistics import LaneStatistics
 
 __all__ = ["Lanes"]
 
@@ -121,6 +125,8 @@ class Lanes:
 
     def statistics(self) -> LaneStatistics:
         """Their state now, and their counts since the pool was opened."""
+        from trioorm.pool.statistics import LaneStatistics  # few need it
+
         lanes = tuple(self._lanes)
         return LaneStatistics(
             open=len(lanes),

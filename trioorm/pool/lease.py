@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trioorm.pool.place import mark_of_caller, place_of_task, shown
-from trioorm.pool.settings import Loan
 from trioorm.wire import AnyIOConnection
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trioorm.pool.place import Mark
+    from trioorm.pool.statistics import Loan
 
 __all__ = ["Lease", "Member", "loans_of", "log_long_loans", "log_what_stays_out"]
 
@@ -138,6 +138,8 @@ class Lease:
 
 def loans_of(leases: Collection[Lease]) -> tuple[Loan, ...]:
     """Who has a connection now, the longest loan first."""
+    from trioorm.pool.statistics import Loan  # few need it
+
     now = monotonic()
     return tuple(
         Loan(

@@ -25,7 +25,7 @@ __all__ = ["OutcomeHook", "OutcomeHooks"]
 logger = logging.getLogger("trioorm.hooks")
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class OutcomeHook:
     """An async function with its arguments."""
 

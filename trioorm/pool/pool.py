@@ -33,11 +33,12 @@ from trioorm.pool.line import Shedding, Waiter, waiter_kind
 from trioorm.pool.outcome_hooks import OutcomeHooks
 from trioorm.pool.owner import Owner
 from trioorm.pool.refusals import closed, closed_meanwhile, deadlocked, line_is_full, timed_out, turned_away
-from trioorm.pool.settings import Hook, PoolSettings, PoolStatistics
+from trioorm.pool.settings import Hook, PoolSettings
 from trioorm.wire.interrupt import Held, Shield
 
 if TYPE_CHECKING:
     from trioorm.pool.hub import Hub
+    from trioorm.pool.statistics import PoolStatistics
 
 __all__ = ["Connect", "Pool"]
 

@@ -29,7 +29,7 @@ Step: TypeAlias = "tuple[Form, int]"
 """Where a step leads: to a form, and how many of the values that the statement had come behind those that are added."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Grammar:
     """What the statements of one kind consist of.
 

@@ -53,7 +53,7 @@ _Columns: TypeAlias = dict[str, str]
 _WHOLE: Final = (SMALLINT, INTEGER, BIGINT)
 
 
-@frozen
+@frozen(repr=False)
 class RootKey:
     """That a select gives one object at most, because its conditions name a key.
 
@@ -98,7 +98,7 @@ def _named(condition: Shape, source: Source) -> str | None:
             return None
 
 
-@frozen
+@frozen(repr=False)
 class UnitedLoad:
     """A relation in a united statement.
 

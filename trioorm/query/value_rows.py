@@ -24,7 +24,7 @@ _PLACE = "trioorm_place"
 _INSTEAD = "use set() for what is the same in all rows"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class ValueRows:
     """What `set_each` was given, column by column.
 

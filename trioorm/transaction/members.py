@@ -26,7 +26,7 @@ __all__ = ["Member", "Members"]
 _INTRANS = pq.TransactionStatus.INTRANS
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Member:
     """One connection, with its transaction.
 

@@ -27,7 +27,7 @@ __all__ = ["ConnectionLock", "Ending", "Iteration"]
 T = TypeVar("T")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Ending:
     """How the running task ends one of psycopg's blocks.
 

@@ -34,7 +34,7 @@ def _next_name() -> bytes:
     return b"trioorm_%d" % next(_numbers)
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Statement:
     """A text that the server prepares on first use of each connection.
 
