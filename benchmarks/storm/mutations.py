@@ -69,9 +69,9 @@ MUTATIONS = (
     ),
     Mutation(
         "the slot is freed late: behind a wait that can be cancelled",
-        "transaction/scope.py",
-        "        finally:\n            self._give_connection_back()\n            if self._has_last_turn:",
-        "        finally:\n            await anyio.sleep(0)\n            self._give_connection_back()\n            if self._has_last_turn:",
+        "transaction/leaving.py",
+        "            self._give_connection_back()\n            if self._has_last_turn and self._line:",
+        "            await anyio.sleep(0)\n            self._give_connection_back()\n            if self._has_last_turn and self._line:",
         ("transaction/test_peers_defects.py::test_v9_a_cancelled_transaction_is_rolled_back_and_not_lent_as_it_is",),
     ),
     Mutation(
@@ -83,7 +83,7 @@ MUTATIONS = (
     ),
     Mutation(
         "whether the transaction is in error is a flag of ours, not libpq's status",
-        "transaction/scope.py",
+        "transaction/leaving.py",
         "return _UNKNOWN if self._connection is None else self._connection.pgconn.transaction_status",
         "return _UNKNOWN if self._connection is None else (0 if self._connection.is_idle else 2)",
         ("transaction/test_outcomes.py::test_a_swallowed_error_is_not_acknowledged_as_a_commit",),
@@ -97,10 +97,31 @@ MUTATIONS = (
     ),
     Mutation(
         "no last checkpoint before COMMIT",
-        "transaction/scope.py",
-        "        try:\n            await self._check_for_cancellation()\n            if self.turn_is_taken:\n",
-        "        try:\n            if self.turn_is_taken:\n",
+        "transaction/leaving.py",
+        "            await self._check_for_cancellation()\n            if self.server_side.limit",
+        "            if self.server_side.limit",
         ("transaction/test_cancellation.py::test_a_cancellation_between_the_body_and_the_commit_rolls_back",),
+    ),
+    Mutation(
+        "no last checkpoint before a COMMIT that is sent ahead of the nursery's end",
+        "transaction/leaving.py",
+        "                await self._check_for_cancellation()\n            except BaseException as cancelled:\n                # As if",
+        "                pass\n            except BaseException as cancelled:\n                # As if",
+        ("transaction/test_cancellation.py::test_a_cancellation_between_the_body_and_the_commit_rolls_back",),
+    ),
+    Mutation(
+        "COMMIT is sent ahead of a deadline that has passed unseen",
+        "transaction/leaving.py",
+        "            and (self.server_side.limit is NO_LIMIT or not self.server_side.limit.has_passed)\n",
+        "",
+        ("transaction/test_cancellation.py::test_a_deadline_that_passes_unseen_before_the_commit_rolls_back",),
+    ),
+    Mutation(
+        "COMMIT is sent ahead while children run",
+        "transaction/leaving.py",
+        "            and not self._has_had_children\n",
+        "",
+        ("transaction/test_outcomes.py::test_commits_only_when_every_child_has_ended",),
     ),
     Mutation(
         "`committed` is believed without proof",
@@ -139,9 +160,9 @@ MUTATIONS = (
     ),
     Mutation(
         "children are not waited for before COMMIT",
-        "transaction/scope.py",
-        "        failure = error\n        was_inside",
-        "        if error is None:\n            await self._make_effective()\n        failure = error\n        was_inside",
+        "transaction/leaving.py",
+        "        failure = error\n        answer = None\n",
+        "        if error is None:\n            await self._make_effective()\n        failure = error\n        answer = None\n",
         ("transaction/test_outcomes.py::test_commits_only_when_every_child_has_ended",),
     ),
     Mutation(
@@ -165,7 +186,7 @@ MUTATIONS = (
         "a task from outside may use the transaction",
         "transaction/scope.py",
         "        if not is_inside(self):\n",
-        "        if self._state is _State.NEW:\n",
+        "        if self._state is State.NEW:\n",
         ("transaction/test_ownership.py::test_a_task_from_outside_is_refused_before_anything_is_sent",),
     ),
     Mutation(
@@ -191,8 +212,8 @@ MUTATIONS = (
     ),
     Mutation(
         "hooks of a commit run after a rollback",
-        "transaction/scope.py",
-        "self._settle_hooks(self.hooks, took_effect=failure is None and not cancelled_itself)",
+        "transaction/leaving.py",
+        "self._settle_hooks(self.hooks, took_effect=took_effect)",
         "self._settle_hooks(self.hooks, took_effect=True)",
         ("transaction/test_hooks.py::test_those_of_a_rollback_run_instead_when_it_fails",),
     ),

@@ -16,6 +16,7 @@ import pytest
 import trioorm
 from trioorm import Column, Database, Many, Model, column, delete, has_many, insert, open_database, select, update
 from trioorm.testing.suspension import Driver
+from trioorm.wire.running_loop import is_on_trio
 
 _FOLDER = trioorm.__path__[0]
 
@@ -158,7 +159,9 @@ async def test_a_transaction_waits_once_for_each_statement_and_once_for_its_comm
         # And once more for its nursery, which the event loop gives a turn to at its end: on Trio a checkpoint, and no trip.
         nursery = await _suspensions(_empty_transaction, db)
         assert nursery <= 1
-        assert await _suspensions(operation, db) == nursery + statements + (statements > 0)
+        waits = await _suspensions(operation, db) - nursery - statements
+        # COMMIT is sent before its nursery ends, so its answer may be there when it has.
+        assert waits == (statements > 0) or (waits == 0 and is_on_trio())
 
 
 # How often an event loop calls for a readiness is its own affair, and what hydration calls depends on the number of rows.

@@ -69,6 +69,21 @@ async def test_without_options_and_deadline_its_own_sync_commits_it(dsn: str, fl
         assert keys_in(dsn) == [1, 2]
 
 
+async def test_under_a_deadline_its_first_step_tells_the_server(dsn: str, flights: Callable[[], Flights]) -> None:
+    seconds = sql("SELECT extract(epoch FROM current_setting('transaction_timeout')::interval)::float8").returns(float).reads_only()
+    async with open_ledger(dsn, cleanup_timeout_seconds=2.0, max_size=1) as db:
+        noted = flights()
+        with anyio.fail_after(30):
+            async with db.flight(commit=True) as flight:
+                limit = flight.fetch_value(seconds)
+                inserted = flight.insert(Entry(key=1))
+        assert noted.sent == [["SELECT", "SELECT", "INSERT", "SELECT"]], "the limit, the two, and the question for the id"
+        assert 20 < limit.value <= 32, "the deadline and the cleanup budget"
+        assert inserted.value == Entry(key=1)
+        assert await db.fetch_value(seconds) == 0, "it ended with the transaction"
+        assert keys_in(dsn) == [1]
+
+
 @pytest.mark.parametrize("text", ["VACUUM entries", "CALL commit_halfway()", "DO $$ BEGIN COMMIT; END $$"])
 async def test_what_commits_by_itself_is_refused_as_in_any_transaction(dsn: str, text: str) -> None:
     async with open_ledger(dsn) as db:

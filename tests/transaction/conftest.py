@@ -21,7 +21,7 @@ class Flights:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[list[str]] = []
-        take_off, send_alone, ask = AnyIOConnection[Any].take_off, AnyIOConnection[Any].send_alone, AnyIOConnection[Any].ask
+        take_off, send_command, ask = AnyIOConnection[Any].take_off, AnyIOConnection[Any].send_command, AnyIOConnection[Any].ask
         asked: list[object] = []
 
         def taking_off(connection: AnyIOConnection[Any], steps: list[Step], **how: Any) -> object:  # noqa: ANN401 - as it is
@@ -31,7 +31,7 @@ class Flights:
 
         def sending_alone(connection: AnyIOConnection[Any], step: Step) -> object:
             self._note(step.statement)
-            return send_alone(connection, step)
+            return send_command(connection, step)
 
         async def asking(connection: AnyIOConnection[Any], statement: Statement, values: Any, *rest: Any, **how: Any) -> object:  # noqa: ANN401
             self._note(statement)
@@ -39,7 +39,7 @@ class Flights:
             return await ask(connection, statement, values, *rest, **how)
 
         monkeypatch.setattr(AnyIOConnection, "take_off", taking_off)
-        monkeypatch.setattr(AnyIOConnection, "send_alone", sending_alone)
+        monkeypatch.setattr(AnyIOConnection, "send_command", sending_alone)
         monkeypatch.setattr(AnyIOConnection, "ask", asking)
 
     def _note(self, *statements: Statement) -> None:

@@ -1,6 +1,7 @@
 """Cancellation of a transaction from outside, from inside, and of single children; and use of it at the wrong time."""
 
 import math
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -10,6 +11,8 @@ from tests.transaction.ledger import SLEEP, Block, Entry, Sleeper, fail_with, ke
 from tests.wire.witness import Witness
 from trioorm import Database, Transaction, TransactionClosed, TransactionRolledBack, TrioormError, select, sql
 from trioorm.errors import leaves_of
+from trioorm.wire import AnyIOConnection, Step
+from trioorm.wire.flight import PlainAnswer
 
 # From outside.
 
@@ -68,6 +71,90 @@ async def test_a_cancellation_between_the_body_and_the_commit_rolls_back(dsn: st
                 scope.cancel()
         assert scope.cancelled_caught
         assert keys_in(dsn) == []
+
+
+def _let_pass(deadline: float) -> None:
+    """Work without a checkpoint until a deadline has passed, so that nobody has seen it."""
+    while anyio.current_time() <= deadline:
+        pass
+
+
+async def test_a_deadline_that_passes_unseen_before_the_commit_rolls_back(dsn: str) -> None:
+    async with open_ledger(dsn) as db:
+        with anyio.CancelScope(deadline=anyio.current_time() + 0.2) as scope:
+            async with db.transaction() as tx:
+                await write(tx, 1)
+                _let_pass(scope.deadline)
+        assert scope.cancelled_caught
+        assert keys_in(dsn) == []
+
+
+async def test_a_deadline_of_the_blocks_own_scope_that_passes_unseen_rolls_back(dsn: str, backend: str) -> None:
+    if backend == "asyncio":
+        return  # its timers are looked at one turn too late
+    async with open_ledger(dsn) as db:
+        with pytest.raises(TransactionRolledBack):
+            async with db.transaction() as tx:
+                await write(tx, 1)
+                tx.cancel_scope.deadline = anyio.current_time() + 0.01
+                _let_pass(tx.cancel_scope.deadline)
+        assert keys_in(dsn) == []
+
+
+@pytest.mark.parametrize("whose", ["the caller's scope", "the block's own scope"])
+async def test_a_cancellation_right_behind_the_commit_comes_too_late(dsn: str, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
+    send_command = AnyIOConnection[Any].send_command
+    scopes: list[anyio.CancelScope] = []
+
+    def sending(connection: AnyIOConnection[Any], step: Step) -> PlainAnswer:
+        answer = send_command(connection, step)
+        for scope in scopes:
+            scope.cancel()
+        return answer
+
+    ended_well = False
+    async with open_ledger(dsn) as db:
+        with anyio.CancelScope() as scope:
+            async with db.transaction() as tx:
+                await write(tx, 1)
+                scopes.append(scope if whose == "the caller's scope" else tx.cancel_scope)
+                monkeypatch.setattr(AnyIOConnection, "send_command", sending)
+            ended_well = True
+            monkeypatch.undo()
+            await anyio.lowlevel.checkpoint()
+        assert ended_well
+        assert scope.cancelled_caught == (whose == "the caller's scope"), "it is delivered behind the block, and no other is"
+        assert keys_in(dsn) == [1]
+
+
+async def test_a_task_that_comes_while_the_commit_is_under_way_is_refused(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    send_command = AnyIOConnection[Any].send_command
+    was_sent = anyio.Event()
+    refused: list[str] = []
+
+    def sending(connection: AnyIOConnection[Any], step: Step) -> PlainAnswer:
+        answer = send_command(connection, step)
+        was_sent.set()
+        return answer
+
+    async def latecomer(tx: Transaction) -> None:
+        await was_sent.wait()
+        with pytest.raises(TransactionClosed):
+            tx.start_soon(anyio.sleep, 0)
+        with pytest.raises(TransactionClosed):
+            tx.on_commit(anyio.sleep, 0)
+        with pytest.raises(TransactionClosed):
+            await write(tx, 2)
+        refused.append("it")
+
+    async with open_ledger(dsn) as db, anyio.create_task_group() as nursery:
+        async with db.transaction() as tx:
+            await write(tx, 1)
+            nursery.start_soon(latecomer, tx)  # it carries the block's mark, and is no child of it
+            await tx.fetch_all(select(Entry))
+            monkeypatch.setattr(AnyIOConnection, "send_command", sending)
+    assert refused
+    assert keys_in(dsn) == [1]
 
 
 async def test_a_deadline_that_has_passed_before_entry_takes_no_connection(dsn: str) -> None:

@@ -260,9 +260,25 @@ import sys, time
 import anyio
 from trioorm import open_database, sql
 
+ASLEEP = sql("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')").returns(bool)
+
+async def tell_when_asleep(db):
+    while not await db.fetch_value(ASLEEP):
+        pass
+    print("locked", flush=True)
+
+async def fly(db):
+    async with db.flight(commit=True) as flight:
+        flight.execute(sql("SELECT key FROM entries FOR UPDATE"))
+        flight.execute(sql("SELECT pg_sleep(60)"))
+
 async def main():
-    async with open_database(sys.argv[1], max_size=1, cleanup_timeout_seconds=0.5) as db:
+    async with open_database(sys.argv[1], max_size=2, cleanup_timeout_seconds=0.5) as db:
         with anyio.fail_after(1.0):
+            if sys.argv[2] == "in a flight":
+                async with anyio.create_task_group() as nursery:
+                    nursery.start_soon(tell_when_asleep, db)
+                    await fly(db)
             async with db.transaction() as tx:
                 await tx.execute(sql("SELECT key FROM entries FOR UPDATE"))
                 print("locked", flush=True)
@@ -297,7 +313,7 @@ def start_client(dsn: str, backend: str) -> Iterator[Callable[[str], "subprocess
         client.stdout.close()
 
 
-@pytest.mark.parametrize("doing", ["working", "idle"])
+@pytest.mark.parametrize("doing", ["working", "idle", "in a flight"])
 @pytest.mark.parametrize("end", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
 async def test_the_locks_of_a_dead_client_are_gone_within_the_budget(
     dsn: str, start_client: Callable[[str], "subprocess.Popen[str]"], doing: str, end: signal.Signals

@@ -174,9 +174,6 @@ class Flight:
             for booking in bookings:
                 booking._fail(error)
             return
-        await self._send(bookings)
-
-    async def _send(self, bookings: Sequence[FlightResult[Any]]) -> None:
         steps = bookings[0]._steps if len(bookings) == 1 else [step for booking in bookings for step in booking._steps]
         results: Sequence[PGresult] = []
         try:
@@ -196,8 +193,8 @@ class Flight:
         wrong: Exception | None = None
         for booking in bookings:
             end = at + len(booking._steps)
-            if (error := booking._land(results[at:end])) is not None:
-                wrong = wrong or error
+            if (amiss := booking._land(results[at:end])) is not None:
+                wrong = wrong or amiss
             at = end
         if wrong is not None and not self._commits:
             raise wrong

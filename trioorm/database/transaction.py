@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Self, TypeVarTuple
 
 import anyio
@@ -11,7 +11,7 @@ import anyio
 from trioorm.database.plan import PlanCache
 from trioorm.database.verbs import Verbs
 from trioorm.errors import IntegrityError
-from trioorm.pool import OutcomeHook
+from trioorm.pool import OutcomeHook, mark_of_caller
 from trioorm.transaction import SavepointScope, SettingValue, TransactionScope, setting_steps
 
 __all__ = ["Savepoint", "Transaction"]
@@ -34,7 +34,7 @@ class _Block(Verbs):
     def _own_transaction(self) -> SavepointScope:
         return SavepointScope(self._scope)
 
-    async def __aenter__(self) -> Self:
+    def __aenter__(self) -> CoroutineType[Any, Any, Self]:
         """Open the block's nursery and get its connection. BEGIN, or SAVEPOINT, travels with the first statement.
 
         Raises:
@@ -43,10 +43,11 @@ class _Block(Verbs):
 
         Checkpoint: always.
         """
-        await self._scope.__aenter__()
-        return self
+        return self._scope.enter(self, mark_of_caller())  # type: ignore[return-value] # mypy calls a coroutine's type Coroutine
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> CoroutineType[Any, Any, None]:
         """Wait for the children; then commit, or roll back if anything failed.
 
         A block that ends without an exception is committed. Only the body failed: its exception goes on as it is. A child failed: one
@@ -59,11 +60,10 @@ class _Block(Verbs):
 
         Checkpoint: always, before COMMIT. A cancellation that comes later lets the block end normally; the next checkpoint raises it.
         """
-        try:
-            await self._scope.__aexit__(kind, error, traceback)
-        except IntegrityError as refused:  # by COMMIT
-            self._plans.violations.explain(refused)
-            raise
+        return self._scope.leave(kind, error, traceback, self._explain_refusal)  # type: ignore[return-value] # as above
+
+    def _explain_refusal(self, refused: IntegrityError) -> None:
+        self._plans.violations.explain(refused)
 
     @property
     def cancel_scope(self) -> anyio.CancelScope:

@@ -18,13 +18,20 @@ from collections.abc import Sequence
 from typing import Final
 
 import anyio
+from psycopg.pq import Format
 
-from trioorm.wire import Step, command
+from trioorm.wire import Statement, Step, command
 
 _HAS_TRANSACTION_TIMEOUT = 170000
 _LONGEST_MILLISECONDS = 2**31 - 1
 
 _NEVER = math.inf
+
+_TELL = Statement(b"SELECT set_config('transaction_timeout', $1::text, true)", result_format=Format.TEXT)
+_TELL_BEFORE_17 = Statement(
+    b"SELECT set_config('statement_timeout', $1::text, true), set_config('idle_in_transaction_session_timeout', $1::text, true)",
+    result_format=Format.TEXT,
+)
 
 SERVER_LIMITS: Final = ("25P04", "57014")
 """What a limit of the server ends a transaction with: its own for the whole transaction, or, before PostgreSQL 17, for a statement."""
@@ -79,12 +86,23 @@ class ServerLimit:
         self._is_set = True
         return [*behind, *steps]
 
+    def first_step(self, server_version: int) -> Step:
+        """What tells the server the same as a step among others, in a transaction without a block, in which SET LOCAL is not heard.
+
+        Args:
+            server_version: as libpq has it.
+        """
+        milliseconds = b"%d" % self._milliseconds()
+        if server_version >= _HAS_TRANSACTION_TIMEOUT:
+            return Step(_TELL, (milliseconds,), (Format.TEXT,))
+        return Step(_TELL_BEFORE_17, (milliseconds,), (Format.TEXT,))
+
     def _milliseconds(self) -> int:
         """From now to the limit; 0 is none."""
         if self.deadline == _NEVER:
             return 0
-        remaining = math.ceil((self.deadline - anyio.current_time() + self._budget_seconds) * 1000)
-        return 0 if remaining > _LONGEST_MILLISECONDS else max(1, remaining)
+        remaining = max(0.001, self.deadline - anyio.current_time() + self._budget_seconds) * 1000
+        return 0 if remaining > _LONGEST_MILLISECONDS else math.ceil(remaining)
 
 
 NO_LIMIT = ServerLimit(_NEVER, 0.0)

@@ -72,7 +72,7 @@ class ScopeHold:
         connection = scope.connection_or_none()
         if connection is None:
             return None
-        probe = scope.server_side.probe_for(is_write=True)  # a stream's statement may write too
+        probe = scope.server_side.probe  # a stream's statement may write too
         if scope.connection_status == _INERROR:
             _, held = await connection.fly_shielded([_UNDO_TO_GUARD, _RELEASE_GUARD], seconds=connection.cleanup_timeout_seconds)
             return held

@@ -7,19 +7,17 @@ which every transaction would pay.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import cast
 
-import anyio
 import trio
 from anyio.abc import TaskGroup
 
 __all__ = ["open_nursery"]
 
 
-def open_nursery(*, on_trio: bool) -> AbstractAsyncContextManager[TaskGroup, bool | None]:
-    """A block that is a nursery of the running loop."""
-    if not on_trio:
-        return anyio.create_task_group()
-    # Strict whatever `trio.run` was told: a child's error is to be told from the body's.
-    return cast("AbstractAsyncContextManager[TaskGroup, bool | None]", trio.open_nursery(strict_exception_groups=True))
+# Strict whatever `trio.run` was told: a child's error is to be told from the body's.
+open_nursery = cast("Callable[[], AbstractAsyncContextManager[TaskGroup, bool | None]]", partial(trio.open_nursery, True))
+"""A block that is a nursery of Trio's."""

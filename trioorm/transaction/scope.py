@@ -7,87 +7,53 @@ asked of libpq, never of a flag of ours.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from enum import Enum
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVarTuple
+from types import CoroutineType
+from typing import Any, Self, TypeVar, TypeVarTuple
 
 import anyio
 import trio
 from anyio.abc import TaskStatus
-from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import pq
 from psycopg.abc import Buffer
-from psycopg.pq import Format
+from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, TransactionClosed
-from trioorm.pool import Mark, OutcomeHook, shown
+from trioorm.errors import ConnectionLost, DatabaseError
+from trioorm.pool import Mark, OutcomeHook, mark_of_caller, shown
 from trioorm.transaction import refusals
-from trioorm.transaction.aftermath import aftermath, is_cancellation
 from trioorm.transaction.deadline import NO_LIMIT, SERVER_LIMITS
 from trioorm.transaction.hold import ScopeHold
 from trioorm.transaction.hooks import BlockHooks
-from trioorm.transaction.inside import blocks_within, enter_block, is_inside, leave_block, open_blocks, restore_blocks
+from trioorm.transaction.inside import blocks_within, enter_block, is_inside, open_blocks, restore_blocks
+from trioorm.transaction.leaving import Leaving, State
 from trioorm.transaction.nursery import open_nursery
-from trioorm.transaction.runner import Connection, Hold, failure_among, failure_of, is_stale_plan
-from trioorm.transaction.server_side import ServerSide
+from trioorm.transaction.runner import Connection, Hold, failure_among, is_stale_plan
 from trioorm.transaction.shared_flight import fly_shared
-from trioorm.transaction.turns import Passenger, Turns
+from trioorm.transaction.turns import Passenger
 from trioorm.wire import OnCancel, Statement, Step
-from trioorm.wire.interrupt import Held, Shield, after_cleanup, cancel_requests, deliver_again, deliver_unseen
-
-if TYPE_CHECKING:
-    from trioorm.pool import Lease
+from trioorm.wire.interrupt import cancel_requests
 
 __all__ = ["Scope", "running_task_name"]
 
+T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
+
+_NEW = State.NEW
+_OPEN = State.OPEN
+_STATES = {State.NEW: "was not entered", State.OPEN: "is open", State.ENDED: "has ended"}
 
 _INERROR = pq.TransactionStatus.INERROR
 _UNKNOWN = pq.TransactionStatus.UNKNOWN
+_FATAL_ERROR = ExecStatus.FATAL_ERROR
+_STOP = OnCancel.STOP
 
 
-class _State(Enum):
-    NEW = "not entered"
-    OPEN = "open"
-    ENDED = "ended"
-
-
-_OPEN = _State.OPEN
-_STATES = {_State.NEW: "was not entered", _State.OPEN: "is open", _State.ENDED: "has ended"}
-
-
-class Scope(Turns, ABC):
-    """A block of statements that takes effect as a whole or not at all; itself a `Runner`.
-
-    Attributes:
-        name: how it is called in errors.
-        cleanup_timeout_seconds: the bound of its end.
-        server_side: the transaction on the server that this block is, or is in.
-        lease: the connection's, while the block is open.
-        first_error: the error that put the transaction in error, to be named instead of the server's "current transaction is aborted".
-        hooks: that it was given, if any.
-    """
+class Scope(Leaving):
+    """A block of statements that takes effect as a whole or not at all; itself a `Runner`."""
 
     in_transaction = True
-
-    def __init__(self, name: str, server_side: ServerSide, *, cleanup_timeout_seconds: float) -> None:
-        self.name = name
-        self.server_side = server_side
-        self.cleanup_timeout_seconds = cleanup_timeout_seconds
-        self.lease: Lease | None = None
-        self.first_error: BaseException | None = None
-        self.hooks: BlockHooks | None = None
-        self._state = _State.NEW
-        self._has_last_turn = False
-        self._has_had_children = False
-        self._connection: Connection | None = None
-        self._fate_is_unknown = False
-        self._owner: str | None = None
-        self._mark: Mark | None = None
-        self._check_for_cancellation: Callable[[], Awaitable[None]] = checkpoint_if_cancelled
 
     def __str__(self) -> str:
         return f"{self.name}, opened at {shown(self._mark)},"
@@ -99,32 +65,46 @@ class Scope(Turns, ABC):
 
     # Entering.
 
+    def __aenter__(self) -> CoroutineType[Any, Any, Self]:
+        return self.enter(self, mark_of_caller())  # type: ignore[return-value] # mypy calls a coroutine's type Coroutine
+
     @trio.lowlevel.enable_ki_protection
-    async def __aenter__(self) -> Self:
-        if self._state is not _State.NEW:
+    async def enter(self, opened: T, mark: Mark | None) -> T:
+        """Open the block.
+
+        Args:
+            opened: what the caller's `async with` is given, which spares that a coroutine of its own.
+            mark: where it is opened.
+        """
+        if self._state is not _NEW:
             raise refusals.entered_before(self.name)
-        self._connection = connection = await self._take_connection()
+        self._mark = mark
+        self._connection = connection = self._take_at_once() or await self._take_connection()
+        on_trio = connection.on_trio
         self._check_for_cancellation = connection.check_for_cancellation
         try:
-            self._nursery_block = open_nursery(on_trio=connection.on_trio)
-            self._nursery = await self._nursery_block.__aenter__()
+            self._nursery_block = open_nursery() if on_trio else anyio.create_task_group()
+            self._nursery = nursery = await self._nursery_block.__aenter__()
         except BaseException:
             self._give_connection_back()
             raise
         if self.server_side.nursery is None:
-            self.server_side.nursery = self._nursery
+            self.server_side.nursery = nursery
         enter_block(self)
-        self._requests_before = 0 if connection.on_trio else cancel_requests()
+        if on_trio:
+            self._may_send_ahead = True
+        else:
+            self._requests_before = cancel_requests()
         self._state = _OPEN
-        return self
+        return opened
+
+    @abstractmethod
+    def _take_at_once(self) -> Connection | None:
+        """Get the connection for the block's length, if that needs no wait and no second look."""
 
     @abstractmethod
     async def _take_connection(self) -> Connection:
-        """Get the connection for the block's length, and note where it was opened."""
-
-    @abstractmethod
-    def _give_connection_back(self) -> None:
-        """Give it back. Never waits."""
+        """Get it in any case."""
 
     # Children.
 
@@ -206,10 +186,6 @@ class Scope(Turns, ABC):
         else:
             self.hooks.take_over(inner)
 
-    @abstractmethod
-    def _settle_hooks(self, hooks: BlockHooks, *, took_effect: bool) -> None:
-        """Run the hooks, or hand them on, now that the block's fate is known. Never waits."""
-
     # Running statements.
 
     @trio.lowlevel.enable_ki_protection
@@ -246,24 +222,40 @@ class Scope(Turns, ABC):
         self.turn_is_taken = True
         try:
             await self._check_for_cancellation()
-            if self.server_side.limit is not NO_LIMIT:
-                await self.server_side.follow_deadline()
+            server_side = self.server_side
+            if server_side.limit is not NO_LIMIT:
+                await server_side.follow_deadline()
             connection = self.usable_connection()
-            opening, probe = self.opening(), self.server_side.probe_for(is_write=is_write)
-            if opening or probe:
-                (result,) = await self._fly(connection, opening, (Step(statement, values, formats),), probe)
+            opening, probe = self.opening(), server_side.probe if is_write else ()
+            if not opening and not probe:
+                try:
+                    result = await connection.ask(statement, values, formats, on_cancel=_STOP)
+                except BaseException as error:
+                    await self._note_broken_off(error)
+                    raise
+                if result.status == _FATAL_ERROR:
+                    await self._fail(connection, statement.alone, statement.alone, (result,))
                 return result
+            # As `run_in_turn`: a coroutine that both await would cost every first statement as much as it has to say.
+            flight = connection.take_off((*opening, Step(statement, values, formats), *probe))
             try:
-                result = await connection.ask(statement, values, formats, on_cancel=OnCancel.STOP)
+                results = await connection.arrive(flight, on_cancel=_STOP)
             except BaseException as error:
                 await self._note_broken_off(error)
                 raise
-            if (failure := failure_of(statement.alone[0], result)) is not None:
-                await self._note_failed(connection, statement.alone, failure)
-                raise failure
-            return result
+            finally:
+                if opening:
+                    self.opened(flight.outcomes[: len(opening)])
+            if flight.failed:
+                await self._fail(connection, statement.alone, flight.steps, results)
+            if probe:
+                server_side.probed(results[-1])
+            return results[len(opening)]
         finally:
-            self.give_turn()
+            if self._line:
+                self.give_turn()
+            else:
+                self.turn_is_taken = False
 
     async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """Run statements, the opening before them, in one flight; the turn is taken."""
@@ -271,24 +263,20 @@ class Scope(Turns, ABC):
         if self.server_side.limit is not NO_LIMIT:
             await self.server_side.follow_deadline()
         connection = self.usable_connection()
-        opening, probe = self.opening(), self.server_side.probe_for(is_write=is_write)
+        opening, probe = self.opening(), self.server_side.probe if is_write else ()
         if not (steps or opening or probe):
             return []
-        return await self._fly(connection, opening, steps, probe)
-
-    async def _fly(self, connection: Connection, opening: Sequence[Step], steps: Sequence[Step], probe: Sequence[Step]) -> list[PGresult]:
         flight = connection.take_off([*opening, *steps, *probe])
         try:
-            results = await connection.arrive(flight, on_cancel=OnCancel.STOP)
+            results = await connection.arrive(flight, on_cancel=_STOP)
         except BaseException as error:
             await self._note_broken_off(error)
             raise
         finally:
             if opening:
                 self.opened(flight.outcomes[: len(opening)])
-        if flight.failed and (failure := failure_among(flight.steps, results)) is not None:
-            await self._note_failed(connection, steps, failure)
-            raise failure
+        if flight.failed:
+            await self._fail(connection, steps, flight.steps, results)
         if probe:
             self.server_side.probed(results[-1])
         return results[len(opening) : len(opening) + len(steps)]
@@ -298,13 +286,24 @@ class Scope(Turns, ABC):
         if isinstance(error, ConnectionLost):
             await self.deliver_own_timeout()
 
-    async def _note_failed(self, connection: Connection, steps: Sequence[Step], failure: DatabaseError) -> None:
+    async def _fail(self, connection: Connection, steps: Sequence[Step], sent: Sequence[Step], results: Sequence[PGresult]) -> None:
+        """Raise the first error among results.
+
+        Args:
+            connection: where they came from.
+            steps: what the caller asked for.
+            sent: what was sent, the opening included.
+            results: of that.
+        """
+        failure = failure_among(sent, results)
+        assert failure is not None, "there is an error among the results"
         if is_stale_plan(failure):
             connection.retire_statements(steps)  # for the next transaction; this one is in error
             failure.safe_to_retry = True
         self.note_error(failure)
         if failure.sqlstate in SERVER_LIMITS:
             await self.deliver_own_timeout()
+        raise failure
 
     async def _arrival_of(self, passenger: Passenger) -> list[PGresult]:
         error = passenger.error
@@ -314,10 +313,6 @@ class Scope(Turns, ABC):
         if isinstance(error, ConnectionLost) or (isinstance(error, DatabaseError) and error.sqlstate in SERVER_LIMITS):
             await self.deliver_own_timeout()
         raise error
-
-    async def deliver_own_timeout(self) -> None:
-        """See `ServerLimit.deliver_own_timeout`."""
-        await self.server_side.limit.deliver_own_timeout()
 
     # Several statements in one flight.
 
@@ -339,24 +334,10 @@ class Scope(Turns, ABC):
     def opened(self, results: Sequence[PGresult]) -> None:
         """Note which of the opening commands, by their results, succeeded."""
 
-    def note_error(self, error: BaseException) -> None:
-        """Remember the first error that put the transaction in error."""
-        if self.first_error is None and self.connection_status in (_INERROR, _UNKNOWN):
-            self.first_error = error
-
     def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """See `Runner.hold`."""
         self.check_usable()
         return ScopeHold(self, what, guarded=guarded)
-
-    @property
-    def connection_status(self) -> int:
-        """libpq's transaction status."""
-        return _UNKNOWN if self._connection is None else self._connection.pgconn.transaction_status
-
-    def connection_or_none(self) -> Connection | None:
-        """The connection, in error or not, unless it is gone."""
-        return None if self.connection_status == _UNKNOWN else self._connection
 
     def usable_connection(self) -> Connection:
         """The connection, if a statement can run on it now.
@@ -388,105 +369,6 @@ class Scope(Turns, ABC):
         if not is_inside(self):
             owner = self._owner or (self.lease.holder if self.lease is not None else "?")
             raise refusals.foreign(self.name, running_task_name(), owner, shown(self._mark))
-
-    # Leaving.
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        lease = self.lease
-        assert lease is not None, "the block is open"
-        failure = error
-        was_inside = self._has_had_children and lease.step_out()  # without children there is nothing to wait for
-        try:
-            if await self._nursery_block.__aexit__(kind, error, traceback):
-                failure = None
-        except BaseException as raised:
-            failure = aftermath(error, raised, self.first_error)
-        finally:
-            if was_inside:
-                lease.step_in()
-        cancelled_itself = failure is None and self._nursery.cancel_scope.cancel_called
-        self._state = _State.ENDED
-        leave_block(self)
-        held = None
-        try:
-            if failure is None and not cancelled_itself:
-                failure, held = await self._finish_well()
-                self._fate_is_unknown |= isinstance(failure, CommitOutcomeUnknown)
-            if failure is not None or cancelled_itself:
-                held = await self._undo() or held
-        finally:
-            self._give_connection_back()
-            if self._has_last_turn:
-                self.give_turn()  # those in line learn that the block has ended
-        if self.hooks is not None and not self._fate_is_unknown:
-            self._settle_hooks(self.hooks, took_effect=failure is None and not cancelled_itself)
-        if failure is None and not cancelled_itself:
-            if held is not None:
-                deliver_again(held, held)  # too late to stop the COMMIT
-            return
-        failure = after_cleanup(failure, held)
-        if failure is None:
-            failure = refusals.cancelled_by_itself(self.name)
-        if not is_cancellation(failure):
-            deliver_unseen(self._requests_before)
-        if failure is not error:
-            raise failure
-
-    async def _finish_well(self) -> tuple[BaseException | None, Held]:
-        """Make the block's work take effect; why it could not, and must be rolled back, else None; and what came meanwhile."""
-        try:
-            await self._check_for_cancellation()
-            if self.turn_is_taken:
-                await self._take_last_turn()
-            else:
-                self.turn_is_taken = self._has_last_turn = True
-            status = self.connection_status
-            if status == _UNKNOWN:
-                await self.deliver_own_timeout()
-                return refusals.gone(self.name), None
-            if status == _INERROR:
-                return refusals.swallowed(self.name, self.first_error), None
-            return await self._make_effective()
-        except BaseException as cancelled:
-            return cancelled, None
-
-    async def _take_last_turn(self) -> bool:
-        """Wait for the statement of a task that is no child of the block and is still under way; later ones are refused."""
-        await self.take_turn()
-        self._has_last_turn = True
-        return True
-
-    async def _undo(self) -> Held:
-        """Roll back, with the turn, or close the connection if the turn does not come in time."""
-        held: Held = None
-        if not self._has_last_turn:
-            with Shield(self.cleanup_timeout_seconds) as shield:
-                connection = self.connection_or_none() if self.turn_is_taken else None
-                # It runs the statement of a task that is no child of the block: what that does would be rolled back anyway.
-                if connection is not None and not await connection.request_cancel(shield):
-                    connection.close_nowait()
-                await shield.wait(self._take_last_turn)
-            held = shield.held
-        if self._connection is None or self._connection.closed:
-            return held
-        if not self._has_last_turn:
-            self._connection.close_nowait()
-            return held
-        return await self._roll_back(self._connection) or held
-
-    def ended_by_text(self) -> TransactionClosed:
-        """The error for a COMMIT, ROLLBACK or the like that somebody ran as a statement inside the block."""
-        self._fate_is_unknown = True
-        return refusals.ended_by_text(self.name)
-
-    @abstractmethod
-    async def _make_effective(self) -> tuple[BaseException | None, Held]:
-        """COMMIT or RELEASE; the error that stands for the block if it did not take effect, and what came meanwhile and comes once."""
-
-    @abstractmethod
-    async def _roll_back(self, connection: Connection) -> Held:
-        """Undo the block's work, under a shield and within the cleanup budget; what came meanwhile and comes only once."""
 
 
 def running_task_name() -> str:

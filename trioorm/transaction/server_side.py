@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,7 +9,6 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.transaction.deadline import NO_LIMIT
 from trioorm.transaction.outcome import PROBE, read_probe
-from trioorm.wire import Step
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -27,11 +25,13 @@ class ServerSide:
         limit: what the server knows of the deadline of the block.
         nursery: of the block, once it is entered.
         may_have_written: something was written by other means than a statement; the id is asked for before COMMIT.
+        probe: what to send behind a write so that the transaction's id is known before COMMIT.
     """
 
     limit = NO_LIMIT
     nursery: TaskGroup | None = None
     may_have_written = False
+    probe = PROBE
     _answer: PGresult | None = None  # of the probe, once it had an id; read when somebody needs it, which is seldom
 
     async def follow_deadline(self) -> None:
@@ -56,10 +56,6 @@ class ServerSide:
             return  # the block is ending, and no statement of its own comes any more
         await asked.wait()
 
-    def probe_for(self, *, is_write: bool) -> Sequence[Step]:
-        """What to send behind a statement so that the transaction's id is known before COMMIT."""
-        return PROBE if is_write and self._answer is None else ()
-
     def id(self) -> TransactionId | None:
         """The transaction's id, once it has written something."""
         return None if self._answer is None else read_probe(self._answer)
@@ -68,3 +64,4 @@ class ServerSide:
         """Note what the probe said."""
         if result.get_value(0, 0) is not None:
             self._answer = result
+            self.probe = ()

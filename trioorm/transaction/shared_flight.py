@@ -156,7 +156,7 @@ async def fly_shared(block: OpenBlock, passengers: Sequence[Passenger]) -> None:
             connection = block.usable_connection()
             waiting = [passenger for passenger in passengers if passenger.cancellation is None and not _is_refused(connection, passenger)]
             opening = block.opening()
-            probe = block.server_side.probe_for(is_write=any(passenger.is_write for passenger in waiting))
+            probe = block.server_side.probe if any(passenger.is_write for passenger in waiting) else ()
             steps = [step for passenger in waiting for step in passenger.steps]
             ends = set(accumulate((len(passenger.steps) for passenger in waiting), initial=len(opening)))
             flight = connection.take_off([*opening, *steps, *probe], told_after=ends)

@@ -16,16 +16,18 @@ from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from trioorm.errors import ConnectionLost, UsageError
-from trioorm.pool import OutcomeHook, Pool, mark_of_caller
+from trioorm.pool import Lease, OutcomeHook, Pool
 from trioorm.transaction import refusals
 from trioorm.transaction.commit import ANSWER_PART, COMMIT, caused, refusal_of_commit, settle_lost_commit
 from trioorm.transaction.deadline import NO_LIMIT, ServerLimit
 from trioorm.transaction.hooks import BlockHooks, outside_of_all_blocks
 from trioorm.transaction.inside import open_blocks
+from trioorm.transaction.leaving import State
 from trioorm.transaction.runner import Connection, failure_among
 from trioorm.transaction.scope import Scope, running_task_name
 from trioorm.transaction.server_side import ServerSide
 from trioorm.wire import OnCancel, Step, command
+from trioorm.wire.flight import PlainAnswer
 from trioorm.wire.interrupt import Held
 
 __all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_transaction"]
@@ -33,6 +35,7 @@ __all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_tra
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
 _IDLE = pq.TransactionStatus.IDLE
+_INTRANS = pq.TransactionStatus.INTRANS
 _COMMAND_OK = pq.ExecStatus.COMMAND_OK
 
 _LEVELS: dict[Isolation, bytes] = {
@@ -42,6 +45,8 @@ _LEVELS: dict[Isolation, bytes] = {
 }
 
 _ROLLBACK = command(b"ROLLBACK")
+_FINISH = OnCancel.FINISH
+_ENDED = State.ENDED
 
 
 @lru_cache(maxsize=100)
@@ -81,36 +86,49 @@ class TransactionScope(Scope):
         name: how it is called in errors.
     """
 
+    _begun = False
+    _savepoints = 0
+
     def __init__(self, pool: Pool, begin: Sequence[Step], *, name: str = "the transaction") -> None:
-        super().__init__(name, ServerSide(), cleanup_timeout_seconds=pool.settings.cleanup_timeout_seconds)
+        self.name = name
+        self.server_side = ServerSide()
         self._pool = pool
         self._begin = begin
-        self._begun = False
-        self._savepoints = 0
+
+    @property
+    def cleanup_timeout_seconds(self) -> float:
+        """The bound of its end."""
+        return self._pool.settings.cleanup_timeout_seconds
 
     def is_open_on(self, pool: Pool) -> bool:
         """Whether the block is open and its connection is of this pool."""
         return self._pool is pool and self.lease is not None
 
-    async def _take_connection(self) -> Connection:
+    def _take_at_once(self) -> Connection | None:
         pool = self._pool
         lease = pool.lend_at_once()
         if lease is None:
-            lease = await pool.acquire()
-        else:
-            try:
-                await pool.check_for_cancellation()
-            except BaseException:
-                pool.take_back(lease)
-                raise
-            lease.mark = mark_of_caller()
-        self.lease = lease
-        self._mark = lease.mark
-        lease.inside.add(lease.task)
+            return None
         connection = lease.connection
-        if (deadline := connection.read_deadline()) != inf:
-            self.server_side.limit = ServerLimit(deadline, self.cleanup_timeout_seconds)
+        deadline = connection.read_deadline()
+        if deadline == -inf:  # a cancellation is due
+            pool.take_back(lease)
+            return None
+        self._take(lease, deadline)
         return connection
+
+    async def _take_connection(self) -> Connection:
+        lease = await self._pool.acquire()
+        connection = lease.connection
+        self._take(lease, connection.read_deadline())
+        return connection
+
+    def _take(self, lease: Lease, deadline: float) -> None:
+        self.lease = lease
+        lease.mark = self._mark
+        lease.inside.add(lease.task)
+        if deadline != inf:
+            self.server_side.limit = ServerLimit(deadline, self.cleanup_timeout_seconds)
 
     def _give_connection_back(self) -> None:
         if self.lease is not None:
@@ -142,18 +160,36 @@ class TransactionScope(Scope):
         assert connection is not None, "the block is open"
         if not connection.pgconn.transaction_status:  # IDLE is 0
             return (self.ended_by_text() if self._begun else None), None
-        if self.server_side.may_have_written and (probe := self.server_side.probe_for(is_write=True)):
+        if self.server_side.may_have_written and (probe := self.server_side.probe):
             results = await connection.fly(probe)
             if (failure := failure_among(probe, results)) is not None:
                 return failure, None
             self.server_side.probed(results[0])
         try:
-            answer = connection.send_alone(COMMIT)
+            answer = connection.send_command(COMMIT)
         except ConnectionLost as lost:
             return caused(refusals.gone(self.name), lost), None
+        return await self._answered(answer)
+
+    def _send_ahead(self) -> PlainAnswer | None:
+        connection = self._connection
+        assert connection is not None, "the block is open"
+        if connection.pgconn.transaction_status != _INTRANS or self.server_side.may_have_written:
+            return None
+        try:
+            answer = connection.send_command(COMMIT)
+        except ConnectionLost:
+            return None  # nothing was sent
+        self.turn_is_taken = self._has_last_turn = True
+        self._state = _ENDED
+        return answer
+
+    async def _answered(self, answer: PlainAnswer, *, may_be_there: bool = False) -> tuple[BaseException | None, Held]:
+        connection = self._connection
+        assert connection is not None, "the block has not given it back"
         seconds = self._pool.settings.commit_timeout_seconds * ANSWER_PART
         try:
-            results = await connection.arrive(answer, on_cancel=OnCancel.FINISH, seconds=seconds)
+            results = await connection.arrive(answer, on_cancel=_FINISH, seconds=seconds, may_be_there=may_be_there)
         except ConnectionLost as lost:
             return await settle_lost_commit(
                 self._pool,
@@ -205,17 +241,25 @@ class SavepointScope(Scope):
     def __init__(self, outer: "TransactionScope | SavepointScope") -> None:
         self._outer = outer
         self._sql_name = outer.next_savepoint_name()
-        name = f"the savepoint {self._sql_name} of {outer.name}"
-        super().__init__(name, outer.server_side, cleanup_timeout_seconds=outer.cleanup_timeout_seconds)
+        self.name = f"the savepoint {self._sql_name} of {outer.name}"
+        self.server_side = outer.server_side
         self._established = False
         self._opening_count = 0
+
+    @property
+    def cleanup_timeout_seconds(self) -> float:
+        """See `TransactionScope.cleanup_timeout_seconds`."""
+        return self._outer.cleanup_timeout_seconds
 
     def next_savepoint_name(self) -> str:
         """See `TransactionScope.next_savepoint_name`."""
         return self._outer.next_savepoint_name()
 
+    def _take_at_once(self) -> None:
+        return None
+
     async def _take_connection(self) -> Connection:
-        self._owner, self._mark = running_task_name(), mark_of_caller()
+        self._owner = running_task_name()
         self._outer.check_usable()
         outer = self._outer
         await outer.take_turn()

@@ -16,8 +16,10 @@ Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum, auto
 from functools import lru_cache
+from math import inf
 
 import trio
 from psycopg.pq.abc import PGresult
@@ -26,11 +28,11 @@ from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError
 from trioorm.pool import Pool
 from trioorm.transaction import refusals
 from trioorm.transaction.commit import ANSWER_PART, COMMIT, refusal_of_commit, settle_lost_commit
-from trioorm.transaction.deadline import NO_LIMIT, SERVER_LIMITS, ServerLimit, limit_for
+from trioorm.transaction.deadline import NO_LIMIT, SERVER_LIMITS, limit_for
 from trioorm.transaction.outcome import PROBE, read_probe
 from trioorm.transaction.runner import Connection, failure_among, failure_of, is_stale_plan
 from trioorm.wire import OnCancel, Step
-from trioorm.wire.flight import Answer, Flight, LandedSteps
+from trioorm.wire.flight import Answer, LandedSteps
 from trioorm.wire.interrupt import Held, cancel_requests, deliver_again
 
 __all__ = ["WholeFlight"]
@@ -51,6 +53,8 @@ class _Kind(Enum):
 
 
 _PLAIN_KIND = _Kind.PLAIN
+_SETTLE = OnCancel.SETTLE
+_FINISH = OnCancel.FINISH
 
 
 @lru_cache(1000)
@@ -119,23 +123,29 @@ class WholeFlight:
             pool.take_back(lease)
 
     async def _fly(self, connection: Connection, steps: Sequence[Step], *, needs_block: bool, is_write: bool) -> list[PGresult]:
-        await connection.check_for_cancellation()
+        deadline = connection.read_deadline()
+        if deadline == -inf:
+            await connection.check_for_cancellation()
         requests_before = 0 if connection.on_trio else cancel_requests()
-        limit = limit_for(connection.read_deadline(), connection.cleanup_timeout_seconds)
+        limit = limit_for(deadline, connection.cleanup_timeout_seconds)
         sent = [*steps, *PROBE] if is_write else steps
         opening = 0
         body: Answer
-        if needs_block or limit is not NO_LIMIT:
+        if needs_block:
             before = [*self._begin, *limit.steps(connection.pgconn.server_version)]
             opening = len(before)
             flight = body = connection.take_off([*before, *sent])
             ending = connection.take_off([COMMIT])
             connection.sent_steps = flight.steps
         else:
+            if limit is not NO_LIMIT:
+                opening = 1
+                sent = [limit.first_step(connection.pgconn.server_version), *sent]
             flight = ending = connection.take_off(sent, told_after=(len(sent),) if is_write else ())
             body = LandedSteps(flight)
+        seconds = self._pool.settings.commit_timeout_seconds * ANSWER_PART
         try:
-            await connection.arrive(body, on_cancel=OnCancel.SETTLE)
+            await connection.arrive(body, on_cancel=_SETTLE)
         except CommitOutcomeUnknown as lost:
             if is_write:
                 raise refusals.outcome_unknown(self._name, None) from lost
@@ -144,11 +154,26 @@ class WholeFlight:
             await limit.deliver_own_timeout()  # a statement had failed by then, so nothing can be committed
             raise
         except BaseException:
-            await self._commit(connection, ending, None, requests_before, limit)  # nothing: it was stopped on the server
+            with suppress(ConnectionLost):
+                await connection.arrive(ending, on_cancel=_FINISH, seconds=seconds)  # of nothing: it was stopped on the server
             raise
         failure = failure_among(flight.steps, flight.outcomes) if flight.failed else None
         written = flight.outcomes[-1] if is_write and failure is None else None
-        refused, held = await self._commit(connection, ending, written, requests_before, limit)
+        held: Held = None
+        try:
+            await connection.arrive(ending, on_cancel=_FINISH, seconds=seconds)
+        except ConnectionLost as lost:
+            refused, held = await settle_lost_commit(
+                self._pool,
+                self._name,
+                lost,
+                None if written is None else read_probe(written),
+                requests_before=requests_before,
+                deliver_own_timeout=limit.deliver_own_timeout,
+            )
+        else:
+            last = ending.outcomes[-1]
+            refused = refusal_of_commit(self._name, last) if needs_block else failure_of(COMMIT, last)
         if failure is not None:
             if failure.sqlstate in SERVER_LIMITS:
                 await limit.deliver_own_timeout()
@@ -158,31 +183,3 @@ class WholeFlight:
         if held is not None:
             deliver_again(held, held)  # too late to stop the COMMIT
         return flight.outcomes[opening : opening + len(steps)]
-
-    async def _commit(
-        self, connection: Connection, ending: Flight, probed: PGresult | None, requests_before: int, limit: ServerLimit
-    ) -> tuple[BaseException | None, Held]:
-        """Wait for the answer to the COMMIT, or to the sync that commits; see `settle_lost_commit` for what it returns.
-
-        Args:
-            connection: where the flight is under way.
-            ending: what ends it.
-            probed: what the question for the transaction's id was answered with.
-            requests_before: what `cancel_requests` said before.
-            limit: what the server knows of the deadline.
-        """
-        seconds = self._pool.settings.commit_timeout_seconds * ANSWER_PART
-        try:
-            await connection.arrive(ending, on_cancel=OnCancel.FINISH, seconds=seconds)
-        except ConnectionLost as lost:
-            return await settle_lost_commit(
-                self._pool,
-                self._name,
-                lost,
-                None if probed is None else read_probe(probed),
-                requests_before=requests_before,
-                deliver_own_timeout=limit.deliver_own_timeout,
-            )
-        if ending.steps[0] is COMMIT:
-            return refusal_of_commit(self._name, ending.outcomes[0]), None
-        return failure_of(COMMIT, ending.outcomes[-1]), None

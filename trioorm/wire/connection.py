@@ -246,10 +246,20 @@ class AnyIOConnection(BlockConnection[Row]):
         return result
 
     @trio.lowlevel.enable_ki_protection
-    async def arrive(self, answer: Answer, *, on_cancel: OnCancel, seconds: float | None = None) -> list[PGresult]:
-        """Wait for the whole answer to something already queued; for the rest as `fly`."""
+    async def arrive(
+        self, answer: Answer, *, on_cancel: OnCancel, seconds: float | None = None, may_be_there: bool = False
+    ) -> list[PGresult]:
+        """Wait for the whole answer to something already queued; for the rest as `fly`.
+
+        Args:
+            answer: to what was queued.
+            on_cancel, seconds: as `fly`.
+            may_be_there: it was sent some time ago, so look before waiting.
+        """
         readiness = self.readiness
         try:
+            if may_be_there:
+                self.pgconn.consume_input()
             while (want := answer.advance()) is not None:
                 if want is _WAIT_R:
                     await readiness.listen()
@@ -331,23 +341,25 @@ class AnyIOConnection(BlockConnection[Row]):
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error
 
-    def send_alone(self, step: Step) -> PlainAnswer:
-        """Queue one statement outside of libpq's pipeline mode and under no name, to be waited for with `arrive`. Never waits.
+    def send_command(self, step: Step) -> PlainAnswer:
+        """Send a command without parameters, as one message outside of libpq's pipeline mode, to be waited for with `arrive`. Never waits.
 
         Raises:
-            ConnectionLost: as `take_off`.
+            ConnectionLost: the connection is closed; nothing was sent. Safe to retry.
         """
         self.sent_steps = (step,)
         statement, pgconn = step.statement, self.pgconn
         try:
             if self._pipeline is None and pgconn.pipeline_status:
                 pgconn.exit_pipeline_mode()  # as `leave_pipeline`
-            pgconn.send_query_params(
-                statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
-            )
+            pgconn.send_query(statement.text)
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error
+        try:
+            pgconn.flush()
+        except OperationalError:
+            pass  # `arrive` is told again
         return PlainAnswer(pgconn, statement.text)
 
     async def wait_for_input(self) -> None:

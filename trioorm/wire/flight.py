@@ -82,43 +82,48 @@ class Flight:
         self.outcomes: list[PGresult] = []
         self.complete = self.failed = self._flushed = False
         self._last: PGresult | None = None
-        # The libpq commands under way: None for a step, else what it is for and the name of the statement that it prepares or closes.
-        self._commands: list[tuple[str, bytes] | None] = []
         if not pgconn.pipeline_status:
             pgconn.enter_pipeline_mode()
         preparing: set[bytes] | None = None
         names = prepared.names
+        commands: list[tuple[str, bytes] | None] = []
         for number, step in enumerate(steps, 1):
             statement = step.statement
             name = statement.name
             if name in names:
                 names.move_to_end(name)  # as `touch`, which takes as long as the sending
                 pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
-            elif name and self._prepare(statement, preparing := set() if preparing is None else preparing):
+            elif name and self._prepare(statement, commands, number, preparing := set() if preparing is None else preparing):
                 pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
             else:
                 pgconn.send_query_params(
                     statement.text, step.values, statement.parameter_types or None, step.formats or None, statement.result_format
                 )
-            self._commands.append(None)
+            if commands:
+                commands.append(None)
             if told_after and number in told_after:
                 pgconn.send_flush_request()
         pgconn.pipeline_sync()
-        self._commands.reverse()
+        commands.reverse()
+        # The libpq commands under way where not all are steps: None for a step, else what it is for and the name of the statement that it
+        # prepares or closes.
+        self._commands = commands or None
 
-    def _prepare(self, statement: Statement, preparing: set[bytes]) -> bool:
-        """Queue the preparation of a statement; False when no more may be kept."""
+    def _prepare(self, statement: Statement, commands: list[tuple[str, bytes] | None], number: int, preparing: set[bytes]) -> bool:
+        """Queue the preparation of a statement, of the step of this number; False when no more may be kept."""
         name = statement.name
         if name in preparing:
             return True
         if len(preparing) >= self._prepared.limit:
             return False
         preparing.add(name)
+        if not commands:
+            commands += [None] * (number - 1)
         for surplus in self._prepared.surplus(len(preparing)):
             self._pgconn.send_close_prepared(surplus)
-            self._commands.append((_CLOSE, surplus))
+            commands.append((_CLOSE, surplus))
         self._pgconn.send_prepare(name, statement.text, statement.parameter_types)
-        self._commands.append((_PREPARE, name))
+        commands.append((_PREPARE, name))
         return True
 
     def advance(self) -> Wait | None:
@@ -136,15 +141,15 @@ class Flight:
         if not flushed:
             # The server may be blocked on answers that we have not read: read while writing.
             self._flushed = flushed = not pgconn.flush()
-        last, commands = self._last, self._commands
+        last, outcomes = self._last, self.outcomes
+        only_steps = self._commands is None
         while not self.complete and not pgconn.is_busy():
             result = pgconn.get_result()
             if result is None:
                 if last is None:
                     break  # nothing is under way any more: the connection is gone, and reading says so
-                if commands and commands[-1] is None and last.status == _TUPLES_OK:
-                    commands.pop()  # as `_land`, which knows of all else
-                    self.outcomes.append(last)
+                if only_steps and last.status in _SUCCESSES and last.command_status not in FORGETTING:
+                    outcomes.append(last)  # as `_land`, which knows of all else
                 else:
                     self._land(last)
                 self._last = last = None
@@ -171,14 +176,15 @@ class Flight:
 
     def _land(self, result: PGresult) -> None:
         """Book the result of the command that has just ended."""
-        if not self._commands:
+        commands = self._commands
+        if (len(self.outcomes) == len(self.steps)) if commands is None else not commands:
             # All commands are answered, and then came an error: outside a transaction the sync commits, and that failed (a deferred
             # constraint, a serialization failure). The server's farewell belongs to no command either; the broken connection tells of it.
             if result.status == _FATAL_ERROR and not is_farewell(result):
                 self.outcomes[-1] = result
                 self.failed = True
             return
-        command = self._commands.pop()
+        command = None if commands is None else commands.pop()
         if command is None:
             self.outcomes.append(result)
             status = result.status
@@ -194,7 +200,8 @@ class Flight:
             self._prepared.add(name)
         elif purpose == _PREPARE and result.status == _FATAL_ERROR:
             # The error of the preparation is the step's own; the "pipeline aborted" that follows says nothing.
-            self._commands[-1] = (_NOTHING, b"")
+            assert commands is not None, "it has a preparation"
+            commands[-1] = (_NOTHING, b"")
             self.outcomes.append(result)
             self.failed = True
         elif purpose == _CLOSE and failed:
@@ -242,8 +249,9 @@ class LandedSteps:
 
     def advance(self) -> Wait | None:
         """See `Flight.advance`."""
-        want = self._flight.advance()
-        return None if self.complete else want
+        flight = self._flight
+        want = flight.advance()
+        return None if len(flight.outcomes) == len(flight.steps) and not flight.failed else want
 
 
 def is_end_of_connection(result: PGresult) -> bool:

@@ -1,0 +1,275 @@
+"""How a transaction or a savepoint ends: whole, or not at all, and the connection given back in any case.
+
+The contract: the block's end waits for the body and every child; it commits (or releases) only if none of them failed, was cancelled or
+left the server's transaction in error; else everything is rolled back before the block's exception goes on. There is a last checkpoint
+before the COMMIT; a cancellation that comes later finds the block committed, and is raised by the next one behind it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from enum import Enum
+from math import inf
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import trio
+from anyio.lowlevel import checkpoint
+from psycopg import pq
+
+from trioorm.errors import CommitOutcomeUnknown, IntegrityError, TransactionClosed
+from trioorm.pool import Mark
+from trioorm.transaction import refusals
+from trioorm.transaction.aftermath import aftermath, is_cancellation
+from trioorm.transaction.deadline import NO_LIMIT
+from trioorm.transaction.hooks import BlockHooks
+from trioorm.transaction.inside import leave_block
+from trioorm.transaction.runner import Connection
+from trioorm.transaction.server_side import ServerSide
+from trioorm.transaction.turns import Turns
+from trioorm.wire.flight import PlainAnswer
+from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again, deliver_unseen
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from trioorm.pool import Lease
+
+__all__ = ["Leaving", "State"]
+
+_INERROR = pq.TransactionStatus.INERROR
+_UNKNOWN = pq.TransactionStatus.UNKNOWN
+
+
+class State(Enum):
+    """Where a block is."""
+
+    NEW = "not entered"
+    OPEN = "open"
+    ENDED = "ended"
+
+
+_NEW = State.NEW
+_ENDED = State.ENDED
+
+
+class Leaving(Turns, ABC):
+    """What is known of a block, and its end.
+
+    Attributes:
+        name: how it is called in errors.
+        server_side: the transaction on the server that this block is, or is in.
+        lease: the connection's, while the block is open.
+        first_error: the error that put the transaction in error, to be named instead of the server's "current transaction is aborted".
+        hooks: that it was given, if any.
+    """
+
+    name: str
+    server_side: ServerSide
+    # What few blocks change stands with the class: each attribute that a block sets for itself costs every block.
+    lease: Lease | None = None
+    first_error: BaseException | None = None
+    hooks: BlockHooks | None = None
+    _state = _NEW
+    _has_last_turn = False
+    _has_had_children = False
+    _connection: Connection | None = None
+    _fate_is_unknown = False
+    _owner: str | None = None
+    _mark: Mark | None = None
+    _may_send_ahead = False
+    _requests_before = 0
+
+    _nursery: TaskGroup
+    _nursery_block: AbstractAsyncContextManager[TaskGroup, bool | None]
+    _check_for_cancellation: Callable[[], Awaitable[None]]
+
+    @property
+    @abstractmethod
+    def cleanup_timeout_seconds(self) -> float:
+        """The bound of its end."""
+
+    @property
+    def connection_status(self) -> int:
+        """libpq's transaction status."""
+        return _UNKNOWN if self._connection is None else self._connection.pgconn.transaction_status
+
+    def connection_or_none(self) -> Connection | None:
+        """The connection, in error or not, unless it is gone."""
+        return None if self.connection_status == _UNKNOWN else self._connection
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> CoroutineType[Any, Any, None]:
+        return self.leave(kind, error, traceback)  # type: ignore[return-value] # mypy calls a coroutine's type Coroutine
+
+    @trio.lowlevel.enable_ki_protection
+    async def leave(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        explain: Callable[[IntegrityError], None] | None = None,
+    ) -> None:
+        """End the block.
+
+        Args:
+            kind, error, traceback: as `__aexit__`.
+            explain: called with the error of a constraint that refused the COMMIT, before it is raised.
+        """
+        lease = self.lease
+        assert lease is not None, "the block is open"
+        failure = error
+        answer = None
+        if (
+            error is None
+            and self._may_send_ahead
+            and not self._has_had_children
+            and not self.turn_is_taken
+            and self._nursery.cancel_scope.deadline == inf
+            and (self.server_side.limit is NO_LIMIT or not self.server_side.limit.has_passed)
+        ):
+            # Nothing is left but to end the block. A nursery gives the event loop a turn as it ends, even when it had no children, and the
+            # answer is often there by then. A deadline that has passed unseen is seen in that turn: then COMMIT comes after it.
+            try:
+                await self._check_for_cancellation()
+            except BaseException as cancelled:
+                # As if the body had raised it: the nursery knows whether it came from the block's own scope.
+                kind, failure, traceback = type(cancelled), cancelled, cancelled.__traceback__
+            else:
+                answer = self._send_ahead()
+        was_inside = self._has_had_children and lease.step_out()  # without children there is nothing to wait for
+        try:
+            if await self._nursery_block.__aexit__(kind, failure, traceback):
+                failure = None
+        except BaseException as raised:
+            failure = aftermath(failure, raised, self.first_error)
+        finally:
+            if was_inside:
+                lease.step_in()
+        cancelled_itself = failure is None and answer is None and self._nursery.cancel_scope.cancel_called
+        self._state = _ENDED
+        leave_block(self)
+        took_effect, held = False, None
+        try:
+            if answer is not None:
+                refused, held = await self._answered(answer, may_be_there=True)
+                took_effect = refused is None
+                if took_effect and failure is not None:
+                    failure.add_note(f"What {self.name} did is committed: COMMIT had been sent when this came to light.")
+                failure = refused or failure
+                self._fate_is_unknown |= isinstance(refused, CommitOutcomeUnknown)
+            elif failure is None and not cancelled_itself:
+                failure, held = await self._finish_well()
+                took_effect = failure is None
+                self._fate_is_unknown |= isinstance(failure, CommitOutcomeUnknown)
+            if not took_effect:
+                held = await self._undo() or held
+        finally:
+            self._give_connection_back()
+            if self._has_last_turn and self._line:
+                self.give_turn()  # those in line learn that the block has ended
+        if self.hooks is not None and not self._fate_is_unknown:
+            self._settle_hooks(self.hooks, took_effect=took_effect)
+        if took_effect and failure is None:
+            if held is not None:
+                deliver_again(held, held)  # too late to stop the COMMIT
+            return
+        failure = after_cleanup(failure, held)
+        if failure is None:
+            failure = refusals.cancelled_by_itself(self.name)
+        if not is_cancellation(failure):
+            deliver_unseen(self._requests_before)
+        if failure is not error:
+            if explain is not None and isinstance(failure, IntegrityError):
+                explain(failure)
+            raise failure
+
+    def _send_ahead(self) -> PlainAnswer | None:
+        """Send the end of a block before its nursery is left, and let nobody use it any more; None where it must be the other way round."""
+        return None
+
+    async def _answered(self, answer: PlainAnswer, *, may_be_there: bool = False) -> tuple[BaseException | None, Held]:
+        """Wait for the answer to the end of the block; for the rest as `_make_effective`.
+
+        Args:
+            answer: what was sent.
+            may_be_there: look before waiting.
+        """
+        raise NotImplementedError
+
+    async def _finish_well(self) -> tuple[BaseException | None, Held]:
+        """Make the block's work take effect; why it could not, and must be rolled back, else None; and what came meanwhile."""
+        try:
+            await self._check_for_cancellation()
+            if self.server_side.limit is not NO_LIMIT and self.server_side.limit.has_passed:
+                await checkpoint()  # asyncio sees a deadline one turn later
+            if self.turn_is_taken:
+                await self._take_last_turn()
+            else:
+                self.turn_is_taken = self._has_last_turn = True
+            status = self.connection_status
+            if status == _UNKNOWN:
+                await self.deliver_own_timeout()
+                return refusals.gone(self.name), None
+            if status == _INERROR:
+                return refusals.swallowed(self.name, self.first_error), None
+            return await self._make_effective()
+        except BaseException as cancelled:
+            return cancelled, None
+
+    async def _take_last_turn(self) -> bool:
+        """Wait for the statement of a task that is no child of the block and is still under way; later ones are refused."""
+        await self.take_turn()
+        self._has_last_turn = True
+        return True
+
+    async def _undo(self) -> Held:
+        """Roll back, with the turn, or close the connection if the turn does not come in time."""
+        held: Held = None
+        if not self._has_last_turn:
+            with Shield(self.cleanup_timeout_seconds) as shield:
+                connection = self.connection_or_none() if self.turn_is_taken else None
+                # It runs the statement of a task that is no child of the block: what that does would be rolled back anyway.
+                if connection is not None and not await connection.request_cancel(shield):
+                    connection.close_nowait()
+                await shield.wait(self._take_last_turn)
+            held = shield.held
+        if self._connection is None or self._connection.closed:
+            return held
+        if not self._has_last_turn:
+            self._connection.close_nowait()
+            return held
+        return await self._roll_back(self._connection) or held
+
+    def ended_by_text(self) -> TransactionClosed:
+        """The error for a COMMIT, ROLLBACK or the like that somebody ran as a statement inside the block."""
+        self._fate_is_unknown = True
+        return refusals.ended_by_text(self.name)
+
+    @abstractmethod
+    async def _make_effective(self) -> tuple[BaseException | None, Held]:
+        """COMMIT or RELEASE; the error that stands for the block if it did not take effect, and what came meanwhile and comes once."""
+
+    @abstractmethod
+    async def _roll_back(self, connection: Connection) -> Held:
+        """Undo the block's work, under a shield and within the cleanup budget; what came meanwhile and comes only once."""
+
+    async def deliver_own_timeout(self) -> None:
+        """See `ServerLimit.deliver_own_timeout`."""
+        await self.server_side.limit.deliver_own_timeout()
+
+    def note_error(self, error: BaseException) -> None:
+        """Remember the first error that put the transaction in error."""
+        if self.first_error is None and self.connection_status in (_INERROR, _UNKNOWN):
+            self.first_error = error
+
+    @abstractmethod
+    def _give_connection_back(self) -> None:
+        """Give it back. Never waits."""
+
+    @abstractmethod
+    def _settle_hooks(self, hooks: BlockHooks, *, took_effect: bool) -> None:
+        """Run the hooks, or hand them on, now that the block's fate is known. Never waits."""
