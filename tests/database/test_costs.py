@@ -170,7 +170,7 @@ _NOT_COUNTED = ("wire/readiness.py", "database/hydrate")
 # What runs of ours, at most. Raise a number only for a promise that is worth it: each function costs about as much as a look at the clock.
 # The answers to a flight with its COMMIT come in one piece or in two, with three calls more.
 _MOST_CALLS = [
-    *[(_get, 8), (_filter, 18), (_insert, 14), (_update_in_flight, 51), (_update_in_transaction, 58), (_transfer, 95)],
+    *[(_get, 8), (_filter, 18), (_insert, 14), (_update_in_flight, 49), (_update_in_transaction, 52), (_transfer, 84)],
     *[(_load_by_key, 25), (_load, 57)],
 ]
 
