@@ -22,6 +22,7 @@ from trioorm import (
     JsonCodec,
     Model,
     QueryError,
+    Select,
     Statement,
     column,
     delete,
@@ -269,12 +270,13 @@ class Derived(Base, table="deriveds"):
     a1: Column[str] = column(default="a1")
     v0: Column[str] = column(default="v0")
     m0: Column[str] = column(default="m0")
-    new: Column[str] = column(default="new")
+    next: Column[str] = column(default="next")
+    row: Column[str] = column(default="row")
 
 
 class Pair(NamedTuple):
     one: Still
-    other: Still | None
+    other: Derived | None
 
 
 class Named:
@@ -301,6 +303,37 @@ async def test_objects_of_every_kind(dsn: str) -> None:
         assert [(each.grade, each.append) for each in named] == [(Grade.BAD, "append")]
         assert await db.fetch_all(select(Still.grade).order_by(Still.id)) == [Grade.BAD, None]
         assert await db.fetch_all(select(Still.id).order_by(Still.id)) == [1, 2]
+
+
+async def test_a_row_that_comes_alone_is_as_among_others(dsn: str) -> None:
+    """It is made by a function of its own."""
+    async with open_database(dsn) as db:
+        await db.create_schema(Still, Derived, Priced)
+        await db.insert_many([Still(id=1, grade=Grade.BAD), Still(id=2)])
+        await db.insert(Derived(id=1, made=Grade.GOOD))
+        await db.insert(Priced(id=1, price=decimal.Decimal("1.10"), grade=Grade.BAD, more=[1]))
+        other = optional(Derived)
+        statements: list[Select[Any]] = [
+            select(Still),
+            select(Priced),
+            select(Derived, Still.id).join(Still, Derived.id == Still.id),
+            select(Still, other).left_join(Derived, Derived.id == Still.id),
+            select(Still, other).left_join(Derived, Derived.id == Still.id).into(Pair),
+            select(Still.grade),
+            select(Still.id),
+            select(Still.grade, Still.id),
+        ]
+        for statement in statements:
+            ordered = statement.order_by(*([Priced.id] if statement is statements[1] else [Still.id]))
+            rows = await db.fetch_all(ordered)
+            for number, row in enumerate(rows):
+                one = ordered.limit(1).offset(number)
+                assert await db.fetch_one(one) == await db.fetch_optional(one) == row
+                assert type(await db.fetch_one(one)) is type(row)
+        named = await db.fetch_one(select(Still.grade, Derived.append).join(Derived, Derived.id == Still.id).into(Named))
+        assert (named.grade, named.append) == (Grade.BAD, "append")
+        assert await db.fetch_one(sql("SELECT 7")) == (7,)
+        assert await db.fetch_one(sql("SELECT 7, 'a'")) == (7, "a")
 
 
 async def test_a_column_that_has_become_another_type_is_read_as_that(dsn: str) -> None:

@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
-from attrs import frozen
+from attrs import Factory, frozen
 from psycopg.adapt import PyFormat
 from psycopg.pq import Format
 
@@ -52,12 +52,14 @@ class Packer:
         array_oid: the oid of arrays of it; 0 likewise.
         format: of the bytes that `pack` makes.
         pack: from a value, never None, to bytes.
+        pack_own: the same for a value that is known to be of exactly the type's class in Python.
     """
 
     oid: int
     array_oid: int
     format: Format
     pack: Callable[[Any], bytes]
+    pack_own: Callable[[Any], bytes] = Factory(lambda packer: packer.pack, takes_self=True)
 
 
 def _pack_bool(value: bool) -> bytes:
@@ -65,7 +67,7 @@ def _pack_bool(value: bool) -> bytes:
     return b"\x01" if value else b"\x00"
 
 
-def _integer_packer(code: str) -> Callable[[int], bytes]:
+def _integer_packer(oid: int, array_oid: int, code: str) -> Packer:
     pack = struct.Struct(code).pack
 
     def pack_integer(value: int) -> bytes:
@@ -73,7 +75,7 @@ def _integer_packer(code: str) -> Callable[[int], bytes]:
             raise TypeError("an int is expected, not a bool")
         return pack(value)
 
-    return pack_integer
+    return Packer(oid, array_oid, Format.BINARY, pack_integer, pack)
 
 
 def _pack_text(value: str) -> bytes:
@@ -226,10 +228,10 @@ def _expect(value: object, kinds: Any) -> None:  # noqa: ANN401 - a class or a u
 
 
 _BY_NAME: dict[str, Packer] = {
-    "smallint": Packer(21, 1005, Format.BINARY, _integer_packer("!h")),
-    "integer": Packer(23, 1007, Format.BINARY, _integer_packer("!i")),
-    "bigint": Packer(20, 1016, Format.BINARY, _integer_packer("!q")),
-    "xid": Packer(28, 1011, Format.BINARY, _integer_packer("!I")),
+    "smallint": _integer_packer(21, 1005, "!h"),
+    "integer": _integer_packer(23, 1007, "!i"),
+    "bigint": _integer_packer(20, 1016, "!q"),
+    "xid": _integer_packer(28, 1011, "!I"),
     "numeric": Packer(1700, 1231, Format.BINARY, _pack_numeric),
     "double precision": Packer(701, 1022, Format.BINARY, struct.Struct("!d").pack),
     "boolean": Packer(16, 1000, Format.BINARY, _pack_bool),

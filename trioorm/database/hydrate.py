@@ -42,8 +42,8 @@ class RowReader:
     """
 
     __slots__ = (
-        *("_conversions", "_fill", "_fill_one", "_keeps_place", "_layout", "_loaded_as", "_numbers", "_other_types", "_transformer"),
-        *("format", "width"),
+        *("_conversions", "_fill", "_fill_one", "_is_plain", "_keeps_place", "_layout", "_loaded_as", "_numbers", "_other_types"),
+        *("_transformer", "format", "width"),
     )
 
     def __init__(self, compiled: Compiled) -> None:
@@ -55,6 +55,7 @@ class RowReader:
         self.format = best_format(columns)
         self._numbers = range(len(columns))
         self._other_types = [(number, column.oid) for number, column in enumerate(columns) if column.oid is not None]
+        self._is_plain = known is not None and not self._other_types
         self._loaded_as: list[int] = []
         self._conversions: list[tuple[Callable[[tuple[Any, ...]], Any], Convert]] = []
         converted: list[int] = []
@@ -78,15 +79,29 @@ class RowReader:
             QueryError: the result has another number of columns than was declared.
             DataError: a value cannot be held in Python, such as an infinite date.
         """
-        if result.ntuples < _MANY or not gc.isenabled():
-            return self._rows(result, where)
-        # Python's collector of cycles runs with every 700 objects more, and looks at each time and again; here are none but new ones, which
-        # live on or die at once. Without it a stream of 100,000 rows takes 300 ms where it took 460.
+        if result.ntuples >= _MANY and gc.isenabled():
+            # Python's collector of cycles runs with every 700 objects more, and looks at each time and again; here are none but new ones,
+            # which live on or die at once. Without it a stream of 100,000 rows takes 300 ms where it took 460.
+            try:
+                gc.disable()
+                return self.rows(result, where or (place_of_caller(3) if self._keeps_place else None))
+            finally:
+                gc.enable()
+        transformer = self._transformer
+        if self._is_plain and result.nfields == self.width:
+            transformer.set_pgresult(result)
+        else:
+            self._look_at(result)
         try:
-            gc.disable()
-            return self._rows(result, where)
+            rows = transformer.load_rows(0, result.ntuples, tuple)
+            converted = [convert([*map(of_row, rows)]) for of_row, convert in self._conversions] if self._conversions else ()
+        except _MISFITS as error:
+            raise _unreadable(error) from error
         finally:
-            gc.enable()
+            transformer.set_pgresult(None, set_loaders=False)  # or the rows of a plan's last run would be kept until its next
+        if self._keeps_place:
+            return self._fill(rows, where or place_of_caller(3), *converted)
+        return self._fill(rows, *converted)
 
     def row(self, result: PGresult, where: Place | None = None) -> Any:  # noqa: ANN401 - what it is stands with the statement
         """The only row of a result, of a statement that is not united; for the rest as `rows`.
@@ -96,7 +111,10 @@ class RowReader:
             where: see `rows`.
         """
         transformer = self._transformer
-        self._look_at(result)
+        if self._is_plain and result.nfields == self.width:
+            transformer.set_pgresult(result)
+        else:
+            self._look_at(result)
         try:
             row = transformer.load_row(0, tuple)
             converted = [convert([of_row(row)])[0] for of_row, convert in self._conversions] if self._conversions else ()
@@ -111,42 +129,26 @@ class RowReader:
             return fill(row, where or place_of_caller(3), *converted)
         return fill(row, *converted)
 
-    def _rows(self, result: PGresult, where: Place | None) -> list[Any]:
-        transformer = self._transformer
-        self._look_at(result)
-        try:
-            rows = transformer.load_rows(0, result.ntuples, tuple)
-            converted = [convert([*map(of_row, rows)]) for of_row, convert in self._conversions] if self._conversions else ()
-        except _MISFITS as error:
-            raise _unreadable(error) from error
-        finally:
-            transformer.set_pgresult(None, set_loaders=False)  # or the rows of a plan's last run would be kept until its next
-        if self._keeps_place:
-            return self._fill(rows, where or place_of_caller(4), *converted)
-        return self._fill(rows, *converted)
-
     def _look_at(self, result: PGresult) -> None:
-        """Let the loaders read a result.
+        """Let the loaders read a result, whose types are looked at each time: between two runs a table may have changed.
 
         Raises:
             QueryError: it has another number of columns than was declared.
         """
-        transformer = self._transformer
-        if self.width is None:
-            transformer.set_pgresult(result)
-            return
-        if result.nfields != self.width:
+        if self.width is not None and result.nfields != self.width:
             raise QueryError(
                 f"the statement gave {result.nfields} columns, but {self.width} were declared.\n"
                 "To fix it: make the declared types or the model agree with the statement."
             )
-        # The types are looked at each time: between two runs a table may have changed.
+        if not self._other_types:
+            self._transformer.set_pgresult(result)
+            return
+        self._transformer.set_pgresult(result, set_loaders=False)
         types = [*map(result.ftype, self._numbers)]
         for number, oid in self._other_types:
             types[number] = oid
-        transformer.set_pgresult(result, set_loaders=False)
         if types != self._loaded_as:
-            transformer.set_loader_types(types, self.format)
+            self._transformer.set_loader_types(types, self.format)
             self._loaded_as = types
 
 

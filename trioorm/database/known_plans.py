@@ -53,36 +53,45 @@ class KnownPlan(Generic[P]):
         self.pack_first = packs[0][1]
         self._packs = packs
 
-    def pack(self, cells: Sequence[object]) -> Sequence[bytes | None] | None:
-        """The parameters; None when a cell does not fit, which building the statement will explain."""
+    def with_parameters(self, cells: Sequence[object]) -> tuple[P, Sequence[bytes | None] | None]:
+        """The plan, and the parameters; None when a cell does not fit, which building the statement will explain."""
         try:
-            return [pack(cells[place]) for place, pack in self._packs]
+            return self.plan, [pack(cells[place]) for place, pack in self._packs]
         except MISFITS:
-            return None
+            return self.plan, None
 
 
-class _Cells:
-    """How a verb takes the cells from an object of one model, in the order of the statement's bind values."""
+class _Cells(Generic[P]):
+    """How a verb takes the cells from an object of one model, in the order of the statement's bind values.
 
-    __slots__ = ("read", "types")
+    Attributes:
+        read: takes them.
+        types: of them.
+        by_classes: the plans, by the classes of the cells.
+    """
+
+    __slots__ = ("by_classes", "read", "types")
 
     def __init__(self, fields: Sequence[FieldInfo]) -> None:
         names = [field.attribute for field in fields]
         read = attrgetter(*names)
         self.types = [field.type for field in fields]
         self.read: Callable[[object], tuple[object, ...]] = read if len(names) > 1 else lambda each: (read(each),)
+        self.by_classes: dict[tuple[type, ...], KnownPlan[P]] = {}
 
 
 class KnownPlans(Generic[P]):
     """What was learned."""
 
-    __slots__ = ("_by_classes", "_by_single_key", "_cells")
+    __slots__ = ("_by_classes", "_by_single_key", "_cells", "_count")
 
     def __init__(self) -> None:
-        # By what is done and how, the model, and the classes of the cells.
+        # By what is done, the model, and the classes of the cells.
         self._by_classes: dict[tuple[object, ...], KnownPlan[P]] = {}
-        self._cells: dict[tuple[ObjectVerb, type], _Cells] = {}
+        # By the verb, the model, and how it is done.
+        self._cells: dict[tuple[ObjectVerb, type, object], _Cells[P]] = {}
         self._by_single_key: dict[type, KnownPlan[P]] = {}
+        self._count = 0
 
     def find_by_key(self, model: type, key: Sequence[object]) -> tuple[P | None, Sequence[bytes | None] | None]:
         """The plan of `get` and its parameters; None where they are not known."""
@@ -102,14 +111,17 @@ class KnownPlans(Generic[P]):
             held: the object.
             how: what else the statement depends on.
         """
-        model = held.__class__
-        cells = self._cells.get((verb, model))
-        return (None, None) if cells is None else self.find_for_cells((verb, how), model, cells.read(held))
+        taken = self._cells.get((verb, held.__class__, how))
+        if taken is None:
+            return None, None
+        cells = taken.read(held)
+        known = taken.by_classes.get(tuple(map(type, cells)))
+        return (None, None) if known is None else known.with_parameters(cells)
 
     def find_for_cells(self, what: object, model: type, cells: Sequence[object]) -> tuple[P | None, Sequence[bytes | None] | None]:
         """The same where the cells are no object's."""
         known = self._by_classes.get((what, model, *map(type, cells)))
-        return (None, None) if known is None else (known.plan, known.pack(cells))
+        return (None, None) if known is None else known.with_parameters(cells)
 
     def learn_key(self, model: type, key: Sequence[object], plan: P, values: Sequence[object]) -> None:
         """Remember the plan of `get`, if it can be."""
@@ -129,31 +141,44 @@ class KnownPlans(Generic[P]):
             values: the statement's bind values.
         """
         model = type(held)
-        cells = self._cells.get((verb, model))
-        if cells is None:
-            cells = self._cells[verb, model] = _Cells(_fields_of(verb, model))
-        self.learn_for_cells((verb, how), model, cells.read(held), cells.types, plan, values)
+        taken = self._cells.get((verb, model, how)) or _Cells[P](_fields_of(verb, model))
+        cells = taken.read(held)
+        known = _known_plan(cells, taken.types, plan, values)
+        if known is not None:
+            self._make_room()
+            self._cells[verb, model, how] = taken
+            taken.by_classes[tuple(map(type, cells))] = known
 
     def learn_for_cells(
         self, what: object, model: type, cells: Sequence[object], types: Sequence[SqlType], plan: P, values: Sequence[object]
     ) -> KnownPlan[P] | None:
         """The same where the cells are no object's."""
-        packs: list[tuple[int, Pack]] = []
-        for place, (cell, sql_type) in enumerate(zip(cells, types, strict=True)):
-            if cell is UNSET:
-                continue
-            if cell is not None and not (type(cell) is sql_type.python and (sql_type.plain or sql_type.python is datetime)):
-                return None
-            if len(packs) == len(values) or values[len(packs)] is not cell:
-                return None
-            packs.append((place, _null if cell is None else plan.packers[len(packs)].pack))
-        if not packs or len(packs) != len(values):
-            return None
-        if len(self._by_classes) >= _MOST:
-            self._by_classes.clear()
-        known = KnownPlan(plan, type(cells[0]), packs)
-        self._by_classes[what, model, *map(type, cells)] = known
+        known = _known_plan(cells, types, plan, values)
+        if known is not None:
+            self._make_room()
+            self._by_classes[what, model, *map(type, cells)] = known
         return known
+
+    def _make_room(self) -> None:
+        if self._count >= _MOST:
+            self._by_classes.clear()
+            self._cells.clear()
+            self._count = 0
+        self._count += 1
+
+
+def _known_plan(cells: Sequence[object], types: Sequence[SqlType], plan: P, values: Sequence[object]) -> KnownPlan[P] | None:
+    """The plan, if these cells, and whatever else is of their classes, are what it binds."""
+    packs: list[tuple[int, Pack]] = []
+    for place, (cell, sql_type) in enumerate(zip(cells, types, strict=True)):
+        if cell is UNSET:
+            continue
+        if cell is not None and not (type(cell) is sql_type.python and (sql_type.plain or sql_type.python is datetime)):
+            return None
+        if len(packs) == len(values) or values[len(packs)] is not cell:
+            return None
+        packs.append((place, _null if cell is None else plan.packers[len(packs)].pack_own))
+    return KnownPlan(plan, type(cells[0]), packs) if packs and len(packs) == len(values) else None
 
 
 def _fields_of(verb: ObjectVerb, model: type[Model]) -> Sequence[FieldInfo]:

@@ -107,7 +107,11 @@ class ObjectVerbs:
         if with_:
             return (await self._insert_graph([made], with_, "insert"))[0]
         plan, parameters = self._known("insert", made, insert_object)
-        result = await self._run_packed(plan, parameters, (made,))
+        try:  # as `_run_packed`, without a coroutine of its own
+            result = await self._runner.run_one(plan.statement, parameters, plan.formats, is_write=True)
+        except IntegrityError as error:
+            self._plans.violations.explain(error, (made,))
+            raise
         if result.ntuples != 1:
             raise not_one(result.ntuples, insert_object(made))  # a trigger has kept it out
         row: M = plan.row(result)

@@ -82,7 +82,12 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         plan, values = self._plans.plan(statement)
         if not plan.compiled.results:
             check_gives_rows(plan)
-        rows: list[R] = plan.rows(await self._run_one(plan, values))  # `cast` would be a call
+        try:  # as `_run_one`, without a coroutine of its own
+            result = await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.compiled.is_write)
+        except IntegrityError as error:
+            self._plans.violations.explain(error)
+            raise
+        rows: list[R] = plan.rows(result)  # `cast` would be a call
         return rows
 
     async def fetch_one(self, statement: Statement[R]) -> R:
