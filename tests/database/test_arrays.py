@@ -71,7 +71,7 @@ def _sent(connection: psycopg.Connection[Any], kind: SqlType, data: Buffer | Non
 @hypothesis.given(data=st.data())
 def test_the_server_reads_what_one_by_one_would_give(connection: psycopg.Connection[Any], data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(list(_VALUES)))
-    values = data.draw(st.lists(st.none() | _VALUES[kind], max_size=6))
+    values = data.draw(st.lists(_VALUES[kind], min_size=15, max_size=18) | st.lists(st.none() | _VALUES[kind], max_size=6))
     packer, alone = packer_for(array_of(kind)), binary_packer_for(array_of(kind))
     assert alone is not None
     form = array_form_for(kind, packer_for(kind).oid)

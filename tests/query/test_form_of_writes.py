@@ -19,8 +19,8 @@ from trioorm import Column, Model, column
 from trioorm.compiler import compile_statement, shape_and_values
 from trioorm.database.plan import PlanCache
 from trioorm.errors import TrioormError
-from trioorm.expression import default, literal
-from trioorm.query import Statement, alias, delete, insert, merge, select, update, values_table
+from trioorm.expression import default, func, literal
+from trioorm.query import Statement, alias, delete, excluded, insert, merge, select, update, values_table
 from trioorm.query.form import MOST_VALUES, STEPS
 
 Recipe: TypeAlias = Sequence[Callable[[Any], Any]]
@@ -118,12 +118,29 @@ def changes(draw: st.DrawFn, kind: str, model: Any) -> Blank:  # noqa: ANN401 - 
         items = draw(st.lists(st.sampled_from([User, Order, Twin, User.id, Line.article, Other]), max_size=1))
         return lambda value: lambda statement: statement.returning(*items, value), st.sampled_from([User.age, User.age + 1, literal(7)])
     if kind == "conflict":
-        compare = draw(st.sampled_from(OPERATORS))
-        return (
-            lambda value: lambda statement: statement.on_conflict(User.email).do_update(set={"age": value}, where=compare(User.age, value)),
-            _fit(_NUMBERS),
-        )
+        return _conflict(draw)
     return OTHERS[kind]
+
+
+def _conflict(draw: st.DrawFn) -> Blank:
+    targets = [[User.email], ["email"], [User.id, User.name], [Other.email], [Order.id], [func.lower(User.email)], []]
+    target: Any = draw(st.sampled_from(targets))
+    what = draw(st.sampled_from(["nothing", "columns", "set", "condition"]))
+    if what == "nothing":
+        names = st.sampled_from([None, "a", "b"])
+        return lambda name: lambda statement: statement.on_conflict(*target, constraint=name).do_nothing(), names
+    if what == "columns":
+        several: Any = draw(st.lists(st.sampled_from([User.name, "name", User.age, Order.id]), max_size=2))
+        return lambda _: lambda statement: statement.on_conflict(*target).do_update(*several), st.none()
+    if what == "set":
+        column: Any = draw(st.sampled_from([User.age, "age", Order.weight]))
+        fitting = _fit([*_NUMBERS, excluded(User).age, excluded(User).age + 1])
+        return lambda value: lambda statement: statement.on_conflict(*target).do_update(User.name, set={column: value}), fitting
+    compare = draw(st.sampled_from(OPERATORS))
+    return (
+        lambda value: lambda statement: statement.on_conflict(User.email).do_update(set={"age": value}, where=compare(User.age, value)),
+        _fit(_NUMBERS),
+    )
 
 
 def _rows(draw: st.DrawFn, model: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - a model or an alias
@@ -217,6 +234,11 @@ BUILT: list[Callable[[int], Statement[Any]]] = [
     lambda n: insert(User).values(User(name=f"name {n}", age=n)).returning(User.id),
     lambda n: insert(User).values_from([(f"name {n}", n)] * n, columns=[User.name, User.age]).on_conflict(User.email).do_update(),
     lambda n: update(User).set_each([(at, n) for at in range(n)], columns=[User.id, User.age]).where(User.age < n),
+    lambda n: insert(User).values({"age": n, "name": f"name {n}"}).returning(User.id),
+    lambda n: insert(User).values({User.name: f"name {n}", User.age: n}).on_conflict(User.email).do_update(User.age),
+    lambda n: insert(User).values({"name": "x", "age": n}).on_conflict(User.email).do_update(set={User.age: excluded(User).age + n}),
+    lambda n: insert(User).values({"name": "x", "age": n}).on_conflict(constraint="y").do_nothing(),
+    lambda n: select(User).where(User.id.in_([n] * n), User.name.not_in(("a", f"name {n}"))),
     lambda n: select(User).where(User.age > n).limit(n).for_update(skip_locked=True),
     lambda n: select(User).where(User.age > n).union_all(select(User).where(User.age < n)),
 ]
@@ -227,6 +249,52 @@ def test_built_with_other_values_it_has_the_same_form(build: Callable[[int], Sta
     first, second = build(1), build(2)
     assert first.form is second.form is not None
     assert first.bind_values != second.bind_values
+
+
+_ROW = {"user_id": 1, "total": decimal.Decimal(1)}
+
+
+REMEMBERED: list[tuple[Callable[[Any], Any], Any, Any]] = [
+    (lambda v: insert(Order).values({**_ROW, "tags": v}), ["a"], [1]),
+    (lambda v: insert(Order).values({**_ROW, "paid_at": v}), _AWARE, _MOMENT),
+    (lambda v: insert(User).values({"name": "x", "age": v}), 1, True),
+    (lambda v: insert(Order).values(_ROW).on_conflict(Order.id).do_update(set={"tags": v}), ["a"], [1]),
+    (lambda v: insert(Order).values(_ROW).on_conflict(Order.id).do_update(set={Order.paid_at: v}), _AWARE, _MOMENT),
+    (lambda v: insert(Order).values(_ROW).on_conflict(Order.id).do_update(v), Order.total, User.age),
+    (lambda v: insert(Order).values(_ROW).on_conflict(v).do_nothing(), Order.id, User.id),
+    (lambda v: select(User).where(User.id.in_(v)), [1], ["x"]),
+    (lambda v: select(User).where(User.id.not_in(v)), (1,), (1, None)),
+    (lambda v: select(User).where(User.id.in_(v)), {1}, {True}),
+]  # fmt: skip
+"""What is built of a value, one that fits, and one that does not."""
+
+
+@pytest.mark.parametrize(("build", "fits", "misfits"), REMEMBERED)
+def test_what_is_remembered_lets_nothing_pass_that_does_not_fit(build: Callable[[Any], Any], fits: object, misfits: object) -> None:
+    for _ in range(2):
+        build(fits)
+    with pytest.raises(TrioormError):
+        build(misfits)
+
+
+def test_conflicts_are_told_apart() -> None:
+    def texts() -> list[str]:
+        base = insert(User).values({"name": "x", "age": 1})
+        by_email, by_name = base.on_conflict(User.email), base.on_conflict(constraint="by_name")
+        made = [
+            by_email.do_nothing(), by_name.do_nothing(), base.on_conflict(constraint="other").do_nothing(), base.on_conflict().do_nothing(),
+            by_email.do_update(), by_name.do_update(), by_email.do_update(User.age), by_email.do_update(User.name),
+            by_email.do_update(set={User.age: 1}), by_email.do_update(set={User.manager_id: 1}),
+            by_email.do_update(set={User.email: excluded(User).email}), by_email.do_update(set={User.age: excluded(User).age + 1}),
+            by_email.do_update(set={User.email: None}),
+            by_email.do_update(where=User.age > 1), by_email.do_update(User.age, where=User.age > 1),
+            base.on_conflict(User.email, where=User.active).do_nothing(),
+        ]  # fmt: skip
+        return [str(each) for each in made]
+
+    first = texts()
+    assert len(set(first)) == len(first)
+    assert texts() == first
 
 
 def test_a_form_of_very_many_values_is_not_kept() -> None:

@@ -32,6 +32,7 @@ MISFITS = (struct.error, TypeError, ValueError, AttributeError, KeyError, Overfl
 """What packers raise for a value that does not fit."""
 
 _NULL = struct.pack("!i", -1)
+_FEW = 16  # values, which take less time one by one than all at once
 _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _EPOCH_DAY = datetime.date(2000, 1, 1).toordinal()
 _NONE = type(None)
@@ -109,10 +110,16 @@ def _framing(oid: int, fixed: _FixedForm) -> Callable[[Sequence[Any]], bytes]:
     """What makes the array of values of one width."""
     width = fixed.width
     size = width + 4
+    length = struct.pack("!i", width)
 
     def pack_array(values: Sequence[Any]) -> bytes:
         kinds = kinds_of(values)
         packed = fixed.pack(values, kinds)
+        if len(values) < _FEW and _NONE not in kinds:
+            few = [array_header(oid, len(values), has_null=False)]
+            for at in range(0, len(packed), width):
+                few += (length, packed[at : at + width])
+            return b"".join(few)
         cells = bytearray(size * len(values))
         cells[3::size] = bytes((width,)) * len(values)
         for at in range(width):

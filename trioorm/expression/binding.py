@@ -13,6 +13,7 @@ import typing
 
 from trioorm.errors import BindError, QueryError
 from trioorm.expression.annotations import type_of_value
+from trioorm.expression.column_values import kinds_of
 from trioorm.expression.shape import PLACES, Bind
 from trioorm.expression.types import BIGINT, DOUBLE, JSONB, NUMERIC, TIMESTAMP, SqlType
 from trioorm.expression.user_types import CompositeType, JsonType
@@ -157,6 +158,8 @@ def bind_array(values: list[object], element: SqlType | None, *, of: object) -> 
         element = type_of_value(values[0])
     if element.element is not None:
         raise QueryError(f"in_() on {of} would need an array of arrays.\nTo fix it: or_(*(column == value for value in values)).")
+    if element.plain and kinds_of(values) == {element.python}:
+        return values, element
     for item in values:
         if not accepts(element, item):
             raise wrong_class(item, element, of=of)

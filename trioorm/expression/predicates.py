@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression import building
+from trioorm.expression.column_values import kinds_of
 from trioorm.expression.interned import InternedCondition, remember
 from trioorm.expression.node import Node
 from trioorm.expression.shape import Between, Binary, Postfix, Prefix, Quantified
@@ -143,11 +144,11 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
         Raises:
             QueryError: None is among them, or an element's class does not fit.
         """
-        return typing.cast("C", self._made(*building.contained(self, values, negated=False), BOOLEAN))
+        return _contained(self, values, "IN")
 
     def not_in(self: Predicates[S | None, C], values: Sequence[S] | set[S] | frozenset[S] | Node[S | None]) -> C:
         """Whether the value is none of these. If a select gives a NULL, no row passes: SQL's rule."""
-        return typing.cast("C", self._made(*building.contained(self, values, negated=True), BOOLEAN))
+        return _contained(self, values, "NOT IN")
 
     def is_null(self) -> C_co:
         """Whether there is no value."""
@@ -259,6 +260,25 @@ class Predicates(Node[T_co], Generic[T_co, C_co]):
 
 
 _CONTAINERS = ("[]", "range", "jsonb", "hstore")
+_COLLECTIONS: frozenset[type] = frozenset((list, tuple, set, frozenset))
+
+
+def _contained(left: Predicates[Any, C], values: object, operator: str) -> C:
+    column = left.interned
+    if column is not None and type(values) in _COLLECTIONS:
+        items = list(typing.cast("Sequence[object]", values))
+        if kinds_of(items) == {column.plain}:
+            condition = column.compared.get(operator)
+            if condition is None:
+                shape, _ = building.contained(left, items, negated=operator == "NOT IN")
+                condition = InternedCondition(shape, Predicates._compared)  # pyright: ignore[reportPrivateUsage] - of this file
+                remember(column.compared, operator, condition)
+            made = condition.comparison()
+            made.condition = condition
+            made.bind_values = (items,)
+            return typing.cast("C", made)
+    parts = building.contained(left, values, negated=operator == "NOT IN")
+    return typing.cast("C", left._made(*parts, BOOLEAN))  # pyright: ignore[reportPrivateUsage] - of this file
 
 
 def _compare(left: Predicates[Any, C], operator: str, other: object) -> C:

@@ -10,7 +10,7 @@ import datetime
 import functools
 import operator
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from trioorm.errors import BindError, QueryError
 from trioorm.expression.binding import accepts, check_aware, wrong_class
@@ -33,6 +33,22 @@ def row_reader(fields: tuple[FieldInfo, ...]) -> Callable[[object], tuple[object
         only = operator.attrgetter(fields[0].attribute)
         return lambda row: (only(row),)
     return operator.attrgetter(*(field.attribute for field in fields))
+
+
+def mapping_reader(fields: Sequence[FieldInfo], names: Mapping[FieldInfo, object]) -> Callable[[typing.Any], tuple[object, ...]]:
+    """What reads the values of one mapping for these fields; those that it does not name have a default.
+
+    Args:
+        fields: in the order of the values.
+        names: by which the mapping calls its fields.
+    """
+    defaults: dict[object, object] = {field: field.declaration.default for field in fields if field not in names}
+    keys: list[object] = [names.get(field, field) for field in fields]
+    if len(keys) == 1:
+        (key,) = keys
+        return lambda row: (row[key],)
+    read: Callable[[typing.Any], tuple[object, ...]] = operator.itemgetter(*keys)
+    return read if not defaults else lambda row: read({**row, **defaults})
 
 
 def read_columns(fields: Sequence[FieldInfo], objects: Sequence[object]) -> list[list[object]]:

@@ -5,6 +5,7 @@ The contract: `entity_of` and `item_of` are the only places that look into what 
 
 from __future__ import annotations
 
+import functools
 import typing
 from typing import Generic, TypeVar, overload
 
@@ -66,8 +67,12 @@ def alias(model: type[M], name: str) -> type[M]:
 
 def excluded(model: type[M]) -> type[M]:
     """In `on_conflict(...).do_update(...)`: the row that was to be inserted."""
-    info = model_of(model)
-    return typing.cast("type[M]", Alias(info, info.source._replace(alias="excluded")))
+    return typing.cast("type[M]", _excluded(model_of(model)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _excluded(info: ModelInfo) -> Alias:
+    return Alias(info, info.source._replace(alias="excluded"))
 
 
 def old(model: type[M]) -> type[M]:

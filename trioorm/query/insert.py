@@ -24,10 +24,11 @@ from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
 from trioorm.model.model import Model, model_of
 from trioorm.model.unset import UNSET, UnsetType
-from trioorm.query.assignment import counted_up, field_named, kind_decides, require_fitting, require_values, value_for
-from trioorm.query.cells import check_cell, row_reader
-from trioorm.query.clause import Clause
+from trioorm.query.assignment import counted_up, field_named, kind_decides, kind_of, require_fitting, require_values, value_for
+from trioorm.query.cells import check_cell, mapping_reader, row_reader
+from trioorm.query.clause import NOTHING, Clause
 from trioorm.query.form import STEPS, Form, Grammar, Step, find_step, part
+from trioorm.query.formed import stay
 from trioorm.query.insert_rows import from_mappings, from_objects, from_tuples, layout_of
 from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, Conflict, InsertShape, RowValues, UnnestedColumns
@@ -72,10 +73,11 @@ class Insert(Write, Generic[M]):
         """
         if len(rows) == 1 and not wrong:
             (row,) = rows
-            read = _READERS.get(row.__class__)
+            what = row.__class__ if row.__class__ is not dict else (self.form.parts["_info"], *typing.cast("dict[object, object]", row))
+            read = _READERS.get(what)
             if read is not None:
                 cells = read(row)
-                kinds = _kinds(row.__class__, cells)
+                kinds = _kinds(what, cells)
                 step = self.form.steps.get(kinds)
                 if step is not None:
                     return self._step(step, _without_unset(cells) if UnsetType in kinds else cells)
@@ -110,7 +112,11 @@ class Insert(Write, Generic[M]):
             return self._filled(fields, said, content, values)
         if set(map(type, given)) != {info.model}:
             said, (fields, content, values) = from_mappings(info, given)
-            return self._filled(fields, said, content, values)
+            made = self._filled(fields, said, content, values)
+            row: object = given[0]
+            if len(given) == 1 and type(row) is dict:
+                self._learn_mapping(typing.cast("dict[object, object]", row), made.form, dict(zip(fields, values, strict=False)), said)
+            return made
         if len(given) > 1:
             fields, content, values = from_objects(info, typing.cast("Sequence[Model]", given))
             return self._filled(fields, fields, content, values)
@@ -132,6 +138,17 @@ class Insert(Write, Generic[M]):
             remember(_READERS, info.model, row_reader(info.writable))
             STEPS.remember(steps, _kinds(info.model, cells), step[0], "_content")
         return self._step(step, values)
+
+    def _learn_mapping(self, row: dict[object, object], form: Form, cells: Mapping[FieldInfo, object], said: tuple[FieldInfo, ...]) -> None:
+        """Remember what a mapping became, where all of these names and kinds of values become the same."""
+        names = dict(zip(said, row, strict=False))
+        if len(names) != len(row) or any(isinstance(value, Expression) for value in row.values()):
+            return  # a column is named twice, or an expression has values of its own
+        made_anew = any(field.declaration.default_factory is not None for field in cells if field not in names)
+        if not made_anew and all(kind_decides(field, cell) for field, cell in cells.items()):
+            what = self.info, *row
+            read = remember(_READERS, what, mapping_reader(tuple(cells), names))
+            STEPS.remember(self.form.steps, _kinds(what, read(row)), form, "_content")
 
     def _filled(self, fields: tuple[FieldInfo, ...], given: tuple[FieldInfo, ...], content: Shape, values: tuple[object, ...]) -> Self:
         if not isinstance(content, UnnestedColumns):
@@ -253,23 +270,36 @@ class Insert(Write, Generic[M]):
             )
         if constraint is not None:
             quote_identifier(constraint)
-        clause = Clause()
-        for term in target:
-            if isinstance(term, (Column, str)):
-                field = field_named(self.info, term, "on_conflict()")
-                clause = clause.with_(field.column.shape, ())
-            else:
-                clause = clause.with_(term.operand(), term.bind_values)
-        condition = Clause() if where is None else Clause().with_conditions((where,), "on_conflict(where=...)")
-        return OnConflict(self, clause, condition, constraint)
+        known = (self.form.parts["_info"], target) if where is None and stay(target) else None
+        clause = _TARGETS.get(known)
+        if clause is None:
+            clause = Clause()
+            for term in target:
+                if isinstance(term, (Column, str)):
+                    field = field_named(self.info, term, "on_conflict()")
+                    clause = clause.with_(field.column.shape, ())
+                else:
+                    clause = clause.with_(term.operand(), term.bind_values)
+            if known is not None:
+                remember(_TARGETS, known, clause)
+        condition = NOTHING if where is None else Clause().with_conditions((where,), "on_conflict(where=...)")
+        return OnConflict(self, clause, condition, constraint, None if known is None else (target, constraint))
 
     def _refuse_second_content(self, what: str) -> None:
         if self._fields is not None:
             raise QueryError(f"{what} was called on an insert that has its rows.\nTo fix it: give all rows at once.")
 
-    def with_conflict(self, conflict: Conflict, values: tuple[object, ...]) -> Insert[M]:
-        """The insert with its ON CONFLICT; called by `OnConflict`."""
-        return self._with(_conflict=Clause((conflict,), values))
+    def with_known_conflict(self, key: object, values: tuple[object, ...]) -> Insert[M] | None:
+        """The insert with an ON CONFLICT that was worked out before; called by `OnConflict`."""
+        step = find_step(self.form.steps, key)
+        return None if step is None else self._step(step, values)
+
+    def with_conflict(self, conflict: Conflict, values: tuple[object, ...], key: object) -> Insert[M]:
+        """The insert with its ON CONFLICT, which is remembered if there is a key; called by `OnConflict`."""
+        made = self._with(_conflict=Clause((conflict,), values))
+        if key is not None:
+            STEPS.remember(self.form.steps, key, made.form, "_conflict")
+        return made
 
     @property
     def given_fields(self) -> tuple[FieldInfo, ...]:
@@ -299,8 +329,11 @@ def _insert_shape(form: Form) -> Shape:
 _INSERT: typing.Final = Grammar(("_ctes", "_content", "_conflict", "_returning"), _insert_shape)
 _INSERTS: typing.Final[dict[object, Step]] = {}
 """The steps that begin one, by the model."""
-_READERS: typing.Final[dict[type, Callable[[object], tuple[object, ...]]]] = {}
-"""What reads the cells of objects that were inserted before."""
+_READERS: typing.Final[dict[object, Callable[[typing.Any], tuple[object, ...]]]] = {}
+"""What reads the cells of rows like some that were inserted before: of objects by their class, of mappings by the model and their names."""
+
+_TARGETS: typing.Final[dict[object, Clause]] = {}
+"""What ON CONFLICT looks at, by the model and the columns."""
 
 expect_guesses(Insert, OF_INSERTS)
 
@@ -308,20 +341,25 @@ expect_guesses(Insert, OF_INSERTS)
 class OnConflict(Generic[M]):
     """The first half of ON CONFLICT; choose `do_nothing` or `do_update`."""
 
-    def __init__(self, insert: Insert[M], target: Clause, target_where: Clause, constraint: str | None) -> None:
+    __slots__ = ("_constraint", "_insert", "_known", "_target", "_target_where")
+
+    def __init__(self, insert: Insert[M], target: Clause, target_where: Clause, constraint: str | None, known: object) -> None:
         self._insert = insert
         self._target = target
         self._target_where = target_where
         self._constraint = constraint
+        self._known = known  # all that the target depends on; None where that is more than can be told at first sight
 
     def do_nothing(self) -> Insert[M]:
         """Leave the row that exists as it is. It is not among the rows returned."""
-        return self._then((), (), Clause())
+        key = None if self._known is None else ("do nothing", self._known)
+        made = None if key is None else self._insert.with_known_conflict(key, ())
+        return made or self._then((), (), NOTHING, key)
 
-    def _then(self, assignments: tuple[Assignment, ...], values: tuple[object, ...], condition: Clause) -> Insert[M]:
+    def _then(self, assignments: tuple[Assignment, ...], values: tuple[object, ...], condition: Clause, key: object) -> Insert[M]:
         conflict = Conflict(self._target.shapes, self._target_where.shapes, self._constraint, assignments, condition.shapes)
         before = self._target.bind_values + self._target_where.bind_values
-        return self._insert.with_conflict(conflict, before + values + condition.bind_values)
+        return self._insert.with_conflict(conflict, before + values + condition.bind_values, key)
 
     @overload
     def do_update(
@@ -348,28 +386,41 @@ class OnConflict(Generic[M]):
         Raises:
             QueryError: no target was named, or there is nothing to set.
         """
+        given = typing.cast("Mapping[object, object]", set or {})
+        key = None
+        if where is None and self._known is not None:
+            kinds = tuple([(column, kind_of(value)) for column, value in given.items()])
+            key = "do update", self._known, columns, kinds
+            values = tuple(
+                [each for value in given.values() for each in (value.bind_values if isinstance(value, Expression) else (value,))]
+            )
+            made = self._insert.with_known_conflict(key, values)
+            if made is not None:
+                return made
         info = self._insert.info
         if any(isinstance(column, Mapping) for column in typing.cast("tuple[object, ...]", columns)):
             raise QueryError("do_update() was given values where columns stand.\nTo fix it: do_update(set={User.age: excluded(User).age}).")
         if not self._target.shapes and self._constraint is None:
             raise QueryError("do_update() needs to know which conflict is meant.\nTo fix it: on_conflict(User.email).do_update(...).")
         fields = [field_named(info, column, "do_update()") for column in columns]
-        if not columns and not set:
+        if not columns and not given:
             target = {shape.name for shape in self._target.shapes if isinstance(shape, ColumnReference)}
             kept = (field for field in self._insert.given_fields if not (field.primary_key or field.version))
             fields = [field for field in kept if field.name not in target]
         excluded = info.source._replace(alias="excluded")
         assignments = [Assignment(field.name, field.column.of(excluded).shape) for field in fields]
-        values: tuple[object, ...] = ()
-        for column, value in (set or {}).items():
+        values = ()
+        for column, value in given.items():
             field = field_named(info, column, "do_update(set=...)")
             shape, more = value_for(field, value)
             assignments.append(Assignment(field.name, shape))
             values += more
+            if not (kind_decides(field, value) and (column is field.column or column.__class__ is str)):
+                key = None
         if not assignments:
             raise QueryError("do_update() has nothing to set besides the key.\nTo fix it: use do_nothing(), or name the columns.")
-        condition = Clause() if where is None else Clause().with_conditions((where,), "do_update(where=...)")
-        return self._then(counted_up(info, info.source, tuple(assignments)), values, condition)
+        condition = NOTHING if where is None else Clause().with_conditions((where,), "do_update(where=...)")
+        return self._then(counted_up(info, info.source, tuple(assignments)), values, condition, key if stay(columns) else None)
 
 
 def insert(model: type[M]) -> Insert[M]:
@@ -380,9 +431,9 @@ def insert(model: type[M]) -> Insert[M]:
     return made
 
 
-def _kinds(model: type, cells: tuple[object, ...]) -> tuple[object, ...]:
-    """What decides, as a rule, whether an object may be inserted: see `kind_of`."""
-    kinds = (model, *map(type, cells))
+def _kinds(what: object, cells: tuple[object, ...]) -> tuple[object, ...]:
+    """What decides, as a rule, whether a row may be inserted: see `kind_of`."""
+    kinds = (what, *map(type, cells))
     if datetime.datetime not in kinds:
         return kinds
     return kinds + tuple([cell.tzinfo is None for cell in cells if type(cell) is datetime.datetime])
