@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar, TypeVarTuple, Unpack
 
+import trio
 from attrs import evolve
 
 from trioorm.database.flight import Flight
@@ -418,6 +419,7 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
             )
         raise AttributeError(f"open_database has no attribute {name!r}")
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Database:
         if self._entered:
             raise UsageError("this open_database(...) was entered before.\nTo fix it: call open_database again for another block.")
@@ -433,5 +435,6 @@ class open_database:  # noqa: N801 - used like a function: `async with open_data
             self._stack = stack.pop_all()
         return Database(pool, connector.address, error_values=self._error_values)
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self._stack.__aexit__(kind, error, traceback)

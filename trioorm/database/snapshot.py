@@ -39,6 +39,7 @@ class Snapshot(Verbs):
     def __repr__(self) -> str:
         return f"<Snapshot: {self._scope.name}>"
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         """Take a connection and fix the picture.
 
@@ -51,6 +52,7 @@ class Snapshot(Verbs):
         await self._scope.__aenter__()
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Wait for the children, and give the connections back. Errors have the shape that a transaction gives them.
 

@@ -113,6 +113,7 @@ class CursorBlock(RowsBlock[R]):
         self._chunk: PGresult | None = None
         self._ended = False
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Rows[R]:
         statement = self._step.statement
         text = b"DECLARE %s NO SCROLL CURSOR FOR %s" % (self._name, statement.text)
@@ -130,6 +131,7 @@ class CursorBlock(RowsBlock[R]):
         self._ended = chunk.ntuples < self._batch_rows
         return chunk
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if error is not None and not isinstance(error, Exception):
             return  # cancelled: the cursor ends with the transaction

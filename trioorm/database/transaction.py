@@ -7,6 +7,7 @@ from types import CoroutineType, TracebackType
 from typing import Any, Self, TypeVarTuple
 
 import anyio
+import trio
 
 from trioorm.database.plan import PlanCache
 from trioorm.database.verbs import Verbs
@@ -34,6 +35,7 @@ class _Block(Verbs):
     def _own_transaction(self) -> SavepointScope:
         return SavepointScope(self._scope)
 
+    @trio.lowlevel.enable_ki_protection
     def __aenter__(self) -> CoroutineType[Any, Any, Self]:
         """Open the block's nursery and get its connection. BEGIN, or SAVEPOINT, travels with the first statement.
 
@@ -45,6 +47,7 @@ class _Block(Verbs):
         """
         return self._scope.enter(self, mark_of_caller())  # type: ignore[return-value] # mypy calls a coroutine's type Coroutine
 
+    @trio.lowlevel.enable_ki_protection
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> CoroutineType[Any, Any, None]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVarTuple
 
 import anyio
+import trio
 from anyio.abc import TaskGroup
 
 Arguments = TypeVarTuple("Arguments")
@@ -53,6 +54,7 @@ class Background:
             await self._none_left.wait()
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def _run(self, function: Callable[[*Arguments], Awaitable[Any]], arguments: tuple[*Arguments]) -> None:
         with anyio.CancelScope() as scope:
             if self.is_cancelled:

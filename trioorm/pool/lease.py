@@ -128,10 +128,12 @@ class Lease:
         self.inside.discard(task)
         return True
 
+    @trio.lowlevel.enable_ki_protection
     def __enter__(self) -> AnyIOConnection[Any]:
         self.inside.add(self._running_task())
         return self.connection
 
+    @trio.lowlevel.enable_ki_protection
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.release()
 

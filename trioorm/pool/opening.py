@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Unpack
 
 import anyio
+import trio
 
 from trioorm.errors import UsageError
 from trioorm.pool.background import Background
@@ -70,6 +71,7 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
             )
         self._connect = connect
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Pool:
         self._nursery = anyio.create_task_group()
         await self._nursery.__aenter__()
@@ -86,6 +88,7 @@ class open_pool:  # noqa: N801 - used like a function: `async with open_pool(...
                 raise
         return self._pool
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         hooks, until = self._pool.outcome_hooks, anyio.current_time() + self._settings.cleanup_timeout_seconds
         held = await hooks.finish(until)

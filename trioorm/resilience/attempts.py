@@ -37,6 +37,8 @@ class Attempts(Generic[B]):
         instrument: told of the end of each attempt.
     """
 
+    _must_come_back = False  # with the class, for `__del__` may find an object that Ctrl-C has left half made
+
     def __init__(
         self, open_block: Callable[[], AbstractAsyncContextManager[B]], retry: Retry, *, name: str, instrument: Instrument
     ) -> None:
@@ -51,7 +53,6 @@ class Attempts(Generic[B]):
         self._waited_seconds = 0.0
         self._first_at = -math.inf
         self._shortest_seconds = math.inf
-        self._must_come_back = False
 
     def __aiter__(self) -> Self:
         return self

@@ -222,10 +222,12 @@ class _PoolHold:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Connection:
         self._lease = await self._pool.acquire()
         return self._lease.__enter__()
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._lease.release()
 

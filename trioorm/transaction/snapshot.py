@@ -337,10 +337,12 @@ class HeldReads(_ByFlights):
         self._snapshot = snapshot
         self._hold = _SnapshotHold(snapshot, what)
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         await self._hold.__aenter__()
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self._hold.__aexit__(kind, error, traceback)
 

@@ -13,6 +13,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
+import trio
 from psycopg import AsyncCopy, AsyncCursor, AsyncPipeline, AsyncServerCursor, AsyncTransaction, ProgrammingError, pq
 from psycopg._queries import PostgresQuery
 from psycopg.abc import Buffer, Params, Query
@@ -62,6 +63,7 @@ class Transaction(AsyncTransaction):
 
     __module__ = "trioorm.wire"
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         connection = self._conn
         async with connection.lock:
@@ -82,6 +84,7 @@ class Transaction(AsyncTransaction):
                 raise
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
         return bool(await cast("_Ends", self._conn).end_block(super().__aexit__, error))
 
@@ -91,6 +94,7 @@ class Pipeline(AsyncPipeline):
 
     __module__ = "trioorm.wire"
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         level = self.level
         try:
@@ -99,6 +103,7 @@ class Pipeline(AsyncPipeline):
             self.level = level  # draining the sync of a nested block goes on into psycopg's own count
             raise
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await cast("_Ends", self._conn).stop_block(super().__aexit__, error)
 
@@ -108,6 +113,7 @@ class Copy(AsyncCopy):
 
     __module__ = "trioorm.wire"
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if error is not None and self._pgconn.transaction_status != _ACTIVE:
             return  # a cancellation has stopped it
@@ -199,6 +205,7 @@ class ServerCursor(Cursor[Row], AsyncServerCursor[Row]):
 
         await cast("_Ends", self._conn).finish_block(self._leave)
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if error is None:
             await self.close()

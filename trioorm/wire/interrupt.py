@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
 import anyio
+import trio
 
 from trioorm.wire.running_loop import is_on_trio
 
@@ -44,10 +45,12 @@ class Shield:
         self.held: Held = None
         self._scope = anyio.CancelScope(shield=True)
 
+    @trio.lowlevel.enable_ki_protection
     def __enter__(self) -> Self:
         self._scope.__enter__()
         return self
 
+    @trio.lowlevel.enable_ki_protection
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._scope.__exit__(kind, error, traceback)
 

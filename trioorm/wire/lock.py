@@ -15,6 +15,7 @@ from types import AsyncGeneratorType, TracebackType
 from typing import Any, Protocol, TypeVar, cast
 
 import anyio
+import trio
 from attrs import define
 from psycopg import OperationalError, ProgrammingError
 
@@ -82,6 +83,7 @@ class ConnectionLock:
         self.left: list[AsyncGeneratorType[Any, None]] = []
         self._line = anyio.Semaphore(1, fast_acquire=True)
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> None:
         while self.left:
             await self.left.pop().aclose()
@@ -96,6 +98,7 @@ class ConnectionLock:
             await self._acquire_for(ending, interruption)
         self._holder = task
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._holder = None
         self._line.release()
