@@ -166,7 +166,7 @@ async def test_what_found_no_row_is_told_by_its_result_when_all_is_committed(dsn
             missing = flight.get(Entry, 9)
         with pytest.raises(NoRowFound):
             _ = missing.value
-        assert repr(missing) == "<FlightResult of statement 2, fetch_one, failed>"
+        assert repr(missing) == "<FlightResult of statement 2, get, failed>"
         assert keys_in(dsn) == [1]
 
 

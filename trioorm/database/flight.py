@@ -11,6 +11,7 @@ together or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
@@ -18,10 +19,13 @@ from anyio.lowlevel import checkpoint
 from psycopg.pq.abc import PGresult
 
 from trioorm.database.answers import check_gives_rows, check_gives_value, inserted_rows, not_one, not_patched, not_written, only_row
+from trioorm.database.known_plans import ObjectVerb
 from trioorm.database.loading import steps_of_load
+from trioorm.database.object_plans import learn_by_key, plan_for_object
 from trioorm.database.objects import (
     changes_of,
     delete_object,
+    insert_object,
     insert_objects,
     is_versioned,
     key_of,
@@ -47,6 +51,18 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 Finish = Callable[[Sequence[PGresult]], T]
+
+
+def _written_row(plan: Plan, verb: str, written: M, build: Callable[[M], Statement[M]]) -> Finish[M]:
+    def finish(results: Sequence[PGresult]) -> M:
+        result = results[0]
+        if not result.ntuples:
+            raise not_written(written, build(written), verb, in_transaction=True)
+        if result.ntuples != 1:
+            raise not_one(result.ntuples, build(written))
+        return cast("M", plan.row(result))
+
+    return finish
 
 
 class FlightResult(Generic[T_co]):
@@ -285,12 +301,21 @@ class Flight:
 
     def get(self, model: type[M], *key: object) -> FlightResult[M]:
         """The object with a primary key; see `Transaction.get`."""
-        return self.fetch_one(select_by_key(model, key))
+        plan, parameters = self._plans.known.find_by_key(model, key)
+        if plan is None or parameters is None:
+            plan, parameters = learn_by_key(self._plans, model, key)
+        found = plan
+
+        def finish(results: Sequence[PGresult]) -> M:
+            if results[0].ntuples != 1:
+                raise not_one(results[0].ntuples, select_by_key(model, key))
+            return cast("M", found.row(results[0]))
+
+        return self._book("get", (Step(plan.statement, parameters, plan.formats),), finish)
 
     def insert(self, made: M) -> FlightResult[M]:
         """The row of an object that is inserted; see `Transaction.insert`."""
-        (statement,) = insert_objects([must_be_object(made, "insert")])
-        return self._write(statement, "insert", made)
+        return self._write("insert", made, insert_object)
 
     def insert_many(self, objects: Iterable[M]) -> FlightResult[list[M]]:
         """The rows of objects that are inserted; see `Transaction.insert_many`."""
@@ -311,11 +336,13 @@ class Flight:
         self._must_be_undoable("update")
         must_be_object(changed, "update")
         if since is None:
-            return self._write(update_object(changed), "update", changed)
+            return self._write("update", changed, update_object)
         values = changes_of(changed, since)
         if values is None:
             return self._book("update", [], lambda _: evolve(changed))
-        return self._write(patch_by_key(type(changed), key_of(since), values), "update", changed)
+        statement = patch_by_key(type(changed), key_of(since), values)
+        plan, step = self._for_rows(statement)
+        return self._book("update", (step,), _written_row(plan, "update", changed, lambda _: statement), (changed,))
 
     def patch(self, model: type[M], /, *key: object, **values: object) -> FlightResult[M]:
         """The row with a key, some columns of which are written; see `Transaction.patch`. For `commit=True` see `update`."""
@@ -333,14 +360,13 @@ class Flight:
     def delete(self, gone: Model) -> FlightResult[None]:
         """Delete an object's row; see `Transaction.delete`. For `commit=True` see `update`."""
         self._must_be_undoable("delete")
-        statement = delete_object(must_be_object(gone, "delete"))
-        _, step = self._planned(statement)
+        _, step = self._known("delete", gone, delete_object)
 
         def finish(results: Sequence[PGresult]) -> None:
             if not results[0].command_tuples:
-                raise not_written(gone, statement, "delete", in_transaction=True)
+                raise not_written(gone, delete_object(gone), "delete", in_transaction=True)
 
-        return self._book("delete", [step], finish)
+        return self._book("delete", (step,), finish)
 
     def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> FlightResult[M]:
         """The row of an object that is inserted, or written to the row with its key; see `Transaction.upsert`.
@@ -351,19 +377,18 @@ class Flight:
         if is_versioned(must_be_object(made, "upsert")):
             self._must_be_undoable("upsert")
         columns = (on,) if isinstance(on, Column) else tuple(on)
-        return self._write(upsert_object(made, columns), "upsert", made)
+        return self._write("upsert", made, partial(upsert_object, on=columns), columns)
 
     # Booking.
 
-    def _write(self, statement: Statement[M], verb: str, written: M) -> FlightResult[M]:
-        plan, step = self._for_rows(statement)
+    def _write(self, verb: ObjectVerb, written: M, build: Callable[[M], Statement[M]], how: object = None) -> FlightResult[M]:
+        plan, step = self._known(verb, written, build, how)
+        return self._book(verb, (step,), _written_row(plan, verb, written, build), (written,))
 
-        def finish(results: Sequence[PGresult]) -> M:
-            if not results[0].ntuples:
-                raise not_written(written, statement, verb, in_transaction=True)
-            return only_row(plan, results[0], statement)
-
-        return self._book(verb, (step,), finish, (written,))
+    def _known(self, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]], how: object = None) -> tuple[Plan, Step]:
+        plan, parameters = plan_for_object(self._plans, verb, held, build, how)
+        self._check_may_write(plan.compiled.text, is_write=plan.compiled.is_write)
+        return plan, Step(plan.statement, parameters, plan.formats)
 
     def _for_rows(self, statement: Statement[Any]) -> tuple[Plan, Step]:
         plan, step = self._planned(statement)
@@ -381,9 +406,9 @@ class Flight:
         self._check_may_write(statement, is_write=plan.is_write)
         return steps, rows_of
 
-    def _check_may_write(self, statement: Statement[Any], *, is_write: bool) -> None:
+    def _check_may_write(self, shown: object, *, is_write: bool) -> None:
         if is_write and self._refused is not None:
-            raise QueryError(f"{self._refused}\n{statement}")
+            raise QueryError(f"{self._refused}\n{shown}")
         self._is_write |= is_write
 
     def _book(self, verb: str, steps: Sequence[Step], finish: Finish[T], objects: Sequence[Model] = ()) -> FlightResult[T]:

@@ -11,6 +11,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.database.answers import inserted_rows, not_one, not_patched, not_written
 from trioorm.database.known_plans import ObjectVerb
+from trioorm.database.object_plans import learn_by_key, plan_for_object
 from trioorm.database.objects import (
     changes_of,
     delete_object,
@@ -67,10 +68,7 @@ class ObjectVerbs:
             note_objects(self._plans, "get", model)
         plan, parameters = self._plans.known.find_by_key(model, key)
         if plan is None or parameters is None:
-            statement = select_by_key(model, key)
-            plan, values = self._plans.plan(statement)
-            self._plans.known.learn_key(model, key, plan, values)
-            parameters = plan.pack(values)
+            plan, parameters = learn_by_key(self._plans, model, key)
         result = await self._runner.run_one(plan.statement, parameters, plan.formats, is_write=False)
         if result.ntuples != 1:
             raise not_one(result.ntuples, select_by_key(model, key))
@@ -106,7 +104,7 @@ class ObjectVerbs:
             note_objects(self._plans, "insert", type(made))
         if with_:
             return (await self._insert_graph([made], with_, "insert"))[0]
-        plan, parameters = self._known("insert", made, insert_object)
+        plan, parameters = plan_for_object(self._plans, "insert", made, insert_object)
         try:  # as `_run_packed`, without a coroutine of its own
             result = await self._runner.run_one(plan.statement, parameters, plan.formats, is_write=True)
         except IntegrityError as error:
@@ -367,19 +365,8 @@ class ObjectVerbs:
         self, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]], how: object = None
     ) -> tuple[Plan, PGresult]:
         """Run the statement of a verb for an object."""
-        plan, parameters = self._known(verb, held, build, how)
+        plan, parameters = plan_for_object(self._plans, verb, held, build, how)
         return plan, await self._run_packed(plan, parameters, (held,))
-
-    def _known(
-        self, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]], how: object = None
-    ) -> tuple[Plan, Sequence[bytes | None]]:
-        """The plan of a verb for an object, whose statement is built only when it is not known yet, and the parameters."""
-        plan, parameters = self._plans.known.find(verb, held, how)
-        if plan is None or parameters is None:
-            plan, values = self._plans.plan(build(must_be_object(held, verb)))
-            self._plans.known.learn(verb, held, how, plan, values)
-            parameters = plan.pack(values)
-        return plan, parameters
 
     async def _run_packed(self, plan: Plan, parameters: Sequence[bytes | None], written: Sequence[Model]) -> PGresult:
         try:
