@@ -41,24 +41,21 @@ class KnownPlan(Generic[P]):
 
     Attributes:
         plan: the plan.
-        kind: the class of the first cell.
-        pack_first: makes that a parameter.
+        cells: the class of each cell, and what makes a parameter of it; nothing for those that are left out.
     """
 
-    __slots__ = ("_packs", "kind", "pack_first", "plan")
+    __slots__ = ("cells", "plan")
 
-    def __init__(self, plan: P, kind: type, packs: Sequence[tuple[int, Pack]]) -> None:
+    def __init__(self, plan: P, cells: Sequence[tuple[type, Pack | None]]) -> None:
         self.plan = plan
-        self.kind = kind
-        self.pack_first = packs[0][1]
-        self._packs = packs
+        self.cells = cells
 
-    def with_parameters(self, cells: Sequence[object]) -> tuple[P, Sequence[bytes | None] | None]:
-        """The plan, and the parameters; None when a cell does not fit, which building the statement will explain."""
+    def parameters(self, cells: Sequence[object]) -> Sequence[bytes | None] | None:
+        """Of cells of these classes; None when one does not fit, which building the statement will explain."""
         try:
-            return self.plan, [pack(cells[place]) for place, pack in self._packs]
+            return [pack(cell) for cell, (_, pack) in zip(cells, self.cells, strict=True) if pack is not None]
         except MISFITS:
-            return self.plan, None
+            return None
 
 
 class _Cells(Generic[P]):
@@ -68,9 +65,10 @@ class _Cells(Generic[P]):
         read: takes them.
         types: of them.
         by_classes: the plans, by the classes of the cells.
+        last: the plan that was found last, which is nearly always the next one's too.
     """
 
-    __slots__ = ("by_classes", "read", "types")
+    __slots__ = ("by_classes", "last", "read", "types")
 
     def __init__(self, fields: Sequence[FieldInfo]) -> None:
         names = [field.attribute for field in fields]
@@ -78,6 +76,7 @@ class _Cells(Generic[P]):
         self.types = [field.type for field in fields]
         self.read: Callable[[object], tuple[object, ...]] = read if len(names) > 1 else lambda each: (read(each),)
         self.by_classes: dict[tuple[type, ...], KnownPlan[P]] = {}
+        self.last: KnownPlan[P] | None = None
 
 
 class KnownPlans(Generic[P]):
@@ -90,17 +89,19 @@ class KnownPlans(Generic[P]):
         self._by_classes: dict[tuple[object, ...], KnownPlan[P]] = {}
         # By the verb, the model, and how it is done.
         self._cells: dict[tuple[ObjectVerb, type, object], _Cells[P]] = {}
-        self._by_single_key: dict[type, KnownPlan[P]] = {}
+        self._by_single_key: dict[type, tuple[P, type, Pack]] = {}
         self._count = 0
 
     def find_by_key(self, model: type, key: Sequence[object]) -> tuple[P | None, Sequence[bytes | None] | None]:
         """The plan of `get` and its parameters; None where they are not known."""
         single = self._by_single_key.get(model)
-        if single is not None and len(key) == 1 and key[0].__class__ is single.kind:
-            try:
-                return single.plan, (single.pack_first(key[0]),)
-            except MISFITS:
-                return single.plan, None
+        if single is not None and len(key) == 1:
+            plan, kind, pack = single
+            if key[0].__class__ is kind:
+                try:
+                    return plan, (pack(key[0]),)
+                except MISFITS:
+                    return plan, None
         return self.find_for_cells("get", model, key)
 
     def find(self, verb: ObjectVerb, held: Model, how: object = None) -> tuple[P | None, Sequence[bytes | None] | None]:
@@ -115,20 +116,37 @@ class KnownPlans(Generic[P]):
         if taken is None:
             return None, None
         cells = taken.read(held)
+        known = taken.last
+        if known is not None:  # looked at and packed in one go
+            parameters: list[bytes | None] = []
+            try:
+                for cell, (kind, pack) in zip(cells, known.cells):  # noqa: B905 - as long as each other, and a keyword costs
+                    if cell.__class__ is not kind:
+                        break
+                    if pack is not None:
+                        parameters.append(pack(cell))
+                else:
+                    return known.plan, parameters
+            except MISFITS:
+                return known.plan, None
         known = taken.by_classes.get(tuple(map(type, cells)))
-        return (None, None) if known is None else known.with_parameters(cells)
+        if known is None:
+            return None, None
+        taken.last = known
+        return known.plan, known.parameters(cells)
 
     def find_for_cells(self, what: object, model: type, cells: Sequence[object]) -> tuple[P | None, Sequence[bytes | None] | None]:
         """The same where the cells are no object's."""
         known = self._by_classes.get((what, model, *map(type, cells)))
-        return (None, None) if known is None else known.with_parameters(cells)
+        return (None, None) if known is None else (known.plan, known.parameters(cells))
 
     def learn_key(self, model: type, key: Sequence[object], plan: P, values: Sequence[object]) -> None:
         """Remember the plan of `get`, if it can be."""
         types = [field.type for field in model_of(model).primary_key]
         known = self.learn_for_cells("get", model, key, types, plan, values)
         if known is not None and len(key) == 1:
-            self._by_single_key[model] = known
+            kind, pack = known.cells[0]
+            self._by_single_key[model] = plan, kind, pack or _null
 
     def learn(self, verb: ObjectVerb, held: Model, how: object, plan: P, values: Sequence[object]) -> None:
         """Remember the plan of a verb for an object, if it can be.
@@ -169,16 +187,19 @@ class KnownPlans(Generic[P]):
 
 def _known_plan(cells: Sequence[object], types: Sequence[SqlType], plan: P, values: Sequence[object]) -> KnownPlan[P] | None:
     """The plan, if these cells, and whatever else is of their classes, are what it binds."""
-    packs: list[tuple[int, Pack]] = []
-    for place, (cell, sql_type) in enumerate(zip(cells, types, strict=True)):
+    packs: list[tuple[type, Pack | None]] = []
+    bound = 0
+    for cell, sql_type in zip(cells, types, strict=True):
         if cell is UNSET:
+            packs.append((type(cell), None))
             continue
         if cell is not None and not (type(cell) is sql_type.python and (sql_type.plain or sql_type.python is datetime)):
             return None
-        if len(packs) == len(values) or values[len(packs)] is not cell:
+        if bound == len(values) or values[bound] is not cell:
             return None
-        packs.append((place, _null if cell is None else plan.packers[len(packs)].pack_own))
-    return KnownPlan(plan, type(cells[0]), packs) if packs and len(packs) == len(values) else None
+        packs.append((type(cell), _null if cell is None else plan.packers[bound].pack_own))
+        bound += 1
+    return KnownPlan(plan, packs) if bound and bound == len(values) else None
 
 
 def _fields_of(verb: ObjectVerb, model: type[Model]) -> Sequence[FieldInfo]:

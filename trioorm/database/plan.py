@@ -72,10 +72,13 @@ class Plan:
         Raises:
             BindError: a value does not fit its type.
         """
+        packs = self._packs
         parameters: list[bytes | None] = []
         add = parameters.append
         try:  # as `pack_values`, whose call would be a third of it
-            for pack, value in zip(self._packs, values):  # noqa: B905 - as there
+            if len(packs) == 1:
+                return [None if values[0] is None else packs[0](values[0])]
+            for pack, value in zip(packs, values):  # noqa: B905 - as there
                 add(None if value is None else pack(value))
         except MISFITS:
             raise misfit(self.packers, values, self.compiled.bind_types) from None

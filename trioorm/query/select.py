@@ -81,7 +81,10 @@ class Select(Filtered[R_co], Query[R_co], Joining):
     def order_by(self, *terms: Expression[object] | Ordering) -> Self:
         """Order the rows, by further terms if some were given before. Without it PostgreSQL promises no order."""
         key = "order_by", terms
-        step = find_step(self.form.steps, key)
+        try:  # as `find_step`
+            step = self.form.steps.get(key)
+        except TypeError:
+            step = None
         if step is not None:
             made = self._step(step, ())
         else:
@@ -420,7 +423,10 @@ def select(*items: object) -> Select[object]:
         raise QueryError(
             "select() was given nothing to select.\nTo fix it: select(User), select(User.id, User.name) or select(count()).from_(User)."
         )
-    step = find_step(_BEGINNINGS, items)
+    try:  # as `find_step`
+        step = _BEGINNINGS.get(items)
+    except TypeError:
+        step = None
     values: tuple[object, ...] = ()
     if step is None:
         step, values = _begun(items)
