@@ -179,15 +179,15 @@ _NOT_COUNTED = ("wire/readiness.py", "database/hydrate")
 # The answers to a flight with its COMMIT come in one piece or in two, with three calls more.
 _MOST_CALLS = [
     *[
-        (_get, 8),
-        (_filter, 18),
-        (_insert, 14),
-        (_update_in_flight, 49),
-        (_objects_in_flight, 68),
+        (_get, 7),
+        (_filter, 15),
+        (_insert, 9),
+        (_update_in_flight, 48),
+        (_objects_in_flight, 64),
         (_update_in_transaction, 52),
-        (_transfer, 84),
+        (_transfer, 81),
     ],
-    *[(_load_by_key, 25), (_load, 57)],
+    *[(_load_by_key, 24), (_load, 54)],
 ]
 
 
