@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import anyio
@@ -114,5 +115,6 @@ def limit_for(deadline: float, budget_seconds: float) -> ServerLimit:
     return NO_LIMIT if deadline == _NEVER else ServerLimit(deadline, budget_seconds)
 
 
+@lru_cache(1000)  # the same timeout is mostly the same number, to the millisecond
 def _set(name: str, milliseconds: int) -> Step:
     return command(f"SET LOCAL {name} = {milliseconds}".encode())

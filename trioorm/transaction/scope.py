@@ -223,9 +223,9 @@ class Scope(Leaving):
         try:
             await self._check_for_cancellation()
             server_side = self.server_side
-            if server_side.limit is not NO_LIMIT:
-                await server_side.follow_deadline()
             connection = self.usable_connection()
+            if server_side.limit is not NO_LIMIT and connection.read_deadline() > server_side.limit.deadline:
+                await server_side.follow_deadline()
             opening, probe = self.opening(), server_side.probe if is_write else ()
             if not opening and not probe:
                 try:
@@ -260,9 +260,9 @@ class Scope(Leaving):
     async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """Run statements, the opening before them, in one flight; the turn is taken."""
         await self._check_for_cancellation()
-        if self.server_side.limit is not NO_LIMIT:
-            await self.server_side.follow_deadline()
         connection = self.usable_connection()
+        if self.server_side.limit is not NO_LIMIT and connection.read_deadline() > self.server_side.limit.deadline:
+            await self.server_side.follow_deadline()
         opening, probe = self.opening(), self.server_side.probe if is_write else ()
         if not (steps or opening or probe):
             return []
