@@ -100,6 +100,7 @@ class Leaving(Turns, ABC):
         """The connection, in error or not, unless it is gone."""
         return None if self.connection_status == _UNKNOWN else self._connection
 
+    @trio.lowlevel.enable_ki_protection
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> CoroutineType[Any, Any, None]:

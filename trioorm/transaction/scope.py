@@ -65,6 +65,7 @@ class Scope(Leaving):
 
     # Entering.
 
+    @trio.lowlevel.enable_ki_protection
     def __aenter__(self) -> CoroutineType[Any, Any, Self]:
         return self.enter(self, mark_of_caller())  # type: ignore[return-value] # mypy calls a coroutine's type Coroutine
 
