@@ -13,6 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar, cast
 
+import trio
 from anyio.lowlevel import checkpoint_if_cancelled
 from psycopg import AsyncCursor, AsyncPipeline, AsyncServerCursor, AsyncTransaction, Notify, Xid
 from psycopg.rows import Row
@@ -48,9 +49,15 @@ class BlockConnection(ReadyConnection[Row]):
             except BaseException as cancelled:
                 await self._end_shielded(leave, cancelled)
                 raise
-            with self._ending_by(Ending(self.cleanup_timeout_seconds if stops else _COMMIT_SECONDS, stops=stops)):
-                return await leave(None, None, None)
+            return await self._end_by(Ending(self.cleanup_timeout_seconds if stops else _COMMIT_SECONDS, stops=stops), leave, None)
         return await self._end_shielded(leave, error)
+
+    async def _end_by(self, ending: Ending, leave: LeaveBlock[T], error: BaseException | None) -> T:
+        with self._ending_by(ending):
+            result = await leave(type(error) if error else None, error, error.__traceback__ if error else None)
+        if (raised := after_cleanup(error, ending.held)) is not None and raised is not error:
+            raise raised
+        return result
 
     async def _end_shielded(self, leave: LeaveBlock[T], error: BaseException) -> T:
         with Shield(self.cleanup_timeout_seconds) as shield, self._ending_by(Ending(self.cleanup_timeout_seconds, under=shield)):
@@ -66,8 +73,7 @@ class BlockConnection(ReadyConnection[Row]):
             leave: what ends it.
             seconds: the bound; `cleanup_timeout_seconds` when None.
         """
-        with self._ending_by(Ending(seconds or self.cleanup_timeout_seconds)):
-            return await leave(None, None, None)
+        return await self._end_by(Ending(seconds or self.cleanup_timeout_seconds), leave, None)
 
     async def stop_block(self, leave: LeaveBlock[T], error: BaseException | None) -> T:
         """End a pipeline: wait for the answers that are to come, as psycopg does; a cancellation stops the statements on the server.
@@ -77,12 +83,7 @@ class BlockConnection(ReadyConnection[Row]):
             error: what the body raised.
         """
         stops_now = error is not None and not isinstance(error, Exception)
-        ending = Ending(self.cleanup_timeout_seconds, stops=True, stops_now=stops_now)
-        with self._ending_by(ending):
-            result = await leave(type(error) if error else None, error, error.__traceback__ if error else None)
-        if stops_now and (raised := after_cleanup(error, ending.held)) is not None and raised is not error:
-            raise raised
-        return result
+        return await self._end_by(Ending(self.cleanup_timeout_seconds, stops=True, stops_now=stops_now), leave, error)
 
     @property
     def in_pipeline(self) -> bool:
@@ -99,6 +100,7 @@ class BlockConnection(ReadyConnection[Row]):
         if (raised := after_cleanup(error, held)) is not None and raised is not error:
             raise raised
 
+    @trio.lowlevel.enable_ki_protection
     async def commit(self) -> None:
         """Commit the transaction.
 
@@ -106,10 +108,12 @@ class BlockConnection(ReadyConnection[Row]):
         """
         await self._see_through(super().commit)
 
+    @trio.lowlevel.enable_ki_protection
     async def tpc_prepare(self) -> None:
         """Prepare a two-phase transaction; for cancellations as `commit`."""
         await self._see_through(super().tpc_prepare)
 
+    @trio.lowlevel.enable_ki_protection
     async def tpc_commit(self, xid: Xid | str | None = None) -> None:
         """Commit a two-phase transaction; for cancellations as `commit`."""
         await self._see_through(partial(super().tpc_commit, xid))
@@ -118,6 +122,7 @@ class BlockConnection(ReadyConnection[Row]):
         await checkpoint_if_cancelled()
         await self.finish_block(_as_leave(command), seconds=_COMMIT_SECONDS)
 
+    @trio.lowlevel.enable_ki_protection
     async def rollback(self) -> None:
         """Roll the transaction back, also when the scope is cancelled: then within the cleanup budget.
 
@@ -125,6 +130,7 @@ class BlockConnection(ReadyConnection[Row]):
         """
         await self.finish_block(_as_leave(super().rollback))
 
+    @trio.lowlevel.enable_ki_protection
     async def tpc_rollback(self, xid: Xid | str | None = None) -> None:
         """Roll a two-phase transaction back; for cancellations as `rollback`."""
         await self.finish_block(_as_leave(partial(super().tpc_rollback, xid)))
@@ -150,6 +156,7 @@ class BlockConnection(ReadyConnection[Row]):
         self._server_cursor_factory = cast("type[AsyncServerCursor[Row]]", ending_whole(factory))
 
     @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
     async def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> AsyncGenerator[AsyncTransaction]:
         """psycopg's transaction block, whose end no cancellation can cut short. See psycopg's documentation."""
         block = Transaction(self, savepoint_name, force_rollback)
@@ -172,6 +179,7 @@ class BlockConnection(ReadyConnection[Row]):
         return Iteration(super().notifies(timeout=timeout, stop_after=stop_after), cast("ConnectionLock", self.lock))
 
     @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
     async def pipeline(self) -> AsyncGenerator[AsyncPipeline]:
         """psycopg's pipeline block, whose end no cancellation can cut short. See psycopg's documentation."""
         async with self.lock:
@@ -187,6 +195,7 @@ class BlockConnection(ReadyConnection[Row]):
                 self._pipeline = None
 
     @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
     async def _pipeline_nolock(self) -> AsyncGenerator[AsyncPipeline]:
         """The pipeline of `executemany`, which holds the lock."""
         self._pipeline = block = Pipeline(self, _no_lock=True)

@@ -140,6 +140,7 @@ class _Reading(AsyncIterator[T]):
         self._read = read
         self._end = end
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> T:
         item = await self._read()
         if item is None or item == self._end:
@@ -162,6 +163,7 @@ class Cursor(AsyncCursor[Row]):
         cast("_Ends", self._conn).note_results(results)
 
     @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
     async def copy(self, statement: Query, params: Params | None = None, *, writer: AsyncWriter | None = None) -> AsyncGenerator[AsyncCopy]:
         """psycopg's `copy`. A writer that queues what it is given for a task of its own writes itself here, since nobody owns that task."""
         if isinstance(writer, AsyncQueuedLibpqWriter):
@@ -176,6 +178,7 @@ class Cursor(AsyncCursor[Row]):
         """psycopg's `stream`."""
         return Iteration(self._stream(query, params, binary=binary, size=size), cast("ConnectionLock", self._conn.lock))
 
+    @trio.lowlevel.enable_ki_protection
     async def _stream(self, query: Query, params: Params | None, *, binary: bool | None, size: int) -> AsyncGenerator[Row]:
         connection, pgconn = self._conn, self._conn.pgconn
         if cast("_Ends", connection).in_pipeline:
@@ -200,6 +203,7 @@ class ServerCursor(Cursor[Row], AsyncServerCursor[Row]):
     __module__ = "trioorm.wire"
     __slots__ = ()
 
+    @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
         """Close the cursor on the server, also when the scope is cancelled: then within the cleanup budget."""
 
@@ -212,6 +216,7 @@ class ServerCursor(Cursor[Row], AsyncServerCursor[Row]):
         else:
             await cast("_Ends", self._conn).end_block(self._leave, error)
 
+    @trio.lowlevel.enable_ki_protection
     async def _leave(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /) -> None:
         await super().close()
 

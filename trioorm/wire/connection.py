@@ -74,6 +74,7 @@ class AnyIOConnection(BlockConnection[Row]):
         self._prepared_names = PreparedNames(limit=STATEMENT_CACHE_SIZE)
 
     @classmethod
+    @trio.lowlevel.enable_ki_protection
     async def connect(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride] - psycopg would pass these two on to libpq
         cls,
         conninfo: str = "",

@@ -125,7 +125,14 @@ class ConnectionLock:
             raise OperationalError(
                 "another task did not give the connection free in time for a block to be ended after a cancellation, so it was closed"
             )
-        deliver_again(interruption, shield.held)
+        try:
+            deliver_again(interruption, shield.held)
+        except KeyboardInterrupt as pressed:
+            # Raised here it would be the end of the block's end, and of the lock, which is taken.
+            if ending.under is not None:
+                ending.under.held = pressed
+            else:
+                ending.held = pressed
 
 
 class Iteration(AsyncGenerator[T, None]):
@@ -136,6 +143,7 @@ class Iteration(AsyncGenerator[T, None]):
         lock: is told when nobody holds the iteration any more.
     """
 
+    @trio.lowlevel.enable_ki_protection  # or `__del__` would find it half made
     def __init__(self, generator: AsyncGenerator[T, None], lock: ConnectionLock) -> None:
         self._generator = cast("AsyncGeneratorType[T, None]", generator)
         self._lock = lock
