@@ -102,23 +102,26 @@ class Load(Loadable, Generic[O_contra]):
         raise QueryError(f"The relation {self.relation} cannot be replaced on its class.\nTo fix it: set it on objects.")
 
 
-@attrs.frozen(eq=False, repr=False)
 class ToOne(Load[O_contra], Generic[O_contra, T_co]):
     """A relation that leads to one object."""
+
+    __slots__ = ()
 
     def load(self: ToOne[O_contra, S | None], *relations: Load[S]) -> ToOne[O_contra, S | None]:
         """Load relations of that object too."""
         return self._nesting(relations)
 
 
-@attrs.frozen(eq=False, repr=False)
 class ToFigure(Load[O_contra], Generic[O_contra, T_co]):
     """A figure of what a relation leads to; `where` counts only some."""
 
+    __slots__ = ()
 
-@attrs.frozen(eq=False, repr=False)
+
 class ToMany(Load[O_contra], Generic[O_contra, T]):
     """A relation that leads to a list of objects. Invariant in these, as lists are, so that others are refused where it is written."""
+
+    __slots__ = ()
 
     def load(self: ToMany[O_contra, S], *relations: Load[S]) -> ToMany[O_contra, S]:
         """Load relations of these objects too."""

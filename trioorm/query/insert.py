@@ -15,6 +15,7 @@ from typing import Generic, Self, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.column import Column
+from trioorm.expression.column_values import kinds_of
 from trioorm.expression.expression import Expression
 from trioorm.expression.guesses import OF_INSERTS, expect_guesses
 from trioorm.expression.identifiers import quote_identifier
@@ -110,7 +111,7 @@ class Insert(Write, Generic[M]):
         if columns:
             said, (fields, content, values) = from_tuples(info, given, columns)
             return self._filled(fields, said, content, values)
-        if set(map(type, given)) != {info.model}:
+        if kinds_of(given) != {info.model}:
             said, (fields, content, values) = from_mappings(info, given)
             made = self._filled(fields, said, content, values)
             row: object = given[0]

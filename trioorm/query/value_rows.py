@@ -61,8 +61,8 @@ def object_rows(
             does not fit.
         BindError: a moment without a time zone.
     """
-    other = next((row for row in objects if type(row) is not info.model), None)
-    if other is not None:
+    if kinds_of(objects) != {info.model}:
+        other = next(row for row in objects if type(row) is not info.model)
         raise QueryError(
             f"update_many() of {info.model.__name__} was given an object of {type(other).__qualname__}.\n"
             "To fix it: objects of one class in each call."
