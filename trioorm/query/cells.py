@@ -84,7 +84,7 @@ def listed_columns(
     if len(set(fields)) < len(fields):
         raise QueryError(f"{verb} was given a column twice.\nTo fix it: name each once.")
     given = typing.cast("Sequence[Sequence[object]]", rows)
-    if not all(issubclass(kind, tuple | list) for kind in kinds_of(rows)) or set(map(len, given)) != {len(fields)}:
+    if not all(issubclass(kind, tuple | list) for kind in kinds_of(rows)) or list(map(len, given)).count(len(fields)) < len(given):
         number, row = next((at, row) for at, row in enumerate(given, 1) if not isinstance(row, tuple | list) or len(row) != len(fields))
         what = f"has {len(row)} values" if isinstance(row, tuple | list) else f"is a {type(row).__qualname__}"
         raise QueryError(

