@@ -188,7 +188,7 @@ def _memory(field: str) -> int:
 
 
 async def _grow(subject: Subject, address: str) -> None:
-    async with open_database(address, min_size=10 - subject.lanes, max_size=10, lanes=subject.lanes) as db:
+    async with open_database(address, min_size=10, max_size=10, lanes=subject.lanes) as db:
         for _ in range(20):
             await subject.run(db, subject.sizes[0])  # plans are made, connections know their statements
         gc.collect()

@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limit_seconds=chosen.limit_seconds,
         lanes=chosen.lanes,
     )
-    again = f"--seed {seed} --cancellations {settings.cancellations} --crashes {settings.crashes} --lanes {settings.lanes}"
+    again = f"--seed {seed} --cancellations {settings.cancellations} --crashes {settings.crashes}"
+    again += "" if settings.lanes is None else f" --lanes {settings.lanes}"
     console.print(Text(f"Seed {seed}; once more: {again} {' '.join(f'--against {peer}' for peer in chosen.against)}"), soft_wrap=True)
     if chosen.against:
         return compare(console, settings, chosen.against)
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the same storm for this peer too; may be repeated",
     )
     parser.add_argument("--figures", type=Path, help="a Markdown file to write the figures to")
-    parser.add_argument("--lanes", type=int, default=0, help="how many lanes there are beside the pool of 5 (default: %(default)s)")
+    parser.add_argument("--lanes", type=int, help="how many of the pool's 5 connections reads may share (default: as the library has it)")
     parser.add_argument("--tasks", type=int, default=defaults.tasks, help="tasks at work, on a pool of 5 (default: %(default)s)")
     return parser
 

@@ -83,7 +83,7 @@ def _told(result: StormResult) -> str:
     figures = result.figures
     endings = ", ".join(f"{count:,} {ending}" for ending, count in sorted(figures.endings.items()))
     faults = f"{figures.crashes} crashes, {figures.freezes} freezes, {figures.terminated} sessions terminated"
-    lanes = f"; {result.reads_on_lanes:,} reads on lanes" if result.settings.lanes else ""
+    lanes = f"; {result.reads_on_lanes:,} reads on lanes" if result.reads_on_lanes else ""
     return f"{sum(figures.attempts.values()):,} attempts in {result.seconds:,.0f} s: {endings}; {faults}{lanes}"
 
 

@@ -38,14 +38,14 @@ class Trioorm:
     """See `Contender`.
 
     Args:
-        lanes: how many connections there are beside the pool's size, which single reads share.
+        lanes: how many of the pool's connections single reads may share; None for its default.
     """
 
     loops = ("trio", "asyncio")
 
-    def __init__(self, lanes: int = 0) -> None:
+    def __init__(self, lanes: int | None = None) -> None:
         self._lanes = lanes
-        self.name = f"trioorm with {lanes} lanes" if lanes else "trioorm"
+        self.name = "trioorm" if lanes is None else f"trioorm with lanes={lanes}"
 
     @asynccontextmanager
     async def open(
@@ -53,7 +53,7 @@ class Trioorm:
     ) -> AsyncGenerator["TrioormClient"]:
         async with open_database(
             address,
-            max_size=size + self._lanes,
+            max_size=size,
             lanes=self._lanes,
             cleanup_timeout_seconds=cleanup_timeout_seconds,
             commit_timeout_seconds=commit_timeout_seconds,
@@ -92,7 +92,7 @@ class TrioormClient:
 
     def counts(self) -> PoolCounts:
         statistics = self._db.statistics()
-        ready = statistics.pool_available + statistics.on_loan
+        ready = statistics.pool_available + statistics.on_loan + statistics.lanes.open
         return PoolCounts(statistics.on_loan, statistics.waiting, ready, reads_on_lanes=statistics.lanes.reads)
 
     @asynccontextmanager

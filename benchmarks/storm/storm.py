@@ -41,7 +41,7 @@ class StormSettings:
         limit_seconds: how long it may blow; what has not ended then never will.
         tasks: how many work at the same time.
         pool_size: connections.
-        lanes: how many more are lanes, which single reads share.
+        lanes: how many of them single reads may share; None for the library's default.
         longest_scope_seconds: scopes time out, and cancellations come, between 0 and this after the start.
         idle_rounds: how often idle sessions are terminated, afterwards.
         cleanup_timeout_seconds, commit_timeout_seconds: of the database.
@@ -56,7 +56,7 @@ class StormSettings:
     terminations: int = 50
     tasks: int = 20
     pool_size: int = 5
-    lanes: int = 0
+    lanes: int | None = None
     longest_scope_seconds: float = 0.02
     idle_rounds: int = 20
     cleanup_timeout_seconds: float = 1.0
@@ -121,7 +121,7 @@ async def storm(
                     longest_scope_seconds=settings.longest_scope_seconds,
                 )
                 faults = Faults(server, load, client, figures, random, size=settings.pool_size)
-                watching = Witness(server.conninfo(), client, figures, size=settings.pool_size + settings.lanes)
+                watching = Witness(server.conninfo(), client, figures, size=settings.pool_size)
                 background.start_soon(watching.watch)
                 background.start_soon(figures.scheduling.beat)
                 background.start_soon(_tell, figures, on_progress)

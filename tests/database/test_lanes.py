@@ -10,8 +10,9 @@ import pytest
 from tests.pool.lanes import shared_by_few
 from tests.transaction.ledger import Entry
 from tests.wire.witness import Witness
-from trioorm import Database, NoRowFound, func, insert, open_database, select, sql
+from trioorm import Database, DatabaseError, NoRowFound, func, insert, open_database, select, sql, update
 from trioorm.query import Statement
+from trioorm.testing import server_is_quiet
 
 _ENTRY = select(Entry).where(Entry.key == 1)
 _KEY = sql("SELECT key FROM entries WHERE key = 1").returns(int)
@@ -128,6 +129,82 @@ async def test_a_transaction_reads_by_its_own_connection(dsn: str) -> None:
         async with db.stream(_ENTRY) as entries:
             assert [entry.key async for entry in entries] == [1]
         assert reads_of(db) == before
+
+
+async def test_who_has_written_sees_it_at_once(dsn: str) -> None:
+    """On whatever connection it was written: a lane's read sees what was committed before it was asked."""
+    async with opened(dsn) as db:
+
+        async def write_and_read(key: int) -> None:
+            await db.insert(Entry(key=key, note=f"{key}"))
+            assert (await db.get(Entry, key)).note == f"{key}"
+            async with db.transaction() as tx:
+                await tx.execute(update(Entry).set(Entry.note, f"{key}!").where(Entry.key == key))
+            assert (await db.get(Entry, key)).note == f"{key}!"
+
+        await _until_on_a_lane(db, _get)
+        before = reads_of(db)
+        async with anyio.create_task_group() as nursery:
+            for key in range(2, 60):
+                nursery.start_soon(write_and_read, key)
+        assert reads_of(db) > before
+
+
+async def test_an_error_says_the_same(dsn: str) -> None:
+    """As on a connection of one's own: where it came from, and what was asked."""
+
+    def divide() -> Statement[Any]:
+        return sql("SELECT 1 / {number}", number=0).returns(int).reads_only()
+
+    async with opened(dsn) as db:
+        errors = list[DatabaseError]()
+        for way in range(2):
+            before = reads_of(db)
+            with pytest.raises(DatabaseError) as caught:
+                await db.fetch_value(divide())
+            errors.append(caught.value)
+            assert reads_of(db) == before + way
+            prove(db, divide())
+        alone, shared = errors
+        assert type(shared) is type(alone)
+        assert str(shared) == str(alone)
+        assert (shared.sqlstate, shared.statement) == (alone.sqlstate, alone.statement)
+
+
+async def test_a_deadline_ends_a_read(dsn: str, witness: Witness) -> None:
+    async with opened(dsn) as db:
+        sleeping = sql("SELECT 1 FROM pg_sleep(60)").returns(int).reads_only()
+        prove(db, sleeping)
+        with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+            await db.fetch_value(sleeping)
+        await server_is_quiet(witness.connection)
+
+
+async def test_a_lane_is_there_by_default_when_many_read_and_never_for_one(dsn: str) -> None:
+    async with open_database(dsn) as db:
+        await db.create_schema(Entry)
+        await db.insert(Entry(key=1, note="one"))
+        for _ in range(50):
+            await _get(db)
+        assert (db.statistics().lanes.open, db.statistics().lanes.reads) == (0, 0)
+
+        async def read() -> None:
+            for _ in range(50):
+                await _get(db)
+
+        async with anyio.create_task_group() as nursery:
+            for _ in range(20):
+                nursery.start_soon(read)
+        assert db.statistics().lanes.reads > 0
+    async with open_database(dsn, lanes=0) as db, anyio.create_task_group() as nursery:
+
+        async def read_without() -> None:
+            for _ in range(50):
+                await _get(db)
+            assert db.statistics().lanes.reads == 0
+
+        for _ in range(20):
+            nursery.start_soon(read_without)
 
 
 async def test_a_transaction_that_blocks_a_lane_can_still_read_beside_itself(dsn: str, witness: Witness) -> None:

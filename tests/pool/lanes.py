@@ -102,7 +102,7 @@ async def open_lanes(dsn: str, witness: Witness | None, **options: Unpack[PoolOp
     options = {"lanes": 1, "max_size": 3, **options}
     with shared_by_few():
         async with open_pool(dsn, **options) as pool:
-            async with _looked_after(pool, options["lanes"], witness) as reads:
+            async with _looked_after(pool, pool.lanes.limit, witness) as reads:
                 yield reads
 
 

@@ -163,7 +163,7 @@ async def _until_as_in_the_model(lane: _Lane, steps: list[_Step]) -> None:
         if reader.ended.is_set() and not (reader.has_left and reader.answer is None):
             assert reader.answer == reader.right
     figures = lane.reads.pool.statistics()
-    assert figures.pool_size <= _LENT
+    assert figures.pool_size + figures.lanes.open <= _LENT + 1
     alive = lane.witness.value(_ALIVE)
     assert isinstance(alive, int)
     assert alive <= _LENT + 1 + figures.leaving

@@ -7,10 +7,11 @@ import anyio
 import psycopg
 import pytest
 
-from tests.pool.lanes import Reads, open_lanes, proven, proven_echo, proven_step
+from tests.pool.lanes import OTHER_SESSIONS, Reads, open_lanes, proven, proven_echo, proven_step
 from tests.pool.pgbouncer import running_pgbouncer
 from tests.wire.witness import Witness, again, step
 from trioorm.embedded import Server
+from trioorm.pool import Lease
 from trioorm.testing import (
     CutRun,
     Effect,
@@ -22,7 +23,7 @@ from trioorm.testing import (
     server_is_quiet,
     sweep,
 )
-from trioorm.wire import Step
+from trioorm.wire import Step, lane
 
 
 async def _everything_in_place(reads: Reads, witness: Witness, number: int) -> None:
@@ -87,11 +88,37 @@ async def test_a_pool_with_lanes_cancelled_anywhere(dsn: str, witness: Witness) 
     assert sum(run.reached for run in report.runs) > 10
 
 
+async def test_taking_a_lanes_connection_cancelled_anywhere(dsn: str, witness: Witness) -> None:
+    """The lane gives way to who needs all connections, and comes back; no connection is lost on the way."""
+    async with open_lanes(dsn, witness, max_size=2) as reads:
+        echo = proven_echo()
+
+        async def operation() -> None:
+            leases = list[Lease]()
+            try:
+                await reads.value(again(echo, "x"))
+                leases += [await reads.pool.acquire()]
+                leases += [await reads.pool.acquire()]
+            finally:
+                for lease in leases:
+                    lease.release()
+            await reads.value(again(echo, "y"))
+
+        async def check(run: SweepRun) -> None:
+            await reads.until_open(1)
+            await _everything_in_place(reads, witness, run.k)
+
+        report = await sweep(lambda k: operation(), check=check)
+        assert sum(run.reached for run in report.runs) > 3
+        assert witness.value(OTHER_SESSIONS) == 2
+
+
 # The network.
 
 
-async def test_a_network_cut_at_each_message(dsn: str, witness: Witness) -> None:
+async def test_a_network_cut_at_each_message(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read may be run again, so it is, once; and the lane comes back."""
+    monkeypatch.setattr(lane, "HELD_UP_SECONDS", 60.0)  # or a busy machine sends them to connections of their own
     with running_proxy(dsn) as proxy:
         async with open_lanes(proxy.conninfo(), witness) as reads:
             echo = proven_echo()
@@ -197,8 +224,8 @@ async def test_no_reader_gets_the_answer_of_another(dsn: str, witness: Witness) 
         async def kill() -> None:
             for _ in range(5):
                 await anyio.sleep(0.05)
-                for lane in reads.lanes.open_lanes:
-                    witness.run("SELECT pg_terminate_backend(%s)", lane.connection.info.backend_pid)
+                for each in reads.lanes.open_lanes:
+                    witness.run("SELECT pg_terminate_backend(%s)", each.connection.info.backend_pid)
 
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(kill)

@@ -61,8 +61,8 @@ async def test_a_statement_joins_when_it_has_been_fast_on_its_own(dsn: str, witn
 
 
 async def test_a_few_readers_take_connections_and_more_share(dsn: str) -> None:
-    async with open_pool(dsn, min_size=4, max_size=5, lanes=1) as pool:
-        await until_idle(pool, 4)
+    async with open_pool(dsn, min_size=11, max_size=12, lanes=1) as pool:
+        await until_idle(pool, 11)
         reads, echo = Reads(pool), proven_echo()
         for number in range(5):
             assert await reads.value(again(echo, str(number))) == str(number)
@@ -79,6 +79,9 @@ async def test_a_few_readers_take_connections_and_more_share(dsn: str) -> None:
             async with anyio.create_task_group() as nursery:
                 for _ in range(10):
                     nursery.start_soon(read_on)
+        with anyio.fail_after(10):
+            while reads.lanes.are_called_for:  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.001)
         before = reads.figures.reads
         assert await reads.value(again(echo, "alone again")) == "alone again"
         assert reads.figures.reads == before
@@ -224,7 +227,7 @@ async def test_a_statement_that_cannot_be_prepared_leaves_its_neighbours_alone(d
 
 
 async def test_values_and_rows_larger_than_a_socket_takes(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "SLOW_SECONDS", 60.0)  # or they were sent elsewhere on a busy machine
+    monkeypatch.setattr(lane, "HELD_UP_SECONDS", 60.0)  # or they were sent elsewhere on a busy machine
     async with open_lanes(dsn, witness) as reads:
         echo = proven_echo()
         large = [str(number) * 3_000_000 for number in range(6)]
@@ -240,6 +243,29 @@ async def test_values_and_rows_larger_than_a_socket_takes(dsn: str, witness: Wit
                 nursery.start_soon(read, number)
         assert right == [True] * 6
         assert reads.figures.reads - before.reads == 6
+
+
+async def test_nobody_is_overtaken_without_end(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who joins is served after those before, whatever comes behind."""
+    monkeypatch.setattr(lane, "HELD_UP_SECONDS", 60.0)  # or they take connections on a busy machine
+    async with open_lanes(dsn, witness) as reads, anyio.create_task_group() as nursery:
+        echo, others, only = proven_echo(), 50, reads.lane
+
+        async def read_on(scope: anyio.CancelScope) -> None:
+            with scope:
+                while True:
+                    await reads.value(again(echo, "x"))
+
+        scopes = [anyio.CancelScope() for _ in range(others)]
+        for scope in scopes:
+            nursery.start_soon(read_on, scope)
+        await reads.until_depth(others)
+        for number in range(20):
+            before = only.reads
+            assert await reads.value(again(echo, str(number))) == str(number)
+            assert only.reads - before <= 2 * (others + 1)
+        for scope in scopes:
+            scope.cancel()
 
 
 # Readers that leave.
@@ -265,6 +291,7 @@ async def test_a_statement_that_nobody_waits_for_is_stopped_before_it_is_slow(
 ) -> None:
     """Those behind it wait for nothing else, and get their answers where they are."""
     monkeypatch.setattr(lane, "SLOW_SECONDS", 60.0)
+    monkeypatch.setattr(lane, "HELD_UP_SECONDS", 0.5)  # time enough to stand behind it
     async with open_lanes(dsn, witness) as reads:
         left, answers = proven_step("SELECT 'x' FROM pg_sleep(60)"), list[str | None]()
 
@@ -275,7 +302,7 @@ async def test_a_statement_that_nobody_waits_for_is_stopped_before_it_is_slow(
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as leaving:
                     leaving.start_soon(reads.value, left)
-                    await witness.until_waiting(reads.pid)
+                    await reads.until_depth(1)
                     nursery.start_soon(read)
                     await reads.until_depth(2)
                     scope.cancel()
@@ -389,7 +416,8 @@ async def test_a_lane_whose_statement_cannot_be_stopped_is_given_up(dsn: str, wi
         echo = proven_echo()
         while reads.pool.statistics().leaving:
             assert await reads.value(again(echo, "elsewhere")) == "elsewhere"
-            assert not reads.lanes, "there is no room for another one yet"
+            figures = reads.pool.statistics()
+            assert figures.pool_size + figures.lanes.open + figures.leaving <= 2, "there is no room for another one yet"
         await reads.until_open(1)
     await witness.until_gone(pid)
     witness.run("DROP FUNCTION deaf")

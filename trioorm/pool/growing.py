@@ -69,7 +69,7 @@ class GrowingPool(ABC):
         if self._closed:
             return
         settings = self.settings
-        while self._size + len(self._leaving) < settings.max_lent and (self._connecting < self._wanted() or self._size < settings.min_size):
+        while self._size + len(self._leaving) < settings.max_size and (self._connecting < self._wanted() or self._size < settings.min_size):
             self._connecting += 1
             self.background.start_soon(self._open_one, name="trioorm: opening a connection")
 
@@ -78,7 +78,7 @@ class GrowingPool(ABC):
         if not self.settings.reserved_size:
             return self._line.count
         reserved = self._line.reserved_count()
-        for_all = max(0, self.settings.max_lent - self.settings.reserved_size - len(self._leases))
+        for_all = max(0, self.settings.max_size - self.settings.reserved_size - len(self._leases))
         return reserved + min(self._line.count - reserved, for_all)
 
     async def _open_one(self) -> None:
@@ -92,10 +92,6 @@ class GrowingPool(ABC):
 
     async def _open_member(self) -> Member:
         return self._new_member(await self.connect_beside())
-
-    def _has_room(self) -> bool:
-        """Whether one more session, of a lane, fits into `max_size`."""
-        return self._size + len(self.lanes) + len(self._leaving) < self.settings.max_size
 
     def _new_member(self, connection: Connection) -> Member:
         self._backoff.succeeded()

@@ -1,18 +1,20 @@
-"""The lanes of a pool: a few connections of its own through which single reads go together.
+"""The lanes of a pool: connections that are lent to many single reads at once.
 
-The contract: a read goes on a lane only when its statement has been fast several times on ordinary connections, when the lane is neither
+The contract: a read goes on a lane only when its statement has been fast several times on connections of its own, when the lane is neither
 full nor held up, and when several tasks are at work: for two or three, connections of their own are cheaper. Otherwise, and whenever a lane
 does not serve it, it takes a connection of the pool like everybody. So lanes make things faster and never decide what works: without any of
-them the pool is what it always was. Their places are taken out of `max_size`.
+them the pool is what it always was.
 
-A lane is opened when a read would go on it, and opened anew after it broke, with growing delays; it is closed as the pool's connections
-are, when it is too old, idle for too long, or drained. `Lane` in `wire/` is the connection; here is decided who goes where.
+A lane is a loan: it stands in line for its connection like a task, and gives it back when it is unused or old, at the pool's end, and when
+others wait for a connection and none comes free. So `max_size` holds, and whoever needs all of it gets all of it.
+
+`Lane` in `wire/` is the connection; here is decided who goes where.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -24,14 +26,15 @@ from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
 from trioorm.pool.background import Background
-from trioorm.pool.lease import Lease, Member
-from trioorm.pool.leaving import Leaving
+from trioorm.pool.counts import Counts
+from trioorm.pool.lease import Lease
+from trioorm.pool.line import Line, Waiter
 from trioorm.pool.owner import Owner
 from trioorm.pool.settings import PoolSettings
 from trioorm.resilience import Backoff
 from trioorm.wire import Statement
 from trioorm.wire.lane import Lane, Reader
-from trioorm.wire.pace import LEFT_SECONDS
+from trioorm.wire.pace import HELD_UP_SECONDS, SLOW_SECONDS
 
 if TYPE_CHECKING:
     from trioorm.pool.statistics import LaneStatistics
@@ -41,87 +44,131 @@ __all__ = ["Lanes"]
 logger = logging.getLogger("trioorm.pool")
 
 FEW_LOANS = 2
-"""While fewer connections are on loan, and one is idle, nobody begins to share a lane: alone on one, a read costs a third more."""
+"""While fewer connections are on loan when one is wanted, nobody shares a lane: alone on one, a read costs a third more."""
+
+# How often lanes are looked after while they are called for.
+_LOOK_SECONDS = HELD_UP_SECONDS / 2
 
 _TUPLES_OK = ExecStatus.TUPLES_OK
+
+
+class _PlaceInLine(Waiter):
+    """Stands in line for a lane's connection, with no task that waits."""
+
+    __slots__ = ("_lanes",)
+
+    def __init__(self, lanes: Lanes) -> None:
+        super().__init__(None, reserved=False)
+        self._lanes = lanes
+
+    def _wake(self) -> None:
+        if self.lease is not None:
+            self._lanes.begin(self.lease)
+        else:
+            self._lanes.put_off()
+
+    async def wait(self) -> None:
+        raise NotImplementedError
 
 
 class Lanes:
     """The lanes of one pool. All decisions are synchronous.
 
     Args:
-        open_member: opens a connection for the pool.
-        has_room: whether one more session fits into `max_size`.
-        idle, leases: the pool's own.
+        take_nowait: lends a connection, or gives None when there is none to be had at once.
+        open_what_is_needed: opens connections for those in line.
+        line, leases, counts: the pool's own.
         settings: the pool's.
         background: where their tasks run.
-        leaving: what closes connections.
         owner: who may use the pool.
 
     Attributes:
         limit: how many there may be.
+        are_called_for: whether several tasks are at work, so that reads are to look for a lane at all.
     """
 
     __slots__ = (
         "_background",
         "_backoff",
+        "_busy_at",
+        "_counts",
         "_depth",
-        "_ended",
-        "_has_room",
-        "_idle",
+        "_in_line",
         "_is_closed",
         "_is_kept",
         "_lanes",
         "_leases",
-        "_leaving",
+        "_line",
         "_max_idle_seconds",
         "_most",
-        "_open_member",
-        "_opening",
+        "_moved_at",
+        "_open_what_is_needed",
         "_owner",
         "_reads",
         "_retry_at",
         "_sent_elsewhere",
-        "_someone_reads",
+        "_take_nowait",
         "_turned_away",
+        "_usage_seconds",
+        "_wanted",
+        "are_called_for",
         "limit",
     )
 
     def __init__(
         self,
-        open_member: Callable[[], Awaitable[Member]],
-        has_room: Callable[[], bool],
-        idle: Collection[Member],
-        leases: Collection[Lease],
+        take_nowait: Callable[[], Lease | None],
+        open_what_is_needed: Callable[[], None],
+        line: Line,
+        leases: set[Lease],
+        counts: Counts,
         settings: PoolSettings,
         background: Background,
-        leaving: Leaving,
         owner: Owner,
     ) -> None:
-        self._open_member = open_member
-        self._has_room = has_room
-        self._idle = idle
+        self._take_nowait = take_nowait
+        self._open_what_is_needed = open_what_is_needed
+        self._line = line
         self._leases = leases
-        self.limit = settings.lanes
+        self._counts = counts
+        self.limit = settings.most_lanes
         self._depth = settings.lane_depth
         self._max_idle_seconds = settings.max_idle_seconds
         self._background = background
-        self._leaving = leaving
         self._owner = owner
-        self._lanes: dict[Lane, Member] = {}
-        self._opening = 0
+        self._lanes: dict[Lane, Lease] = {}
+        self._in_line: list[_PlaceInLine] = []
         self._backoff = Backoff()
         self._retry_at = 0.0
         self._is_closed = False
+        self.are_called_for = False
         self._is_kept = False
-        self._ended = anyio.Event()
-        self._someone_reads: anyio.Event | None = None  # while `_keep` waits for it
+        self._wanted: anyio.Event | None = None  # while `_keep` waits for somebody to call
+        self._busy_at = 0.0  # when several tasks were last at work
+        # When a connection last came back, or nobody waited for one.
+        self._moved_at = 0.0
+        self._usage_seconds = 0.0
         # Of lanes that have ended, and what no lane was asked for.
         self._reads = self._most = self._sent_elsewhere = self._turned_away = 0
 
     def __len__(self) -> int:
-        """How many are open or being opened."""
-        return len(self._lanes) + self._opening
+        """How many have a connection."""
+        return len(self._lanes)
+
+    @property
+    def in_line(self) -> int:
+        """How many stand in line for one."""
+        return len(self._in_line)
+
+    @property
+    def leases(self) -> set[Lease]:
+        """Of their connections."""
+        return set(self._lanes.values())
+
+    @property
+    def open_lanes(self) -> tuple[Lane, ...]:
+        """Those that have a connection."""
+        return tuple(self._lanes)
 
     def statistics(self) -> LaneStatistics:
         """Their state now, and their counts since the pool was opened."""
@@ -139,8 +186,19 @@ class Lanes:
 
     # Reading.
 
+    def call(self) -> None:
+        """Several tasks are at work."""
+        if not self.are_called_for and self.limit and not self._is_closed:
+            self.are_called_for = True
+            self._busy_at = self._moved_at = monotonic()
+            if not self._is_kept:
+                self._is_kept = True
+                self._background.start_soon(self._keep, name="trioorm: keeping the lanes")
+            elif self._wanted is not None:
+                self._wanted.set()
+
     def join(self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format]) -> Reader | None:
-        """Send a read, with its packed values, on a lane.
+        """Send a read, with its packed values, on a lane. To be asked while they are called for.
 
         Returns:
             Whose answer the running task must wait for at once; None when it is to take a connection of the pool.
@@ -151,29 +209,19 @@ class Lanes:
         if not statement.pace.is_proven:
             return None
         self._owner.check()
-        lane, depth = None, self._depth
-        for each in self._lanes:
-            if each.depth < depth and not each.is_slow and not each.is_retired:
-                lane, depth = each, each.depth
-        if (lane is None or not depth) and self._is_quiet:
-            return None
-        if len(self) < self.limit:
+        found, depth = None, self._depth
+        for lane in self._lanes:
+            if not lane.is_slow and not lane.is_retired and lane.depth < depth:
+                found, depth = lane, lane.depth
+        if len(self._lanes) + len(self._in_line) < self.limit:
             self._open_another()
-        if lane is not None:
+        if found is not None:
             try:
-                reader = lane.join(statement, values, formats)
+                return found.join(statement, values, formats)
             except OperationalError as error:
                 logger.debug("a lane broke: %s", error)
-            else:
-                if self._someone_reads is not None:
-                    self._someone_reads.set()
-                return reader
         self._turned_away += 1
         return None
-
-    @property
-    def _is_quiet(self) -> bool:
-        return bool(self._idle) and len(self._leases) < FEW_LOANS and not any(lane.depth for lane in self._lanes)
 
     def note(self, statement: Statement, since: float, result: PGresult) -> None:
         """Note that a read has run on a connection of the pool, which was lent at that moment.
@@ -186,28 +234,36 @@ class Lanes:
     # Opening and closing.
 
     def _open_another(self) -> None:
-        if not self._is_closed and self._has_room() and monotonic() >= self._retry_at:
-            if not self._is_kept:
-                self._is_kept = True
-                self._background.start_soon(self._keep, name="trioorm: keeping the lanes")
-            self._opening += 1
-            self._background.start_soon(self._open_and_drive, name="trioorm: a lane")
+        if self._is_closed or monotonic() < self._retry_at:
+            return
+        if (lease := self._take_nowait()) is not None:
+            self.begin(lease)
+        else:
+            place = _PlaceInLine(self)
+            self._in_line.append(place)
+            self._line.join(place)
+            self._open_what_is_needed()
+
+    def begin(self, lease: Lease) -> None:
+        """A connection has come for a lane."""
+        self._leave_line()
+        lease.logged = True  # however long it lasts
+        lane = Lane(lease.connection)
+        self._lanes[lane] = lease
+        self._background.start_soon(self._drive, lane, lease, name="trioorm: a lane")
+
+    def put_off(self) -> None:
+        """There is no connection for a lane at present."""
+        self._leave_line()
+        self._retry_at = monotonic() + self._backoff.next_delay()
+
+    def _leave_line(self) -> None:
+        self._in_line = [place for place in self._in_line if not place.answered]
 
     @trio.lowlevel.enable_ki_protection
-    async def _open_and_drive(self) -> None:
+    async def _drive(self, lane: Lane, lease: Lease) -> None:
         try:
-            member = await self._open_member()
-        except Exception as error:
-            logger.debug("opening a lane failed: %s", error)
-            self._retry_at = monotonic() + self._backoff.next_delay()
-            return
-        finally:
-            self._opening -= 1
-        lane = Lane(member.connection)
-        self._lanes[lane] = member
-        try:
-            if not self._is_closed:
-                await lane.drive()
+            await lane.drive()
         except OperationalError as error:
             logger.debug("a lane broke: %s", error)
             if not lane.reads:
@@ -219,12 +275,11 @@ class Lanes:
             self._reads += lane.reads
             self._most = max(self._most, lane.most)
             self._sent_elsewhere += lane.sent_elsewhere
-            self._leaving.close(lane.connection)
-            if not self._lanes:
-                self._ended.set()
+            lease.lent_at = monotonic()  # it is no figure of the loans
+            lease.release()
 
     def retire(self) -> None:
-        """Replace every lane: nobody joins those that are open, and they end with their last answer."""
+        """Give all connections back: nobody joins those lanes that are open, and they end with their last answer."""
         for lane in self._lanes:
             lane.retire()
 
@@ -232,53 +287,36 @@ class Lanes:
         """When `retire_outdated` may have something to do, on the clock of `time.monotonic`."""
         return [
             moment
-            for lane, member in self._lanes.items()
+            for lane, lease in self._lanes.items()
             if not lane.is_retired
-            for moment in (member.expires_at, lane.idle_since + self._max_idle_seconds)
+            for moment in (lease.member.expires_at, lane.idle_since + self._max_idle_seconds)
         ]
 
     def retire_outdated(self) -> None:
         """Retire lanes that are too old, or that nobody has read through for too long."""
         now = monotonic()
-        for lane, member in self._lanes.items():
-            if now >= member.expires_at or (not lane.depth and now >= lane.idle_since + self._max_idle_seconds):
+        for lane, lease in self._lanes.items():
+            if now >= lease.member.expires_at or (not lane.depth and now >= lane.idle_since + self._max_idle_seconds):
                 lane.retire()
 
     def close(self) -> None:
         """Admit nobody any more. Lanes end with their last answers."""
         self._is_closed = True
+        self.are_called_for = False
         self.retire()
-
-    async def wait_until_ended(self) -> None:
-        """Wait until no lane is left.
-
-        Checkpoint: only if it waits.
-        """
-        while self._lanes:
-            self._ended = anyio.Event()
-            await self._ended.wait()
-
-    @property
-    def open_lanes(self) -> tuple[Lane, ...]:
-        """Those that are open."""
-        return tuple(self._lanes)
-
-    def give_up(self) -> None:
-        """Close all lanes at once."""
-        for lane in self._lanes:
-            lane.give_up()
 
     # Looking after.
 
     @trio.lowlevel.enable_ki_protection
     async def _keep(self) -> None:
-        """Until cancelled: see to it that no statement holds others up, and that none runs on that nobody waits for."""
+        """Until cancelled: see to it that no statement holds others up, that none runs on that nobody waits for, and that no lane has a
+        connection which others need more."""
         while True:
-            if not any(lane.depth for lane in self._lanes):
-                self._someone_reads = anyio.Event()
-                await self._someone_reads.wait()
-                self._someone_reads = None
-            await anyio.sleep(LEFT_SECONDS)
+            if not self.are_called_for and not any(lane.depth for lane in self._lanes):
+                self._wanted = anyio.Event()
+                await self._wanted.wait()
+                self._wanted = None
+            await anyio.sleep(_LOOK_SECONDS)
             for lane in tuple(self._lanes):
                 try:
                     must_cancel = lane.look()
@@ -288,3 +326,30 @@ class Lanes:
                 else:
                     if must_cancel:
                         self._background.start_soon(lane.cancel_head, name="trioorm: stopping a statement of a lane")
+            self._give_way(monotonic())
+            self._rest(monotonic())
+
+    def _give_way(self, now: float) -> None:
+        """Give back what others wait for: a lane that nobody reads through, and any when no connection comes back."""
+        if self._line.count == len(self._in_line) or self._usage_seconds != self._counts.usage_seconds:
+            self._usage_seconds = self._counts.usage_seconds
+            self._moved_at = now
+        if self._line.count > len(self._in_line):
+            for lane in self._lanes:
+                unused_since = now if lane.depth else lane.idle_since
+                if now - min(self._moved_at, unused_since) >= SLOW_SECONDS:
+                    lane.retire()
+
+    def _rest(self, now: float) -> None:
+        """Let reads look for lanes no more, when few tasks have been at work for a while."""
+        if (
+            self._line.count > len(self._in_line)
+            or len(self._leases) - len(self._lanes) >= FEW_LOANS
+            or any(lane.depth > FEW_LOANS for lane in self._lanes)
+        ):
+            self._busy_at = now
+        elif now - self._busy_at >= SLOW_SECONDS:
+            self.are_called_for = False
+            for place in self._in_line:
+                self._line.quit(place)
+            self._in_line.clear()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import trio
 
-from trioorm.pool import hooks
+from trioorm.pool import hooks, lanes
 from trioorm.pool.behalf import principals
 from trioorm.pool.growing import Connect, GrowingPool
 from trioorm.pool.lease import Lease, Member
@@ -54,8 +54,18 @@ class LendingPool(GrowingPool):
 
     def _keep_to(self, settings: PoolSettings) -> None:
         self.settings = settings
-        self._most_lent = settings.max_lent
-        self._most_unreserved = settings.max_lent - settings.reserved_size
+        self._most_unreserved = settings.max_size - settings.reserved_size
+        self._few_loans = min(lanes.FEW_LOANS, self._most_unreserved) if settings.most_lanes else self._most_unreserved
+
+    @property
+    def _lent(self) -> set[Lease]:
+        """What tasks have on loan: all leases but those of lanes."""
+        return self._leases - self.lanes.leases
+
+    @property
+    def _waiting(self) -> int:
+        """How many tasks are in line."""
+        return self._line.count - self.lanes.in_line
 
     # Borrowing.
 
@@ -120,8 +130,10 @@ class LendingPool(GrowingPool):
         """
         task = self._owner.check()
         idle, leases, settings = self._idle, self._leases, self.settings
-        if not idle or self._line.count or len(leases) >= self._most_unreserved:
-            return None
+        if not idle or self._line.count or len(leases) >= self._few_loans:
+            self.lanes.call()
+            if not idle or self._line.count or len(leases) >= self._most_unreserved:
+                return None
         member = idle[-1]
         connection = member.connection
         now = monotonic()
@@ -188,11 +200,12 @@ class LendingPool(GrowingPool):
 
     async def _wait_in_line(self, task: object, *, reserved: bool, briefly: bool, came_first: bool) -> Lease:
         settings, line = self.settings, self._line
-        if settings.max_waiting and line.count >= settings.max_waiting and not came_first:
-            raise line_is_full(settings, line.count)
+        if settings.max_waiting and self._waiting >= settings.max_waiting and not came_first:
+            raise line_is_full(settings, self._waiting)
         waiter = self._waiter_kind(task, reserved=reserved, briefly=briefly)
         line.join(waiter, first=came_first)
         self._counts.queued += 1
+        self.lanes.call()
         self._open_what_is_needed()
         if not self._line_is_watched:
             self._line_is_watched = True
@@ -217,8 +230,8 @@ class LendingPool(GrowingPool):
             raise waiter.error
         raise timed_out(
             self.settings,
-            self._leases,
-            waiting=line.count,
+            self._lent,
+            waiting=self._waiting,
             leaving=len(self._leaving),
             waited_seconds=waited,
             failure=self._last_failure,
@@ -246,10 +259,13 @@ class LendingPool(GrowingPool):
         """Refuse a waiter if no connection can come free: every one is on loan to a block all of whose tasks wait in this very line."""
         if waiter.reserved or not self._only_reserved_left:
             return
-        waiting = principals(self._line.tasks(reserved=len(self._leases) >= self.settings.max_lent))
-        if all(lease.inside and principals(lease.inside) <= waiting for lease in self._leases):
+        lent, waiting = self._lent, principals(self._line.tasks(reserved=len(self._leases) >= self.settings.max_size))
+        if all(lease.inside and principals(lease.inside) <= waiting for lease in lent):
+            if self.lanes:
+                self.lanes.retire()  # theirs come free first
+                return
             self._line.quit(waiter)
-            waiter.refuse(deadlocked(self._leases))
+            waiter.refuse(deadlocked(lent))
 
     # Taking back.
 
@@ -279,7 +295,7 @@ class LendingPool(GrowingPool):
             is_idle
             and now < member.expires_at
             and member.generation == self._generation
-            and len(self._idle) + len(self._leases) + self._connecting + self._resetting < self._most_lent
+            and len(self._idle) + len(self._leases) + self._connecting + self._resetting < settings.max_size
             # Its own lease was for one statement, which has just been answered; others may have had it for long without asking anything.
             and (not self._line.count or lease is member.own_lease)
         ):
@@ -302,7 +318,7 @@ class LendingPool(GrowingPool):
         if not connection.is_idle or (self._line.count and connection.has_unread_input()):  # an idle one is looked at when it is lent
             self._counts.returns_bad += 1
             self._leaving.close(connection)
-        elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_lent:
+        elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_size:
             self._leaving.close(connection)
         else:
             if not self._serve_first(member):

@@ -61,11 +61,20 @@ class Pool(LendingPool):
         self._hub: Hub | None = None
         self._counts = Counts()
         self.outcome_hooks = OutcomeHooks(background, self._counts, Instruments(settings.instruments))
-        self.lanes = Lanes(self._open_member, self._has_room, self._idle, self._leases, settings, background, self._leaving, self._owner)
+        self.lanes = Lanes(
+            partial(self._take_nowait, reserved=False),
+            self._open_what_is_needed,
+            self._line,
+            self._leases,
+            self._counts,
+            settings,
+            background,
+            self._owner,
+        )
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        counts = f"{len(self._idle)} idle, {len(self._leases)} on loan, {self._line.count} waiting"
+        counts = f"{len(self._idle)} idle, {len(self._lent)} on loan, {self._waiting} waiting"
         return f"<Pool {state}, {counts}, at most {self.settings.max_size}>"
 
     @property
@@ -82,13 +91,13 @@ class Pool(LendingPool):
         """The pool's state now, and its counts since it was opened."""
         return self._counts.statistics(
             self.settings,
-            size=self._size,
+            size=self._size - len(self.lanes),
             idle=len(self._idle),
-            waiting=self._line.count,
+            waiting=self._waiting,
             connecting=self._connecting,
             leaving=len(self._leaving),
-            loans=loans_of(self._leases),
-            on_loan=len(self._leases),
+            loans=loans_of(self._lent),
+            on_loan=len(self._lent),
             lanes=self.lanes.statistics(),
         )
 
@@ -113,8 +122,11 @@ class Pool(LendingPool):
             ValueError: the sizes contradict each other.
         """
         self._keep_to(self.settings.resized(min_size, max_size if max_size is not None else max(min_size, self.settings.max_size)))
-        while self._idle and self._size > self.settings.max_lent:
+        self.lanes.limit = self.settings.most_lanes
+        while self._idle and self._size > self.settings.max_size:
             self._leaving.close(self._idle.popleft().connection)
+        if self._size > self.settings.max_size or not self.lanes.limit:
+            self.lanes.retire()
         while self._idle and not self._only_reserved_left and self._serve_first(self._idle[-1]):
             self._idle.pop()
         self._open_what_is_needed()
@@ -198,25 +210,23 @@ class Pool(LendingPool):
             self._refuse_all(closed_meanwhile())
         while self._idle:
             self._leaving.close(self._idle.pop().connection)
-        if self._leases or self.lanes.open_lanes:
+        if self._leases:
             with Shield(self.settings.cleanup_timeout_seconds) as shield:
                 await shield.wait(self._wait_all_returned)
             held = shield.held
-        if self._leases or self.lanes.open_lanes:
+        if self._leases:
             with Shield(LAST_CANCEL_SECONDS) as shield:
-                connections = [*[lease.connection for lease in self._leases], *[lane.connection for lane in self.lanes.open_lanes]]
+                connections = [lease.connection for lease in self._leases]
                 await shield.wait(lambda: cancel_statements(connections))
                 await shield.wait(self._wait_all_returned)
             held = held or shield.held
-        log_what_stays_out(self._leases)
+        log_what_stays_out(self._lent)
         for lease in tuple(self._leases):
             self._leaving.close(lease.connection)
-        self.lanes.give_up()
         return held
 
     async def _wait_all_returned(self) -> bool:
         if self._leases:
             self._all_returned = anyio.Event()
             await self._all_returned.wait()
-        await self.lanes.wait_until_ended()
         return True

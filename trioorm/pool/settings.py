@@ -14,6 +14,9 @@ from trioorm.wire import AnyIOConnection
 
 Connection: TypeAlias = AnyIOConnection[Any]
 
+# In a smaller pool, a lane would take too much from everybody else while many read.
+_LEAST_SIZE_WITH_A_LANE = 5
+
 Hook: TypeAlias = Callable[[Connection], Awaitable[None]]
 """What is called with a connection of a pool. It must leave it idle: outside a transaction, with nothing running."""
 
@@ -62,7 +65,8 @@ class PoolSettings:
         check: called instead of asking for a sign of life. If it fails, or takes longer than a cleanup may, the connection is closed and
             another one lent.
         instruments: observers of what happens, see `trioorm.instruments`.
-        lanes: how many of `max_size` are lanes: connections that many single reads share. 0: none.
+        lanes: how many of `max_size` may be lanes: connections that many single reads share, while nobody else needs them more. 0: none;
+            None: one, when `max_size` without `reserved_size` is 5 or more.
         lane_depth: how many reads may be under way on each lane; more take connections as usual.
 
     Source: for the queue, https://queue.acm.org/detail.cfm?id=2209336 (CoDel) and Elixir's DBConnection.
@@ -87,7 +91,7 @@ class PoolSettings:
     reset: Hook | None = None
     check: Hook | None = None
     instruments: Sequence[Instrument] = ()
-    lanes: int = field(default=0, validator=_at_least(0))
+    lanes: int | None = field(default=None, validator=validators.optional(_at_least(0)))
     lane_depth: int = field(default=256, validator=_at_least(1))
 
     def __attrs_post_init__(self) -> None:
@@ -99,16 +103,16 @@ class PoolSettings:
             raise ValueError(
                 f"reserved_size ({self.reserved_size}) leaves nothing of max_size ({self.max_size}) for all others.\nTo fix it: lower it."
             )
-        if self.lanes and self.lanes + max(self.min_size, self.reserved_size + 1) > self.max_size:
+        if self.lanes and self.lanes + self.reserved_size >= self.max_size:
             raise ValueError(
-                f"lanes ({self.lanes}) takes too much of max_size ({self.max_size}): what is left must hold min_size ({self.min_size}) "
-                f"and one more than reserved_size ({self.reserved_size}).\nTo fix it: raise max_size, or lower one of the others."
+                f"lanes ({self.lanes}) takes too much of max_size ({self.max_size}): beside it and reserved_size ({self.reserved_size}) "
+                "nothing is left.\nTo fix it: raise max_size, or lower one of the others."
             )
 
     @property
-    def max_lent(self) -> int:
-        """How many connections are lent at most: those that are no lanes."""
-        return self.max_size - self.lanes
+    def most_lanes(self) -> int:
+        """How many lanes there may be."""
+        return int(self.max_size - self.reserved_size >= _LEAST_SIZE_WITH_A_LANE) if self.lanes is None else self.lanes
 
     def resized(self, min_size: int, max_size: int) -> "PoolSettings":
         """The same with other sizes."""
@@ -137,7 +141,7 @@ class PoolOptions(TypedDict, total=False):
     reset: Hook | None
     check: Hook | None
     instruments: Sequence[Instrument]
-    lanes: int
+    lanes: int | None
     lane_depth: int
 
 

@@ -74,7 +74,7 @@ class PoolStatistics:
 
     Attributes:
         pool_min, pool_max: as set.
-        pool_size: connections open or being opened, lanes not counted; never above `pool_max`.
+        pool_size: connections open or being opened, lanes not counted; with these never above `pool_max`.
         pool_available: connections free to lend.
         requests_waiting: tasks in line.
         requests_num: how often a connection was asked for.
@@ -97,7 +97,7 @@ class PoolStatistics:
         waiting_time: how long requests waited.
         usage_time: how long loans lasted.
         loans: who has a connection now, the longest loan first.
-        lanes: the connections that many reads share.
+        lanes: the connections that many reads share; they are neither in `pool_size` nor in `on_loan`.
     """
 
     pool_min: int

@@ -183,7 +183,7 @@ class PoolRunner:
     ) -> PGresult:
         """See `Runner.run_one`; for cancellations as `run`."""
         pool = self._pool
-        lanes = pool.lanes if pool.lanes.limit and not is_write else None
+        lanes = pool.lanes if pool.lanes.are_called_for and not is_write else None
         if lanes is not None and (reader := lanes.join(statement, values, formats)) is not None:
             answer = await reader.wait()
             if answer is not None:

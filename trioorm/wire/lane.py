@@ -36,7 +36,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.wire.connection import AnyIOConnection
 from trioorm.wire.flight import is_end_of_connection
-from trioorm.wire.pace import LEFT_SECONDS, SLOW_SECONDS
+from trioorm.wire.pace import HELD_UP_SECONDS, SLOW_SECONDS
 from trioorm.wire.server_errors import is_farewell
 from trioorm.wire.statements import Statement
 
@@ -129,7 +129,7 @@ class Lane:
     """A connection that many tasks read through.
 
     Args:
-        connection: idle, and from now on the lane's alone; whoever made the lane closes it afterwards.
+        connection: idle, and the lane's alone until `drive` has ended, which leaves it idle again or closed.
 
     Attributes:
         connection: as given.
@@ -184,7 +184,7 @@ class Lane:
         self._cancel_began_at: float | None = None
         self._cancel_next_at = 0.0
         self._hit_until = 0.0
-        self._hit_until_read = 0
+        self._hit_until_read = -1
         self._pgconn.enter_pipeline_mode()
 
     def __repr__(self) -> str:
@@ -266,8 +266,19 @@ class Lane:
                 self._wait = anyio.CancelScope()
         finally:
             self.is_retired = True
+            self._leave_connection()
             self._send_elsewhere(0)
             self._queue.clear()
+
+    def _leave_connection(self) -> None:
+        """Leave the connection to others, unless something may still come, a cancellation among it."""
+        try:
+            if not self._queue and not self._may_be_hit:
+                self._pgconn.exit_pipeline_mode()
+                return
+        except OperationalError as error:
+            logger.debug("a lane's connection is not idle: %s", error)
+        self.connection.close_nowait()
 
     async def _wait_for_answers(self) -> None:
         try:
@@ -358,25 +369,24 @@ class Lane:
         Raises:
             psycopg.OperationalError: the connection broke, or a statement that nobody waits for could not be stopped in time.
         """
-        if not self._queue or monotonic() - self._head_since < LEFT_SECONDS:
+        if not self._queue or monotonic() - self._head_since < HELD_UP_SECONDS:
             return False
         # Perhaps it is this program that was slow, and the answer is there.
         self._pgconn.consume_input()
         self._collect()
         now = monotonic()
-        if not self._queue or now - self._head_since < LEFT_SECONDS:
+        if not self._queue or now - self._head_since < HELD_UP_SECONDS:
             return False
         head = self._queue[0]
+        if not self.is_slow:
+            self.is_slow = True
+            head.statement.pace.was_slow()
         if now - self._head_since >= SLOW_SECONDS:
-            if not self.is_slow:
-                self.is_slow = True
-                head.statement.pace.was_slow()
             self._send_elsewhere(1)
         if not head.has_left or self._cancel_runs or now < self._cancel_next_at:
             return False
         if self._cancel_began_at is None:
             self._cancel_began_at = now
-            head.statement.pace.was_slow()
         elif now - self._cancel_began_at > self.connection.cleanup_timeout_seconds:
             raise OperationalError("a statement that nobody waits for could not be stopped in time")
         self._cancel_runs = True
@@ -396,8 +406,8 @@ class Lane:
         finally:
             now = monotonic()
             self._cancel_runs = False
-            # It may have overtaken its statement, so it is sent again, after as long as has been tried for: twice as long each time.
-            self._cancel_next_at = now + max(LEFT_SECONDS, now - (self._cancel_began_at or now))
+            # It may have overtaken its statement, so it is sent again. Not after as long as it took: the server may have stood still.
+            self._cancel_next_at = now + HELD_UP_SECONDS
             # The server has sent its signal by now, so it is among those under way; a pooler may take longer.
             self._hit_until_read = self.reads + len(self._queue)
             self._hit_until = now + self.connection.cleanup_timeout_seconds

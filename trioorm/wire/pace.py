@@ -9,13 +9,14 @@ Runs are measured from here, so a busy event loop makes all of them longer. That
 
 from __future__ import annotations
 
-__all__ = ["LEFT_SECONDS", "SLOW_SECONDS", "Pace"]
+__all__ = ["HELD_UP_SECONDS", "SLOW_SECONDS", "Pace"]
 
 SLOW_SECONDS = 0.05
-"""A run that took longer was slow: too slow for others to wait for."""
+"""A run that took longer was slow: too slow for others to wait for, so they go elsewhere."""
 
-LEFT_SECONDS = 0.01
-"""How long a statement that nobody waits for may hold up others. Most end sooner, and stopping one costs the server a session."""
+HELD_UP_SECONDS = 0.01
+"""A statement that runs for longer holds up those behind it: nobody joins any more, it must prove itself again, and is stopped if nobody
+waits for it. Most end sooner, and stopping one costs the server a session."""
 
 _FAST_SECONDS = 0.005
 

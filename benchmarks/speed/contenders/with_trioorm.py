@@ -95,8 +95,7 @@ class Trioorm(Contender):
 
     async def open(self, where: Address, opening: Opening, size: int) -> None:
         address = make_conninfo(host=where.host, port=where.port, user=where.user, dbname=where.database, password=where.password)
-        lanes = 1 if opening is Opening.LANES else 0
-        self._block = open_database(address, min_size=size - lanes, max_size=size, lanes=lanes)
+        self._block = open_database(address, min_size=size, max_size=size, lanes=None if opening is Opening.LANES else 0)
         self._db = await self._block.__aenter__()
         self._plans = PlanCache()
 
