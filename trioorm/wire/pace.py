@@ -12,7 +12,7 @@ from __future__ import annotations
 __all__ = ["HELD_UP_SECONDS", "SLOW_SECONDS", "Pace"]
 
 SLOW_SECONDS = 0.05
-"""A run that took longer was slow: too slow for others to wait for, so they go elsewhere."""
+"""A statement that runs for longer is too slow for others to wait for, so they go elsewhere."""
 
 HELD_UP_SECONDS = 0.01
 """A statement that runs for longer holds up those behind it: nobody joins any more, it must prove itself again, and is stopped if nobody
@@ -21,7 +21,7 @@ waits for it. Most end sooner, and stopping one costs the server a session."""
 _FAST_SECONDS = 0.005
 
 _FAST_RUNS = 5
-_MOST_FAST_RUNS = 1000
+_MOST_FAST_RUNS = 10_000
 
 
 class Pace:
@@ -42,7 +42,7 @@ class Pace:
         """It has run alone."""
         if seconds <= _FAST_SECONDS:
             self._fast_runs += 1
-        elif seconds > SLOW_SECONDS:
+        elif seconds > HELD_UP_SECONDS:
             self._fast_runs = 0
         self.is_proven = self._fast_runs >= self._wanted
 
