@@ -86,7 +86,7 @@ def listed_columns(
     given = typing.cast("Sequence[Sequence[object]]", rows)
     if not all(issubclass(kind, tuple | list) for kind in kinds_of(rows)) or list(map(len, given)).count(len(fields)) < len(given):
         number, row = next((at, row) for at, row in enumerate(given, 1) if not isinstance(row, tuple | list) or len(row) != len(fields))
-        what = f"has {len(row)} values" if isinstance(row, tuple | list) else f"is a {type(row).__qualname__}"
+        what = f"is a {type(row).__qualname__}" + (f" of {len(row)}" if isinstance(row, tuple | list) else "")
         raise QueryError(
             f"Row {number:,} of {verb} {what}, where a tuple of {len(fields)} is expected.\n"
             "To fix it: give each row as a tuple, its values in the order of `columns=`."
