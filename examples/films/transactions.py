@@ -88,13 +88,16 @@ async def wait_for_the_projectionist(tx: Transaction) -> None:
 
 
 async def queries_still_running(db: Database) -> int:
-    """How many of this program's sessions the server is still busy with, the one that asks aside.
+    """How many of this program's sessions still wait for the projectionist, or sit in a transaction that nobody ends.
+
+    A session that the pool is opening at this moment is busy too, and no leftover.
 
     Checkpoint: always.
     """
     return await db.fetch_value(
         sql(
             "SELECT count(*) FROM pg_stat_activity"
-            " WHERE application_name = current_setting('application_name') AND state <> 'idle' AND pid <> pg_backend_pid()"
+            " WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
+            " AND (state LIKE 'idle in transaction%' OR state = 'active' AND query LIKE '%pg_sleep%')"
         ).returns(int)
     )
