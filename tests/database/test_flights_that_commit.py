@@ -23,11 +23,12 @@ from trioorm import (
     sql,
     update,
 )
-from trioorm.errors import DataError
+from trioorm.errors import DataError, UsageError
 from trioorm.testing import Direction, FaultProxy, running_proxy
 from trioorm.transaction import Isolation
 from trioorm.wire import AnyIOConnection, OnCancel
 from trioorm.wire.flight import Answer
+from trioorm.wire.interrupt import Shield
 
 
 @pytest.fixture
@@ -93,6 +94,17 @@ async def test_what_commits_by_itself_is_refused_as_in_any_transaction(dsn: str,
                 flight.execute(sql(text))  # pyright: ignore[reportArgumentType] - a list of such texts
                 flight.insert(Entry(key=1))
         assert caught.value.sqlstate in ("25001", "2D000")
+        assert keys_in(dsn) == []
+
+
+@pytest.mark.parametrize("text", ["COMMIT", "-- so\nCOMMIT", "/* a /* b */ */ END", "; ROLLBACK", "rollback and chain", "/**/begin"])
+async def test_what_ends_the_transaction_is_refused_before_it_is_sent(dsn: str, text: str) -> None:
+    async with open_ledger(dsn) as db:
+        with pytest.raises(UsageError, match="Nothing was sent"):
+            async with db.flight(commit=True) as flight:
+                flight.insert(Entry(key=1))
+                flight.execute(sql(text))  # pyright: ignore[reportArgumentType] - a list of such texts
+                flight.execute(FAILS)
         assert keys_in(dsn) == []
 
 
@@ -263,6 +275,35 @@ async def test_a_cancellation_during_the_commit_comes_too_late(
         assert nursery.cancel_scope.cancelled_caught
         assert has_ended
         assert keys_in(dsn) == [1]
+
+
+@pytest.mark.parametrize("isolation", _ISOLATIONS)
+async def test_a_request_to_stop_that_hits_the_commit_is_the_cancellation_all_the_same(
+    dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch, isolation: Isolation | None
+) -> None:
+    """It was sent while a statement ran, and overtaken by its end."""
+    async with _long_commits(dsn, monkeypatch) as (db, pid, only_commit):
+        asks = AnyIOConnection[Any].request_cancel
+
+        async def asking(connection: AnyIOConnection[Any], shield: Shield) -> bool:
+            unlock()
+            await witness.until_waiting(pid)  # in the COMMIT
+            return await asks(connection, shield)
+
+        monkeypatch.setattr(AnyIOConnection, "request_cancel", asking)
+        with witness.locked("entries") as unlock:
+            async with anyio.create_task_group() as nursery:
+
+                async def cancel() -> None:
+                    await witness.until_waiting(pid, "relation")
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(cancel)
+                async with db.flight(commit=True, isolation=isolation) as flight:
+                    flight.insert(Entry(key=1))
+            assert nursery.cancel_scope.cancelled_caught
+        assert only_commit.is_set(), "it was its answer that told of the request"
+        assert keys_in(dsn) == []
 
 
 @pytest.mark.parametrize("isolation", _ISOLATIONS)

@@ -7,10 +7,11 @@ import anyio.lowlevel
 import pytest
 
 from tests.pool.lanes import ACTIVE, OTHER_SESSIONS, Reads, open_lanes, proven_echo, proven_step, shared_by_few
+from tests.pool.test_pool_line import until_idle
 from tests.wire.witness import Witness, again, text_rows
 from trioorm.errors import ConnectionLost, DatabaseError, QueryCanceled
 from trioorm.pool import Lease, PoolClosed, PoolDeadlock, PoolSettings, open_pool
-from trioorm.testing import pool_is_whole, server_is_quiet
+from trioorm.testing import pool_is_whole, running_proxy, server_is_quiet
 from trioorm.wire import AnyIOConnection, OnCancel, Step, lane
 
 # Connections that break.
@@ -322,6 +323,32 @@ async def test_a_lane_that_is_not_used_is_an_idle_connection_again(dsn: str, wit
             while reads.figures.open or reads.pool.statistics().pool_size > 1:  # noqa: ASYNC110 - nobody tells
                 await anyio.sleep(0.001)
         await witness.until(f"SELECT ({OTHER_SESSIONS}) = 1")
+
+
+async def test_a_lane_whose_network_died_while_it_was_idle_holds_nobody_up(dsn: str) -> None:
+    """As little as a connection does, which is asked for a sign of life when it has lain still; the kernel takes two minutes to notice."""
+    with running_proxy(dsn) as proxy:
+        idle_seconds, cleanup_seconds = 0.1, 0.3
+        async with open_lanes(
+            proxy.conninfo(), None, max_size=2, check_after_idle_seconds=idle_seconds, cleanup_timeout_seconds=cleanup_seconds
+        ) as reads:
+            await anyio.sleep(2 * idle_seconds)
+            proxy.drop_server_side()
+            with anyio.fail_after(2 * 2 * cleanup_seconds + 2.0):  # two connections, each asked and then given up
+                assert await reads.value(again(proven_echo(), "x")) == "x"
+
+
+async def test_no_lane_is_opened_on_a_connection_that_has_lain_still(dsn: str) -> None:
+    async with open_pool(dsn, min_size=2, max_size=3, lanes=1, check_after_idle_seconds=0.05) as pool:
+        reads, read = Reads(pool), proven_step("SELECT 'x'")
+        with shared_by_few():
+            await until_idle(pool, 2)
+            await anyio.sleep(0.1)
+            pool.lanes.call()
+            assert await reads.value(read) == "x"
+            assert (len(pool.lanes), pool.lanes.in_line) == (0, 0)
+            assert await reads.value(read) == "x"
+            assert len(pool.lanes) == 1, "the first one has just been used"
 
 
 async def test_what_sets_a_connection_up_sets_lanes_up_too(dsn: str, witness: Witness) -> None:

@@ -60,6 +60,17 @@ async def test_a_session_that_ended_while_on_loan_is_not_handed_over(dsn: str, w
             lease.release()
 
 
+async def test_a_session_that_ended_while_on_loan_is_not_lent_again_at_once(dsn: str, witness: Witness) -> None:
+    """Who takes what has just come back does not look, since most have just been answered."""
+    async with open_pool(dsn, min_size=1, max_size=1) as pool:
+        lease = await pool.acquire()
+        witness.terminate(lease.connection.info.backend_pid)
+        lease.release()
+        lease = pool.lend_at_once() or await pool.acquire(briefly=True)
+        assert await works(lease.connection)
+        lease.release()
+
+
 async def test_the_sizes_are_kept_after_losses(dsn: str, witness: Witness) -> None:
     async with open_pool(dsn, min_size=3, max_size=5) as pool:
         await until_idle(pool, 3)

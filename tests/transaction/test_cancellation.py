@@ -1,6 +1,7 @@
 """Cancellation of a transaction from outside, from inside, and of single children; and use of it at the wrong time."""
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -89,15 +90,16 @@ async def test_a_deadline_that_passes_unseen_before_the_commit_rolls_back(dsn: s
         assert keys_in(dsn) == []
 
 
-async def test_a_deadline_of_the_blocks_own_scope_that_passes_unseen_rolls_back(dsn: str, backend: str) -> None:
-    if backend == "asyncio":
-        return  # its timers are looked at one turn too late
+@pytest.mark.parametrize("where", ["transaction", "savepoint", "transaction with a child"])
+async def test_a_deadline_of_the_blocks_own_scope_that_passes_unseen_rolls_back(dsn: str, where: str) -> None:
     async with open_ledger(dsn) as db:
         with pytest.raises(TransactionRolledBack):
-            async with db.transaction() as tx:
-                await write(tx, 1)
-                tx.cancel_scope.deadline = anyio.current_time() + 0.01
-                _let_pass(tx.cancel_scope.deadline)
+            async with db.transaction() as tx, tx.savepoint() if where == "savepoint" else nullcontext(tx) as block:
+                await write(block, 1)
+                block.cancel_scope.deadline = anyio.current_time() + 0.01
+                _let_pass(block.cancel_scope.deadline)
+                if where == "transaction with a child":
+                    block.start_soon(anyio.lowlevel.checkpoint)
         assert keys_in(dsn) == []
 
 

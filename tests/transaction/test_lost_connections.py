@@ -11,6 +11,7 @@ from tests.transaction.ledger import SLEEP, Block, Entry, Sleeper, keys_in, open
 from tests.wire.witness import Witness
 from trioorm import CommitOutcomeUnknown, ConnectionLost, Database, Transaction, open_database, select, sql
 from trioorm.embedded import Server, running_server
+from trioorm.pool import lending
 
 _SLACK_SECONDS = 1.0  # two busy cores, and time.monotonic is the real clock
 
@@ -54,6 +55,24 @@ async def test_killed_while_the_body_does_something_else(dsn: str, witness: Witn
                 witness.terminate(await process_of(tx))
         assert keys_in(dsn) == []
         await _works(db)
+
+
+async def test_killed_under_a_block_that_asked_nothing_it_is_nobodys(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of who stands in line nor of who comes right behind it and does not look."""
+    monkeypatch.setattr(lending, "_JUST_NOW_SECONDS", 60.0)
+    async with open_ledger(dsn, max_size=1) as db:
+        for _ in range(2):
+            pid = await process_of(db)
+            async with db.transaction():
+                witness.terminate(pid)
+            await _works(db)
+        pid = await process_of(db)
+        async with anyio.create_task_group() as nursery:
+            async with db.transaction():
+                nursery.start_soon(_works, db)
+                await anyio.wait_all_tasks_blocked()
+                assert db.statistics().requests_waiting == 1
+                witness.terminate(pid)
 
 
 async def test_killed_and_swallowed(dsn: str, witness: Witness) -> None:

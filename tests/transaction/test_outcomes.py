@@ -1,7 +1,7 @@
 """When a transaction commits, when it rolls back, and in which shape its error leaves the block."""
 
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import anyio
 import anyio.lowlevel
@@ -343,6 +343,28 @@ async def test_a_later_error_that_is_no_echo_is_raised_as_it_is(dsn: str) -> Non
 
 
 # Errors of the COMMIT itself.
+
+
+async def test_a_scope_that_the_body_has_not_left_is_found_before_the_commit(dsn: str, backend: str) -> None:
+    """Trio raises where the nursery ends, and a block that raises is not committed. What was leaked is what an unclosed generator leaks."""
+
+    async def keys() -> AsyncGenerator[int]:
+        with anyio.move_on_after(60):
+            for key in range(2):
+                yield key
+
+    if backend == "asyncio":
+        return  # there, such a scope breaks all that is around it, the test's own too
+    generator = keys()
+    async with open_ledger(dsn) as db:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with db.transaction() as tx:
+                async for key in generator:
+                    await write(tx, key)
+                    break
+        assert caught.group_contains(RuntimeError, match="corrupted")
+        assert keys_in(dsn) == []
+    await generator.aclose()
 
 
 async def test_a_deferred_constraint_refuses_the_commit(dsn: str) -> None:

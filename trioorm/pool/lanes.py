@@ -6,7 +6,8 @@ does not serve it, it takes a connection of the pool like everybody. So lanes ma
 them the pool is what it always was.
 
 A lane is a loan: it stands in line for its connection like a task, and gives it back when it is unused or old, at the pool's end, and when
-others wait for a connection and none comes free. So `max_size` holds, and whoever needs all of it gets all of it.
+others wait for a connection and none comes free. So `max_size` holds, and whoever needs all of it gets all of it. Nor is anybody put on a
+lane whose connection has lain still for so long that it would have to be asked for a sign of life before it is lent.
 
 `Lane` in `wire/` is the connection; here is decided who goes where.
 """
@@ -27,7 +28,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.pool.background import Background
 from trioorm.pool.counts import Counts
-from trioorm.pool.lease import Lease
+from trioorm.pool.lease import Lease, Member
 from trioorm.pool.line import Line, Waiter
 from trioorm.pool.owner import Owner
 from trioorm.pool.settings import PoolSettings
@@ -77,7 +78,7 @@ class Lanes:
     Args:
         take_nowait: lends a connection, or gives None when there is none to be had at once.
         open_what_is_needed: opens connections for those in line.
-        line, leases, counts: the pool's own.
+        line, idle, leases, counts: the pool's own.
         settings: the pool's.
         background: where their tasks run.
         owner: who may use the pool.
@@ -93,14 +94,15 @@ class Lanes:
         "_busy_at",
         "_counts",
         "_depth",
+        "_idle",
         "_in_line",
         "_is_closed",
         "_is_kept",
         "_lanes",
         "_leases",
         "_line",
-        "_max_idle_seconds",
         "_most",
+        "_most_idle_seconds",
         "_moved_at",
         "_open_what_is_needed",
         "_owner",
@@ -120,6 +122,7 @@ class Lanes:
         take_nowait: Callable[[], Lease | None],
         open_what_is_needed: Callable[[], None],
         line: Line,
+        idle: Sequence[Member],
         leases: set[Lease],
         counts: Counts,
         settings: PoolSettings,
@@ -129,11 +132,12 @@ class Lanes:
         self._take_nowait = take_nowait
         self._open_what_is_needed = open_what_is_needed
         self._line = line
+        self._idle = idle
         self._leases = leases
         self._counts = counts
         self.limit = settings.most_lanes
         self._depth = settings.lane_depth
-        self._max_idle_seconds = settings.max_idle_seconds
+        self._most_idle_seconds = min(settings.check_after_idle_seconds, settings.max_idle_seconds)
         self._background = background
         self._owner = owner
         self._lanes: dict[Lane, Lease] = {}
@@ -234,8 +238,11 @@ class Lanes:
     # Opening and closing.
 
     def _open_another(self) -> None:
-        if self._is_closed or monotonic() < self._retry_at:
+        now = monotonic()
+        if self._is_closed or now < self._retry_at:
             return
+        if not self._line.count and self._idle and now - self._idle[-1].idle_since > self._most_idle_seconds:
+            return  # somebody else asks it for a sign of life, and then it comes back
         if (lease := self._take_nowait()) is not None:
             self.begin(lease)
         else:
@@ -285,18 +292,13 @@ class Lanes:
 
     def moments(self) -> list[float]:
         """When `retire_outdated` may have something to do, on the clock of `time.monotonic`."""
-        return [
-            moment
-            for lane, lease in self._lanes.items()
-            if not lane.is_retired
-            for moment in (lease.member.expires_at, lane.idle_since + self._max_idle_seconds)
-        ]
+        return [lease.member.expires_at for lane, lease in self._lanes.items() if not lane.is_retired]
 
     def retire_outdated(self) -> None:
-        """Retire lanes that are too old, or that nobody has read through for too long."""
+        """Retire lanes that are too old."""
         now = monotonic()
         for lane, lease in self._lanes.items():
-            if now >= lease.member.expires_at or (not lane.depth and now >= lane.idle_since + self._max_idle_seconds):
+            if now >= lease.member.expires_at:
                 lane.retire()
 
     def close(self) -> None:
@@ -314,7 +316,11 @@ class Lanes:
         while True:
             if not self.are_called_for and not any(lane.depth for lane in self._lanes):
                 self._wanted = anyio.Event()
-                await self._wanted.wait()
+                with anyio.move_on_after(self._most_idle_seconds):
+                    await self._wanted.wait()
+                if not self.are_called_for:
+                    self.retire()
+                    await self._wanted.wait()
                 self._wanted = None
             await anyio.sleep(_LOOK_SECONDS)
             for lane in tuple(self._lanes):
@@ -330,7 +336,11 @@ class Lanes:
             self._rest(monotonic())
 
     def _give_way(self, now: float) -> None:
-        """Give back what others wait for: a lane that nobody reads through, and any when no connection comes back."""
+        """Give back what has not been used for long, and what others wait for: a lane that nobody reads through, and any when no connection
+        comes back."""
+        for lane in self._lanes:
+            if not lane.depth and now - lane.idle_since > self._most_idle_seconds:
+                lane.retire()
         if self._line.count == len(self._in_line) or self._usage_seconds != self._counts.usage_seconds:
             self._usage_seconds = self._counts.usage_seconds
             self._moved_at = now

@@ -293,11 +293,11 @@ class LendingPool(GrowingPool):
             self.background.start_soon(self._reset, member, settings.reset, name="trioorm: resetting a connection")
         elif (
             is_idle
+            # Its own lease was for what has just been answered; others may have had it for long without asking anything.
+            and lease is member.own_lease
             and now < member.expires_at
             and member.generation == self._generation
             and len(self._idle) + len(self._leases) + self._connecting + self._resetting < settings.max_size
-            # Its own lease was for one statement, which has just been answered; others may have had it for long without asking anything.
-            and (not self._line.count or lease is member.own_lease)
         ):
             member.idle_since = now  # nearly always, so `_admit`, which says the same, is not asked
             if not self._line.count or not self._serve_first(member):
@@ -315,7 +315,8 @@ class LendingPool(GrowingPool):
     def _admit(self, member: Member) -> None:
         """A connection has come free: to the first in line, else to the idle ones; closed if it is not provably idle, or not wanted."""
         connection = member.connection
-        if not connection.is_idle or (self._line.count and connection.has_unread_input()):  # an idle one is looked at when it is lent
+        # Looked at here too, since one that is lent just behind this is not.
+        if not connection.is_idle or connection.has_unread_input():
             self._counts.returns_bad += 1
             self._leaving.close(connection)
         elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_size:

@@ -65,6 +65,7 @@ class Pool(LendingPool):
             partial(self._take_nowait, reserved=False),
             self._open_what_is_needed,
             self._line,
+            self._idle,
             self._leases,
             self._counts,
             settings,

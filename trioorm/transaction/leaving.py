@@ -15,6 +15,7 @@ from math import inf
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import trio
 from anyio.lowlevel import checkpoint
 from psycopg import pq
@@ -53,6 +54,12 @@ class State(Enum):
 
 _NEW = State.NEW
 _ENDED = State.ENDED
+
+
+def _is_innermost(scope: object) -> bool:
+    """Whether the body has left all scopes that it has entered, on Trio. One that it has not, such as that of a generator which it did not
+    close, makes Trio raise where the block's nursery ends; it has no word of its own to ask for that beforehand."""
+    return getattr(trio.lowlevel.current_task(), "_cancel_status", None) is getattr(scope, "_cancel_status", None)
 
 
 class Leaving(Turns, ABC):
@@ -124,13 +131,17 @@ class Leaving(Turns, ABC):
         assert lease is not None, "the block is open"
         failure = error
         answer = None
-        if (
+        scope = self._nursery.cancel_scope
+        if error is None and scope.deadline != inf:
+            if anyio.current_time() >= scope.deadline:
+                scope.cancel()  # it has passed unseen, and asyncio's timers would be looked at too late
+        elif (
             error is None
             and self._may_send_ahead
             and not self._has_had_children
             and not self.turn_is_taken
-            and self._nursery.cancel_scope.deadline == inf
             and (self.server_side.limit is NO_LIMIT or not self.server_side.limit.has_passed)
+            and _is_innermost(scope)
         ):
             # Nothing is left but to end the block. A nursery gives the event loop a turn as it ends, even when it had no children, and the
             # answer is often there by then. A deadline that has passed unseen is seen in that turn: then COMMIT comes after it.

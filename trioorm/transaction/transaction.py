@@ -131,8 +131,12 @@ class TransactionScope(Scope):
             self.server_side.limit = ServerLimit(deadline, self.cleanup_timeout_seconds)
 
     def _give_connection_back(self) -> None:
-        if self.lease is not None:
-            self._pool.take_back(self.lease)
+        lease = self.lease
+        if lease is not None:
+            connection = lease.connection
+            if not self._begun and connection.is_idle and connection.has_unread_input():
+                connection.close_nowait()  # nothing was asked of it, and the server has closed it meanwhile
+            self._pool.take_back(lease)
         self._connection = self.lease = None
 
     def next_savepoint_name(self) -> str:

@@ -22,9 +22,10 @@ from functools import lru_cache
 from math import inf
 
 import trio
+from anyio.lowlevel import checkpoint
 from psycopg.pq.abc import PGresult
 
-from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError
+from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, QueryCanceled
 from trioorm.pool import Pool
 from trioorm.transaction import refusals
 from trioorm.transaction.commit import ANSWER_PART, COMMIT, refusal_of_commit, settle_lost_commit
@@ -34,12 +35,13 @@ from trioorm.transaction.runner import Connection, failure_among, failure_of, is
 from trioorm.wire import OnCancel, Step
 from trioorm.wire.flight import Answer, LandedSteps
 from trioorm.wire.interrupt import Held, cancel_requests, deliver_again
+from trioorm.wire.session_texts import statements_of
 
 __all__ = ["WholeFlight"]
 
 # What would end the transaction, or begin another, as a text of one's own; ROLLBACK TO is for savepoints.
 _ENDING = re.compile(
-    rb"\s*(COMMIT|END|ROLLBACK(?!\s+(WORK\s+|TRANSACTION\s+)?TO)|ABORT|PREPARE\s+TRANSACTION|BEGIN|START\s+TRANSACTION)\b", re.IGNORECASE
+    rb"(COMMIT|END|ROLLBACK(?!\s+(WORK\s+|TRANSACTION\s+)?TO)|ABORT|PREPARE\s+TRANSACTION|BEGIN|START\s+TRANSACTION)\b", re.IGNORECASE
 )
 # What runs in a transaction without a block as it runs in one with it. Others need the block (SAVEPOINT, SET LOCAL), or would without one
 # commit by themselves (VACUUM, a procedure), where inside of one they are refused.
@@ -61,7 +63,8 @@ _FINISH = OnCancel.FINISH
 def _kind_of(text: bytes) -> _Kind:
     if _PLAIN.match(text):
         return _Kind.PLAIN
-    return _Kind.ENDS_BLOCK if _ENDING.match(text) else _Kind.WANTS_BLOCK
+    # Behind a comment as well: half of the flight would be committed, whatever becomes of the rest.
+    return _Kind.ENDS_BLOCK if any(_ENDING.match(statement) for statement in statements_of(text)) else _Kind.WANTS_BLOCK
 
 
 class WholeFlight:
@@ -179,6 +182,8 @@ class WholeFlight:
                 await limit.deliver_own_timeout()
             raise failure
         if refused is not None:
+            if isinstance(refused, QueryCanceled):
+                await checkpoint()  # the request that was to stop the last statement has hit the COMMIT: the cancellation it came from
             raise refused
         if held is not None:
             deliver_again(held, held)  # too late to stop the COMMIT

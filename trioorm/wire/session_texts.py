@@ -19,7 +19,7 @@ from psycopg import ProgrammingError
 
 from trioorm.errors import UsageError
 
-__all__ = ["SessionNeeded", "refuse_without_session"]
+__all__ = ["SessionNeeded", "refuse_without_session", "statements_of"]
 
 _MOST_SHOWN = 80
 
@@ -98,7 +98,7 @@ def refuse_without_session(text: bytes, *, in_transaction: bool) -> None:
 @lru_cache(1000)
 def _need(text: bytes, in_transaction: bool) -> tuple[Need, bytes] | None:
     """What in a text needs a session first, and the statement in which it stands, without what that quotes, which may be a value."""
-    for statement in _statements(text):
+    for statement in statements_of(text):
         if re.match(_OPENS, statement):
             in_transaction = True
         elif re.match(_ENDS, statement):
@@ -113,7 +113,7 @@ def _need(text: bytes, in_transaction: bool) -> tuple[Need, bytes] | None:
     return None
 
 
-def _statements(text: bytes) -> Iterator[bytes]:
+def statements_of(text: bytes) -> Iterator[bytes]:
     """The statements of a text, without comments, and with nothing left of what they quote."""
     quoted = re.compile(_QUOTED)
     parts: list[bytes] = []
