@@ -63,8 +63,8 @@ MUTATIONS = (
     Mutation(
         "the slot is never freed",
         "transaction/transaction.py",
-        "        if self.lease is not None:\n            self._pool.take_back(self.lease)\n",
-        "",
+        "            self._pool.take_back(lease)\n        self._connection = self.lease = None\n",
+        "        self._connection = self.lease = None\n",
         ("transaction/test_peers_defects.py::test_v1_cancelled_during_begin_the_connection_is_given_back",),
     ),
     Mutation(
