@@ -38,13 +38,15 @@ class Scheduling:
         while True:
             due = anyio.current_time() + _BEAT_SECONDS
             await anyio.sleep_until(due)
+            # The thread may have to wait while it reads the count too. A span that begins before one reading and ends behind the other
+            # has in it all that came between them.
             now, waited = anyio.current_time(), self._waited()
             self.lateness.append(max(0.0, now - due))
-            self.note(before, now, waited - waited_before)
+            self.note(before, anyio.current_time(), waited - waited_before)
             before, waited_before = now, waited
 
     def note(self, start: float, end: float, waited_seconds: float) -> None:
-        """Between two moments the thread waited for so long; spans come in the order of time."""
+        """Between two moments the thread waited for so long; spans come in the order of time, and may overlap, as what was waited does not."""
         if waited_seconds > _WORTH_KEEPING_SECONDS:
             self._ends.append(end)
             self._spans.append((start, end, waited_seconds))

@@ -463,13 +463,17 @@ def test_slow_runs_are_no_proof_and_those_between_say_nothing() -> None:
     assert pace.is_proven
 
 
-def test_a_statement_that_held_others_up_must_be_fast_more_often() -> None:
+def test_a_statement_that_held_others_up_must_be_fast_more_often_until_it_was_fast_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("trioorm.wire.pace.monotonic", lambda: now)
     pace = Pace()
     runs: list[int] = []
-    for _ in range(3):
+    for fast_seconds in (0.0, 59.0, 1.0, 60.0, 1.0, 0.0):
         runs.append(0)
         while not pace.is_proven:
             pace.note(0.0)
             runs[-1] += 1
+        now += fast_seconds
         pace.was_slow()
-    assert runs == [5, 10, 20]
+        pace.was_slow()  # the next head of the lane, which had joined before
+    assert runs == [5, 10, 20, 40, 5, 10]

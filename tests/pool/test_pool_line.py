@@ -1,6 +1,7 @@
 """Who gets which connection, and when: the last one given back goes first, and to the task that has waited longest."""
 
 import random
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,7 @@ from anyio.abc import TaskStatus
 from tests.wire.witness import works
 from trioorm.errors import DatabaseUnavailable
 from trioorm.pool import Connection, Pool, PoolSettings, PoolTimeout, TooManyRequests, open_pool
-from trioorm.pool.line import Line, Waiter
+from trioorm.pool.line import Line, Place
 from trioorm.testing import SweepRun, pool_is_whole, sweep
 
 
@@ -342,18 +343,16 @@ async def test_each_one_is_told_when_its_own_time_is_up(dsn: str) -> None:
     assert max(waited) < 1
 
 
+class _Silent(Place):
+    __slots__ = ("__weakref__",)
+
+    def _wake(self) -> None:
+        pass
+
+
 def test_who_was_let_in_first_is_not_late_before_the_others() -> None:
-    class Silent(Waiter):
-        __slots__ = ()
-
-        def _wake(self) -> None:
-            pass
-
-        async def wait(self) -> None:
-            raise NotImplementedError
-
     line = Line()
-    waiters = {name: Silent(None, reserved=False) for name in ("old", "quitter", "young", "first")}
+    waiters = {name: _Silent(None, reserved=False) for name in ("old", "quitter", "young", "first")}
     for moment, waiter in enumerate(waiters.values()):
         waiter.since = float(moment)
         line.join(waiter, first=waiter is waiters["first"])
@@ -364,6 +363,24 @@ def test_who_was_let_in_first_is_not_late_before_the_others() -> None:
     assert (line.count, line.first()) == (2, waiters["first"])
     assert line.call_late(2.0) is None
     assert (line.count, waiters["young"].answered, line.first()) == (0, True, None)
+
+
+def test_a_line_that_does_not_move_keeps_no_more_who_have_quit_than_a_few() -> None:
+    """Such as callers with short timeouts, in their thousands, behind a transaction that has got stuck."""
+    line, quitters, stay = Line(), list[weakref.ref[Place]](), list[Place]()
+    for number in range(10_000):
+        place = _Silent(None, reserved=False)
+        line.join(place)
+        if number % 1000 == 0:
+            stay.append(place)
+        else:
+            quitters.append(weakref.ref(place))
+            line.quit(place)
+    del place
+    assert line.count == len(stay)
+    assert sum(quitter() is not None for quitter in quitters) <= 200
+    assert [line.first() for _ in stay] == stay
+    assert (line.count, line.first()) == (0, None)
 
 
 async def test_a_full_line_turns_away(dsn: str) -> None:

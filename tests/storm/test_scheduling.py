@@ -41,3 +41,29 @@ async def test_a_loop_that_was_blocked_is_late_and_has_waited_for_nobody() -> No
         nursery.cancel_scope.cancel()
     assert max(scheduling.lateness) >= 0.04
     assert scheduling.surely_waited(blocked_at, blocked_at + 0.05) < 0.02
+
+
+async def test_a_wait_while_the_count_is_read_is_in_no_other_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine may take the processor away between the clock and the kernel's count. What was so waited lies behind the first."""
+    count, readings = 0.0, list[float]()
+    done = anyio.Event()
+
+    def waited(_: Scheduling) -> float:
+        nonlocal count
+        readings.append(anyio.current_time())
+        if len(readings) == 3:
+            time.sleep(0.05)  # stands for a wait, which the count has when it is read
+            count += 0.05
+        if len(readings) == 5:
+            done.set()
+        return count
+
+    monkeypatch.setattr(Scheduling, "_waited", waited)
+    scheduling = Scheduling()
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(scheduling.beat)
+        await done.wait()
+        nursery.cancel_scope.cancel()
+    assert scheduling.surely_waited(readings[0], readings[2]) == 0
+    assert scheduling.surely_waited(readings[2] + 0.05, readings[4]) == 0
+    assert scheduling.surely_waited(readings[1], readings[4]) >= 0.04

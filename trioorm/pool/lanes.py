@@ -29,7 +29,7 @@ from psycopg.pq.abc import PGresult
 from trioorm.pool.background import Background
 from trioorm.pool.counts import Counts
 from trioorm.pool.lease import Lease, Member
-from trioorm.pool.line import Line, Waiter
+from trioorm.pool.line import Line, Place
 from trioorm.pool.owner import Owner
 from trioorm.pool.settings import PoolSettings
 from trioorm.resilience import Backoff
@@ -53,8 +53,8 @@ _LOOK_SECONDS = HELD_UP_SECONDS / 2
 _TUPLES_OK = ExecStatus.TUPLES_OK
 
 
-class _PlaceInLine(Waiter):
-    """Stands in line for a lane's connection, with no task that waits."""
+class _LanesPlace(Place):
+    """Stands in line for a lane's connection."""
 
     __slots__ = ("_lanes",)
 
@@ -67,9 +67,6 @@ class _PlaceInLine(Waiter):
             self._lanes.begin(self.lease)
         else:
             self._lanes.put_off()
-
-    async def wait(self) -> None:
-        raise NotImplementedError
 
 
 class Lanes:
@@ -141,7 +138,7 @@ class Lanes:
         self._background = background
         self._owner = owner
         self._lanes: dict[Lane, Lease] = {}
-        self._in_line: list[_PlaceInLine] = []
+        self._in_line: list[_LanesPlace] = []
         self._backoff = Backoff()
         self._retry_at = 0.0
         self._is_closed = False
@@ -246,7 +243,7 @@ class Lanes:
         if (lease := self._take_nowait()) is not None:
             self.begin(lease)
         else:
-            place = _PlaceInLine(self)
+            place = _LanesPlace(self)
             self._in_line.append(place)
             self._line.join(place)
             self._open_what_is_needed()

@@ -18,7 +18,7 @@ from trioorm.pool import hooks, lanes
 from trioorm.pool.behalf import principals
 from trioorm.pool.growing import Connect, GrowingPool
 from trioorm.pool.lease import Lease, Member
-from trioorm.pool.line import Shedding, Waiter, waiter_kind
+from trioorm.pool.line import Place, Shedding, waiter_kind
 from trioorm.pool.owner import Owner
 from trioorm.pool.refusals import closed, deadlocked, line_is_full, timed_out, turned_away
 
@@ -255,7 +255,7 @@ class LendingPool(GrowingPool):
                 return True
         return False
 
-    def _refuse_a_deadlock(self, waiter: Waiter) -> None:
+    def _refuse_a_deadlock(self, waiter: Place) -> None:
         """Refuse a waiter if no connection can come free: every one is on loan to a block all of whose tasks wait in this very line."""
         if waiter.reserved or not self._only_reserved_left:
             return
@@ -347,7 +347,7 @@ class LendingPool(GrowingPool):
     def _is_outdated(self, member: Member) -> bool:
         return member.generation != self._generation or monotonic() >= member.expires_at
 
-    def _next_in_line(self) -> Waiter | None:
+    def _next_in_line(self) -> Place | None:
         """The first in line who may have a connection; those whom a slow line turns away are told on the way."""
         while (waiter := self._line.first(reserved_only=len(self._leases) >= self._most_unreserved)) is not None:
             if self._shedding is None:

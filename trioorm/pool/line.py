@@ -1,6 +1,7 @@
-"""The line of tasks that wait for a connection: first come, first served; who quits is passed over.
+"""The line for a connection: first come, first served; who quits is passed over.
 
-Pure bookkeeping: nothing here waits but `Waiter.wait`, and nothing knows of connections.
+Mostly tasks stand in it, as waiters; a lane has a place without a task. Pure bookkeeping: nothing here waits but `Waiter.wait`, and nothing
+knows of connections.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ _reschedule = trio.lowlevel.reschedule
 _wait_task_rescheduled = trio.lowlevel.wait_task_rescheduled
 
 
-class Waiter(ABC):
-    """One task in line: it gets a lease or an error, or is told that it has waited too long.
+# So many who have quit may stay in line, and as many as there are others, before they are swept out.
+_MOST_GONE = 100
 
-    It is woken straight by its event loop: an event would take as long as all the rest of waiting.
+
+class Place(ABC):
+    """A place in line: it gets a lease or an error, or is told that it has waited too long.
 
     Attributes:
-        task: which task, to tell a deadlock.
+        task: which task waits, to tell a deadlock; None for none.
         since: when it joined, on the clock of `time.monotonic`.
         reserved: whether it may take a reserved connection.
         briefly: whether it wants it for one statement only, so that the connection's own lease will do.
@@ -64,7 +67,14 @@ class Waiter(ABC):
         self._wake()
 
     @abstractmethod
-    def _wake(self) -> None: ...
+    def _wake(self) -> None:
+        """It has been answered."""
+
+
+class Waiter(Place):
+    """The place of a task, which is woken straight by its event loop: an event would take as long as all the rest of waiting."""
+
+    __slots__ = ()
 
     @abstractmethod
     async def wait(self) -> None:
@@ -120,7 +130,7 @@ def waiter_kind() -> type[Waiter]:
 
 
 class Line:
-    """Waiters in the order in which they came.
+    """Places in the order in which they were taken.
 
     Attributes:
         count: how many, without those who have quit.
@@ -129,10 +139,10 @@ class Line:
     __slots__ = ("_waiters", "count")
 
     def __init__(self) -> None:
-        self._waiters: deque[Waiter] = deque()
+        self._waiters: deque[Place] = deque()
         self.count = 0
 
-    def join(self, waiter: Waiter, *, first: bool = False) -> None:
+    def join(self, waiter: Place, *, first: bool = False) -> None:
         """Stand at the end, or before all others."""
         if first:
             self._waiters.appendleft(waiter)
@@ -140,17 +150,20 @@ class Line:
             self._waiters.append(waiter)
         self.count += 1
 
-    def quit(self, waiter: Waiter) -> None:
-        """Leave before being served. The place is passed over later, since taking it out of the middle would cost the line's length."""
+    def quit(self, waiter: Place) -> None:
+        """Leave before being served. The place is passed over later, since taking it out of the middle would cost the line's length; where
+        nobody is served for long, many are swept out at once."""
         if not waiter.gone:
             waiter.gone = True
             self.count -= 1
+            if len(self._waiters) > 2 * self.count + _MOST_GONE:
+                self._waiters = deque([each for each in self._waiters if not each.gone])
 
-    def first(self, *, reserved_only: bool = False) -> Waiter | None:
+    def first(self, *, reserved_only: bool = False) -> Place | None:
         """Take the first one out, or the first of those who may take a reserved connection; None when there is nobody."""
         waiters = self._waiters
-        passed: list[Waiter] | None = None
-        found: Waiter | None = None
+        passed: list[Place] | None = None
+        found: Place | None = None
         while waiters:
             waiter = waiters.popleft()
             if waiter.gone:
