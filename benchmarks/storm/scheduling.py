@@ -46,7 +46,7 @@ class Scheduling:
             before, waited_before = now, waited
 
     def note(self, start: float, end: float, waited_seconds: float) -> None:
-        """Between two moments the thread waited for so long; spans come in the order of time, and may overlap, as what was waited does not."""
+        """Between two moments the thread waited for so long; spans come in the order of time and may overlap, unlike the waits."""
         if waited_seconds > _WORTH_KEEPING_SECONDS:
             self._ends.append(end)
             self._spans.append((start, end, waited_seconds))
