@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+import anyio
 import pytest
 
 from tests.transaction.conftest import Flights
 from tests.transaction.ledger import Entry, keys_in, open_ledger, write
 from trioorm import Database, DatabaseError, Transaction, TransactionClosed, select, sql
+from trioorm.errors import QueryError, UsageError, leaves_of
 from trioorm.transaction import Isolation
 
 # In force on the server.
@@ -115,28 +117,71 @@ async def test_a_single_statement_needs_no_begin(dsn: str, flights: Callable[[],
 # Ended as text.
 
 
-@pytest.mark.parametrize("text", ["COMMIT", "ROLLBACK", "END"])
-async def test_a_transaction_ended_as_text_does_not_go_on_unprotected(dsn: str, text: str) -> None:
-    async def end_it(tx: Transaction) -> None:
-        await tx.execute(sql(text))  # pyright: ignore[reportArgumentType]
+_ENDS = [
+    "COMMIT",
+    "rollback",
+    "END",
+    "COMMIT AND CHAIN",
+    "ROLLBACK AND CHAIN",
+    "/* so */ ROLLBACK AND CHAIN",
+    "BEGIN",
+    "PREPARE TRANSACTION 'x'",
+]
 
+
+@pytest.mark.parametrize("text", _ENDS)
+@pytest.mark.parametrize("way", ["the verb", "a flight", "a savepoint", "a child"])
+async def test_what_ends_a_transaction_as_text_is_refused_before_it_is_sent(dsn: str, text: str, way: str) -> None:
+    """What came before would be committed, or gone without a word, and what comes after be another transaction's."""
+    ends = sql(text)  # pyright: ignore[reportArgumentType] - a list of such texts
+    async with open_ledger(dsn) as db:
+        async with db.transaction() as tx:
+            await write(tx, 1)
+            with pytest.raises((UsageError, ExceptionGroup)) as caught:
+                match way:
+                    case "the verb":
+                        await tx.execute(ends)
+                    case "a flight":
+                        async with tx.flight() as flight:
+                            flight.insert(Entry(key=2))
+                            flight.execute(ends)
+                    case "a savepoint":
+                        async with tx.savepoint() as sp:
+                            await write(sp, 2)
+                            await sp.execute(ends)
+                    case _:
+                        async with anyio.create_task_group() as nursery:
+                            nursery.start_soon(tx.execute, ends)
+            [refusal] = leaves_of(caught.value)
+            assert isinstance(refusal, UsageError)
+            assert "Nothing was sent" in str(refusal)
+        assert keys_in(dsn) == [1]
+
+
+async def test_savepoints_as_text_are_the_callers_own_matter(dsn: str) -> None:
+    async with open_ledger(dsn) as db:
+        async with db.transaction() as tx:
+            await tx.execute(sql("SAVEPOINT mine"))
+            await write(tx, 1)
+            await tx.execute(sql("ROLLBACK TO mine"))
+            await write(tx, 2)
+        assert keys_in(dsn) == [2]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_a_transaction_that_was_ended_all_the_same_does_not_go_on_unprotected(dsn: str, goes_on: bool) -> None:
+    """A stream's text is not looked at; what libpq says of the transaction is."""
     async with open_ledger(dsn) as db:
         with pytest.raises(TransactionClosed, match="a statement inside the transaction ended it") as caught:
             async with db.transaction() as tx:
                 await write(tx, 1)
-                await end_it(tx)
-                await write(tx, 2)
+                with pytest.raises(QueryError):
+                    async with tx.stream(sql("COMMIT").returns(int)) as rows:
+                        assert [row async for row in rows] == []
+                if goes_on:
+                    await write(tx, 2)
         assert "To fix it: let the block end the transaction" in str(caught.value)
         assert 2 not in keys_in(dsn)
-
-
-@pytest.mark.parametrize("text", ["COMMIT", "ROLLBACK"])
-async def test_a_transaction_ended_as_text_at_its_very_end_is_told_too(dsn: str, text: str) -> None:
-    async with open_ledger(dsn) as db:
-        with pytest.raises(TransactionClosed, match="ended it"):
-            async with db.transaction() as tx:
-                await write(tx, 1)
-                await tx.execute(sql(text))  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_begin_as_text_outside_of_a_transaction_does_not_stay_in_the_pool(dsn: str) -> None:
@@ -150,15 +195,3 @@ async def test_a_begin_as_text_outside_of_a_transaction_does_not_stay_in_the_poo
         await write(db, 1)
         assert keys_in(dsn) == [1]
         assert await count(db) == 0
-
-
-async def test_a_transaction_as_text_inside_a_savepoint_is_told(dsn: str) -> None:
-    async with open_ledger(dsn) as db:
-        with pytest.raises(TransactionClosed, match="ended it"):
-            async with db.transaction() as tx:
-                await write(tx, 1)
-                async with tx.savepoint() as sp:
-                    await write(sp, 2)
-                    await sp.execute(sql("ROLLBACK"))
-                    await write(sp, 3)
-        assert keys_in(dsn) == []

@@ -114,10 +114,11 @@ def ended_by_text(name: str) -> TransactionClosed:
 
 
 def would_end_by_text(name: str) -> UsageError:
-    """For such a text in a transaction that travels as one flight."""
+    """For such a text, before it is sent."""
     return UsageError(
         f"a statement of {name} would end its transaction, or begin another (COMMIT, ROLLBACK, BEGIN as text). Nothing was sent.\n"
-        "To fix it: leave it out: the flight begins and commits the transaction; to roll back, raise an exception inside its block."
+        "To fix it: leave it out: the block begins and commits the transaction; to roll back, raise an exception inside it, and for a part "
+        "of it use `async with tx.savepoint() as sp`."
     )
 
 

@@ -193,6 +193,9 @@ class Scope(Leaving):
     async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """See `Runner.run`. A cancellation that interrupts a statement puts the transaction in error, as PostgreSQL does."""
         self.check_usable()
+        for step in steps:
+            if step.statement.ends_transaction:
+                raise refusals.would_end_by_text(self.name)
         if self.turn_is_taken:
             has_own_timeout = anyio.current_effective_deadline() < self.server_side.limit.deadline
             passenger = Passenger(steps, is_write=is_write, alone=has_own_timeout)
@@ -217,6 +220,8 @@ class Scope(Leaving):
         """See `Runner.run_one`."""
         if self._state is not _OPEN or self not in open_blocks():
             self.check_usable()
+        if statement.ends_transaction:
+            raise refusals.would_end_by_text(self.name)
         if self.turn_is_taken:
             (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
             return result

@@ -17,7 +17,6 @@ Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from enum import Enum, auto
 from functools import lru_cache
 from math import inf
 
@@ -35,36 +34,21 @@ from trioorm.transaction.runner import Connection, failure_among, failure_of, is
 from trioorm.wire import OnCancel, Step
 from trioorm.wire.flight import Answer, LandedSteps
 from trioorm.wire.interrupt import Held, cancel_requests, deliver_again
-from trioorm.wire.session_texts import statements_of
 
 __all__ = ["WholeFlight"]
 
-# What would end the transaction, or begin another, as a text of one's own; ROLLBACK TO is for savepoints.
-_ENDING = re.compile(
-    rb"(COMMIT|END|ROLLBACK(?!\s+(WORK\s+|TRANSACTION\s+)?TO)|ABORT|PREPARE\s+TRANSACTION|BEGIN|START\s+TRANSACTION)\b", re.IGNORECASE
-)
 # What runs in a transaction without a block as it runs in one with it. Others need the block (SAVEPOINT, SET LOCAL), or would without one
 # commit by themselves (VACUUM, a procedure), where inside of one they are refused.
 _PLAIN = re.compile(rb"\s*(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH|VALUES)\b", re.IGNORECASE)
 
 
-class _Kind(Enum):
-    PLAIN = auto()
-    WANTS_BLOCK = auto()
-    ENDS_BLOCK = auto()
-
-
-_PLAIN_KIND = _Kind.PLAIN
 _SETTLE = OnCancel.SETTLE
 _FINISH = OnCancel.FINISH
 
 
 @lru_cache(1000)
-def _kind_of(text: bytes) -> _Kind:
-    if _PLAIN.match(text):
-        return _Kind.PLAIN
-    # Behind a comment as well: half of the flight would be committed, whatever becomes of the rest.
-    return _Kind.ENDS_BLOCK if any(_ENDING.match(statement) for statement in statements_of(text)) else _Kind.WANTS_BLOCK
+def _is_plain(text: bytes) -> bool:
+    return _PLAIN.match(text) is not None
 
 
 class WholeFlight:
@@ -106,11 +90,9 @@ class WholeFlight:
         begin = self._begin
         needs_block = len(begin) > 1 or begin[0].statement.text != b"BEGIN"  # with options
         for step in steps:
-            kind = _kind_of(step.statement.text)
-            if kind is not _PLAIN_KIND:
-                if kind is _Kind.ENDS_BLOCK:
-                    raise refusals.would_end_by_text(self._name)
-                needs_block = True
+            if step.statement.ends_transaction:
+                raise refusals.would_end_by_text(self._name)
+            needs_block = needs_block or not _is_plain(step.statement.text)
         pool = self._pool
         lease = pool.lend_at_once() or await pool.acquire(briefly=True)
         try:

@@ -1,4 +1,5 @@
-"""Statements that need a server session of their own, and so cannot work through a pooler in transaction mode.
+"""What a text would do to its session or its transaction: statements that need a server session of their own, and so cannot work through a
+pooler in transaction mode, and those that end a transaction.
 
 The contract: what is refused is certain from the text: the server would do it, without a word, to a session that belongs to somebody else
 a moment later. Each statement of a text is told by its beginning; advisory locks and `set_config` are found wherever a query calls them.
@@ -19,7 +20,7 @@ from psycopg import ProgrammingError
 
 from trioorm.errors import UsageError
 
-__all__ = ["SessionNeeded", "refuse_without_session", "statements_of"]
+__all__ = ["SessionNeeded", "ends_transaction", "refuse_without_session"]
 
 _MOST_SHOWN = 80
 
@@ -45,7 +46,7 @@ _CALLS = (
     rb"(?:(?P<lock>pg_(?:try_)?advisory_(?:un)?lock(?:_shared|_all)?\s*\()|(?P<set>set_config\s*\([^()]*,\s*false\s*\)))"
 )
 _OPENS = rb"(?i)(?:BEGIN|START\s+TRANSACTION)\b"
-_ENDS = rb"(?i)(?:COMMIT|END|ABORT|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b"
+_ENDS = rb"(?i)(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b"
 _SQL_BODY = rb"(?is)CREATE\b.*\bBEGIN\s+ATOMIC\b"
 _QUOTED = (
     rb"(?s);|--[^\n]*|(?P<comment>/\*)"
@@ -98,7 +99,7 @@ def refuse_without_session(text: bytes, *, in_transaction: bool) -> None:
 @lru_cache(1000)
 def _need(text: bytes, in_transaction: bool) -> tuple[Need, bytes] | None:
     """What in a text needs a session first, and the statement in which it stands, without what that quotes, which may be a value."""
-    for statement in statements_of(text):
+    for statement in _statements(text):
         if re.match(_OPENS, statement):
             in_transaction = True
         elif re.match(_ENDS, statement):
@@ -113,7 +114,14 @@ def _need(text: bytes, in_transaction: bool) -> tuple[Need, bytes] | None:
     return None
 
 
-def statements_of(text: bytes) -> Iterator[bytes]:
+def ends_transaction(text: bytes) -> bool:
+    """Whether a text would end the transaction that it runs in, or begin another, wherever comments stand in it."""
+    if re.match(_QUERY, text):
+        return False
+    return any(re.match(_ENDS, statement) or re.match(_OPENS, statement) for statement in _statements(text))
+
+
+def _statements(text: bytes) -> Iterator[bytes]:
     """The statements of a text, without comments, and with nothing left of what they quote."""
     quoted = re.compile(_QUOTED)
     parts: list[bytes] = []

@@ -16,6 +16,7 @@ from psycopg.abc import Buffer
 from psycopg.pq import Format
 
 from trioorm.wire.pace import Pace
+from trioorm.wire.session_texts import ends_transaction
 
 if TYPE_CHECKING:
     from attrs import frozen as record
@@ -45,6 +46,7 @@ class Statement:
         name: the prepared statement's name, the same on every connection; b"" is never kept by the server.
         pace: how fast its runs have been.
         alone: the statement without its values, as the one thing that was sent.
+        ends_transaction: whether it would end the transaction that it runs in, or begin another: COMMIT and its like.
     """
 
     text: bytes
@@ -53,6 +55,9 @@ class Statement:
     name: bytes = field(factory=_next_name)
     pace: Pace = field(factory=Pace, init=False, repr=False)
     alone: tuple[Step, ...] = field(init=False, repr=False, default=Factory(lambda statement: (Step(statement),), takes_self=True))
+    ends_transaction: bool = field(
+        init=False, repr=False, default=Factory(lambda statement: ends_transaction(statement.text), takes_self=True)
+    )
 
 
 @record(eq=False)
