@@ -367,16 +367,19 @@ def test_who_was_let_in_first_is_not_late_before_the_others() -> None:
 
 def test_a_line_that_does_not_move_keeps_no_more_who_have_quit_than_a_few() -> None:
     """Such as callers with short timeouts, in their thousands, behind a transaction that has got stuck."""
-    line, quitters, stay = Line(), list[weakref.ref[Place]](), list[Place]()
-    for number in range(10_000):
+    line, quitters = Line(), list[weakref.ref[Place]]()
+    stay: list[Place] = [_Silent(None, reserved=False) for _ in range(10)]
+
+    def come_and_quit() -> None:
         place = _Silent(None, reserved=False)
+        quitters.append(weakref.ref(place))
         line.join(place)
-        if number % 1000 == 0:
-            stay.append(place)
-        else:
-            quitters.append(weakref.ref(place))
-            line.quit(place)
-    del place
+        line.quit(place)
+
+    for place in stay:
+        line.join(place)
+        for _ in range(1000):
+            come_and_quit()
     assert line.count == len(stay)
     assert sum(quitter() is not None for quitter in quitters) <= 200
     assert [line.first() for _ in stay] == stay
