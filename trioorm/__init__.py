@@ -11,7 +11,7 @@ Models and statements are imported at once. What talks to a server comes when th
 rule, and with it trio and psycopg: a module of models needs neither.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from trioorm.errors import (
     AuthenticationFailed,
@@ -98,7 +98,6 @@ from trioorm.expression import (
     IpAddress,
     IpNetwork,
     Json,
-    JsonCodec,
     Multirange,
     Ordering,
     Range,
@@ -106,39 +105,8 @@ from trioorm.expression import (
     SqlType,
     TsQuery,
     TsVector,
-    all_,
-    and_,
-    any_,
-    array,
     array_of,
-    avg,
-    case,
-    cast,
-    coalesce,
     composite_type,
-    count,
-    default,
-    domain_type,
-    enum_type,
-    exists,
-    extract,
-    func,
-    greatest,
-    least,
-    literal,
-    lower,
-    max_,
-    min_,
-    multirange_type,
-    not_,
-    now,
-    nullif,
-    or_,
-    range_type,
-    row,
-    sum_,
-    upper,
-    window,
 )
 from trioorm.expression.printing import install_renderer
 from trioorm.expression.shape import Shape
@@ -163,22 +131,20 @@ from trioorm.model import (
     has_one,
     many_to_many,
 )
+from trioorm.model.load import install_aggregates
 from trioorm.query import (
     Combined,
     Cte,
     Delete,
     Grouping,
-    Identifier,
     Insert,
     Query,
     Returning,
     Select,
-    Sql,
     SqlText,
     Statement,
     Subquery,
     Table,
-    TypedSql,
     Update,
     alias,
     cube,
@@ -186,16 +152,15 @@ from trioorm.query import (
     excluded,
     grouping,
     grouping_sets,
-    identifier,
     insert,
     new,
     old,
     optional,
     rollup,
     select,
-    sql,
     update,
 )
+from trioorm.query.statement import install_compiler
 
 if TYPE_CHECKING:
     from trioorm.compiler import create_schema_statements, drop_schema_statements
@@ -217,7 +182,47 @@ if TYPE_CHECKING:
         open_database,
         show_progress,
     )
-    from trioorm.expression import arrays, hstore, jsonb, networks, ranges, search, trigram
+    from trioorm.expression import (
+        JsonCodec,
+        all_,
+        and_,
+        any_,
+        array,
+        arrays,
+        avg,
+        case,
+        cast,
+        coalesce,
+        count,
+        default,
+        domain_type,
+        enum_type,
+        exists,
+        extract,
+        func,
+        greatest,
+        hstore,
+        jsonb,
+        least,
+        literal,
+        lower,
+        max_,
+        min_,
+        multirange_type,
+        networks,
+        not_,
+        now,
+        nullif,
+        or_,
+        range_type,
+        ranges,
+        row,
+        search,
+        sum_,
+        trigram,
+        upper,
+        window,
+    )
     from trioorm.model import as_dict, configure_converter
     from trioorm.pool import (
         Gap,
@@ -235,14 +240,19 @@ if TYPE_CHECKING:
         ColumnRows,
         CreateTableAs,
         FunctionRows,
+        Identifier,
         LintFinding,
         LintRule,
         Merge,
         RecordRows,
+        Sql,
+        TypedSql,
         create_table_as,
         generate_series,
+        identifier,
         merge,
         merge_action,
+        sql,
         table_function,
         unnest,
         values_table,
@@ -263,13 +273,30 @@ if TYPE_CHECKING:
     )
 
 
+# What the rooms below must not know of those above, handed in from here; programs that do not need it do not load it.
+
+
 def _readable(shape: Shape) -> str:
-    from trioorm.compiler import readable  # who prints no statement and opens no database does without
+    from trioorm.compiler import readable
 
     return readable(shape)
 
 
+def _sql_text(statement: Statement[object]) -> SqlText:
+    from trioorm.compiler import sql_text
+
+    return sql_text(statement)
+
+
+def _aggregate_related(load: Load[Never], aggregate: Expression[object]) -> Expression[object]:
+    from trioorm.query.loading import aggregate_related
+
+    return aggregate_related(load, aggregate)
+
+
 install_renderer(_readable)
+install_compiler(_sql_text)
+install_aggregates(_aggregate_related)
 
 if not TYPE_CHECKING:  # to type checkers a name that is not here must be an error
     __getattr__, __dir__ = given_later(
@@ -280,14 +307,18 @@ if not TYPE_CHECKING:  # to type checkers a name that is not here must be an err
                 "Buffers CopyBlock CopyStream Database Flight FlightResult LinkChanges LoadedRelation PlanNode QueryPlan Savepoint "
                 "Snapshot Transaction Verbs open_database show_progress"
             ),
-            "trioorm.expression": "arrays hstore jsonb networks ranges search trigram",
+            "trioorm.expression": (
+                "JsonCodec all_ and_ any_ array arrays avg case cast coalesce count default domain_type enum_type exists "
+                "extract func greatest hstore jsonb least literal lower max_ min_ multirange_type networks not_ now nullif or_ "
+                "range_type ranges row search sum_ trigram upper window"
+            ),
             "trioorm.model": "as_dict configure_converter",
             "trioorm.pool": (
                 "Gap ListenEvent Notification Overflow PoolClosed PoolDeadlock PoolStatistics PoolTimeout Subscription TooManyRequests"
             ),
             "trioorm.query": (
-                "ColumnRows CreateTableAs FunctionRows LintFinding LintRule Merge RecordRows create_table_as "
-                "generate_series merge merge_action table_function unnest values_table"
+                "ColumnRows CreateTableAs FunctionRows Identifier LintFinding LintRule Merge RecordRows Sql TypedSql "
+                "create_table_as generate_series identifier merge merge_action sql table_function unnest values_table"
             ),
             "trioorm.resilience": "Attempts Retry",
             "trioorm.schema": ("OnDelete TableConstraint TableIndex check exclude extension foreign_key identity index sequence unique"),

@@ -1,7 +1,9 @@
-"""What a room gives out without importing it beforehand (PEP 562): `import trioorm` shall not load what few programs need.
+"""What is there without having been imported beforehand (PEP 562): `import trioorm` shall not load what few programs need.
 
 The contract: the module of such a name is imported when somebody asks for one. Type checkers see the names by the imports that stand beside
 under `TYPE_CHECKING`. No such name is also that of a module of its room: the import system would put the module in its place.
+
+What runs when something has gone wrong is never given later: an import needs files, and they may be what one has run out of.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-__all__ = ["given_later"]
+__all__ = ["given_later", "module_later"]
 
 
 def given_later(room: str, names: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
@@ -31,3 +33,21 @@ def given_later(room: str, names: Mapping[str, str]) -> tuple[Callable[[str], ob
         return found
 
     return get, lambda: sorted({*vars(sys.modules[room]), *places})
+
+
+class _LaterModule:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> object:
+        found: object = getattr(import_module(self._name), name)
+        setattr(self, name, found)  # so that it comes here once
+        return found
+
+
+def module_later(name: str) -> _LaterModule:
+    """A module that is imported when the first of its names is asked for.
+
+    For what is called again and again: an `import` inside a function takes half a microsecond each time.
+    """
+    return _LaterModule(name)

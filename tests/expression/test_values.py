@@ -16,7 +16,7 @@ from tests.query.shop import unchecked
 from trioorm import Interval, ModelError, Multirange, QueryError, Range, all_, any_, array, case, func, row, select, window
 from trioorm.errors import DataError
 from trioorm.expression import json_codec_for
-from trioorm.expression.func import RESULTS
+from trioorm.expression.named_functions import RESULTS
 
 T: Any = Thing
 

@@ -1,12 +1,11 @@
 """From statements and tables to SQL text.
 
-The contract: text depends on the shape alone, so one compiled text serves all statements of a shape. Importing this room is what lets
-`print(statement)` show SQL.
+The contract: text depends on the shape alone, so one compiled text serves all statements of a shape.
 """
 
 from typing import TYPE_CHECKING
 
-from trioorm.compiler.compilation import compile_statement, shape_and_values
+from trioorm.compiler.compilation import compile_statement, shape_and_values, sql_text
 from trioorm.compiler.compiled import Compiled, ModelResult, ResultItem, RowResult, ValueResult
 from trioorm.compiler.printing import readable
 from trioorm.later import given_later
@@ -43,4 +42,5 @@ __all__ = [
     "readable",
     "refresh_statement",
     "shape_and_values",
+    "sql_text",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 from trioorm.compiler.compiled import Compiled
 from trioorm.compiler.statements import compile_shape
-from trioorm.query.statement import SqlText, Statement, install_compiler
+from trioorm.query.statement import SqlText, Statement
 
 
 def shape_and_values(statement: Statement[object]) -> tuple[Hashable, list[object]]:
@@ -27,9 +27,11 @@ def compile_statement(statement: Statement[object]) -> Compiled:
     return compile_shape(statement.shape)
 
 
-def _text_and_values(statement: Statement[object]) -> SqlText:
+def sql_text(statement: Statement[object]) -> SqlText:
+    """The text of a statement and the values for it.
+
+    Raises:
+        QueryError: as `compile_statement`.
+    """
     compiled = compile_statement(statement)
     return SqlText(compiled.text, tuple(compiled.arranged(statement.bind_values)))
-
-
-install_compiler(_text_and_values)

@@ -15,7 +15,12 @@ from trioorm.model.model import model_of
 from trioorm.query.shape import HandingShape, ModelItem, UnitedShape, ValueItem
 
 
-def render_handing(render: ExpressionRenderer, shape: HandingShape) -> str:
+def render_load(render: ExpressionRenderer, shape: HandingShape | UnitedShape) -> str:
+    """A statement that hands keys on, or unites a graph."""
+    return _handing(render, shape) if isinstance(shape, HandingShape) else _united(render, shape)
+
+
+def _handing(render: ExpressionRenderer, shape: HandingShape) -> str:
     """A statement that also hands on keys among its rows.
 
     The settings are made in conditions that depend on no row, which PostgreSQL looks at once, before the first row. The rows come in the
@@ -36,7 +41,7 @@ def render_handing(render: ExpressionRenderer, shape: HandingShape) -> str:
     return f"{tables}trioorm_rows ({columns}) AS MATERIALIZED ({text})\nSELECT * FROM trioorm_rows\nWHERE " + "\n  AND ".join(conditions)
 
 
-def render_united(render: ExpressionRenderer, shape: UnitedShape) -> str:
+def _united(render: ExpressionRenderer, shape: UnitedShape) -> str:
     """Statements with UNION ALL between them, each with the columns of all.
 
     The rows of each come in its order: PostgreSQL runs one after the other, or gives each to one worker. Values are hidden in subqueries

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from trioorm.compiler.expressions import ExpressionRenderer
 from trioorm.compiler.statements import STATEMENTS, compile_shape, render_inner
-from trioorm.expression.printing import install_renderer
 from trioorm.expression.shape import Shape
 
 
@@ -16,6 +15,3 @@ def readable(shape: Shape) -> str:
     if isinstance(shape, STATEMENTS):
         return compile_shape(shape).text
     return ExpressionRenderer(render_inner)(shape)
-
-
-install_renderer(readable)

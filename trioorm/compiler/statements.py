@@ -9,7 +9,6 @@ import typing
 
 from trioorm.compiler.compiled import Compiled, ModelResult, ResultItem, RowResult, ValueResult
 from trioorm.compiler.expressions import ExpressionRenderer
-from trioorm.compiler.loading import render_handing, render_united
 from trioorm.compiler.reading import render_combined, render_select, render_table, with_clause
 from trioorm.compiler.writing import render_delete, render_insert, render_merge, render_update
 from trioorm.errors import QueryError
@@ -74,10 +73,10 @@ def render_statement(render: ExpressionRenderer, shape: Shape) -> str:
     """A whole statement, with the WITH of all the CTEs that it reads from."""
     if isinstance(shape, (Fragment, TypedFragment)):
         return _fragment_statement(render, shape)
-    if isinstance(shape, HandingShape):
-        return render_handing(render, shape)
-    if isinstance(shape, UnitedShape):
-        return render_united(render, shape)
+    if isinstance(shape, (HandingShape, UnitedShape)):
+        from trioorm.compiler.loading import render_load  # few need it
+
+        return render_load(render, shape)
     if isinstance(shape, CreateTableAsShape):
         return _table_as(render, shape)
     text = render_inner(render, shape)

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from trioorm.database.database import Database, open_database
-from trioorm.database.flight import Flight, FlightResult
 from trioorm.database.transaction import Savepoint, Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.later import given_later
@@ -11,6 +10,7 @@ from trioorm.later import given_later
 if TYPE_CHECKING:
     from trioorm.database.copying_out import CopyBlock, CopyStream
     from trioorm.database.explaining import LoadedRelation, QueryPlan
+    from trioorm.database.flight import Flight, FlightResult
     from trioorm.database.graph_writing import LinkChanges
     from trioorm.database.plan_nodes import Buffers, PlanNode
     from trioorm.database.progress import show_progress
@@ -21,6 +21,7 @@ else:
         {
             "trioorm.database.copying_out": "CopyBlock CopyStream",
             "trioorm.database.explaining": "LoadedRelation QueryPlan",
+            "trioorm.database.flight": "Flight FlightResult",
             "trioorm.database.graph_writing": "LinkChanges",
             "trioorm.database.plan_nodes": "Buffers PlanNode",
             "trioorm.database.progress": "show_progress",

@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from attrs import Factory, frozen
@@ -30,7 +30,14 @@ from psycopg.pq import Format
 
 from trioorm.database.arrays import MISFITS, ArrayForm, array_form_for, array_header
 from trioorm.errors import BindError
-from trioorm.expression import CompositeType, Interval, JsonType, Multirange, Range, SqlType, text_form
+from trioorm.expression import Interval, Multirange, Range, SqlType
+from trioorm.expression.user_made import is_composite, is_json
+from trioorm.later import module_later
+
+if TYPE_CHECKING:
+    from trioorm.expression import CompositeType, JsonType, text_form
+else:
+    text_form = module_later("trioorm.expression.text_form")
 
 __all__ = ["MISFITS", "Packer", "binary_packer_for", "framed", "misfit", "pack_values", "packer_for", "parameter_packer_for"]
 
@@ -293,9 +300,9 @@ def packer_for(sql_type: SqlType | None) -> Packer:
         return _array_packer(element, kind, oid) if whole is None else _whole_array_packer(whole, element, kind)
     if kind.enum is not None:
         return Packer(0, 0, Format.TEXT, _label_packer(kind))
-    if isinstance(kind, JsonType):
+    if is_json(kind):
         return _json_packer(kind)
-    if isinstance(kind, CompositeType):
+    if is_composite(kind):
         return _composite_packer(kind)
     if kind.subtype is not None:
         return _range_packer(kind, kind.subtype)
@@ -330,7 +337,7 @@ def _range_packer(kind: SqlType, subtype: SqlType) -> Packer:
     """In binary where the bounds are; else as text, in PostgreSQL's writing."""
     inner = binary_packer_for(subtype)
     if inner is None:
-        return Packer(0, 0, Format.TEXT, lambda value: _pack_text(text_form(_of_class(value, kind.python), kind)))
+        return Packer(0, 0, Format.TEXT, lambda value: _pack_text(text_form.text_form(_of_class(value, kind.python), kind)))
     bound = framed(inner)
 
     def pack_range(value: Range[Any]) -> bytes:
@@ -355,7 +362,7 @@ def _composite_packer(kind: CompositeType) -> Packer:
     packers = [packer for packer in found if packer is not None and packer.oid]
     split = kind.split
     if len(packers) < len(found):
-        return Packer(0, 0, Format.TEXT, lambda value: _pack_text(text_form(_of_class(value, kind.python), kind)))
+        return Packer(0, 0, Format.TEXT, lambda value: _pack_text(text_form.text_form(_of_class(value, kind.python), kind)))
     heads = [struct.pack("!I", packer.oid) for packer in packers]
     packs = [framed(packer) for packer in packers]
     count = struct.pack("!i", len(packers))
@@ -406,7 +413,7 @@ def _array_text(element: Packer, kind: SqlType, values: Sequence[object]) -> byt
     for value in values:
         if value is not None:
             element.pack(value)
-    return _pack_text(text_form(values, kind))
+    return _pack_text(text_form.text_form(values, kind))
 
 
 def _pack_array(pack: Callable[[Any], bytes], oid: int, values: Sequence[object]) -> bytes:
@@ -421,7 +428,7 @@ def _pack_inferred(value: object) -> bytes:
     """The text form of a value whose type only the server knows."""
     if isinstance(value, datetime.datetime) and value.utcoffset() is None:
         raise TypeError("the datetime is naive, so it names no moment (write datetime.now(UTC), or value.replace(tzinfo=...))")
-    return _pack_text(text_form(value, None))
+    return _pack_text(text_form.text_form(value, None))
 
 
 _INFERRED = Packer(0, 0, Format.TEXT, _pack_inferred)

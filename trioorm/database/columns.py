@@ -10,14 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from attrs import frozen
 from psycopg.pq import Format
 
 from trioorm.database.unpacking import unpacker_for
 from trioorm.errors import DataError, QueryError
-from trioorm.expression import JsonType, SqlType
+from trioorm.expression import SqlType
+from trioorm.expression.user_made import is_json
+
+if TYPE_CHECKING:
+    from trioorm.expression import JsonType
 
 __all__ = ["Convert", "ResultColumn", "best_format", "column_of"]
 
@@ -67,7 +71,7 @@ def column_of(sql_type: SqlType | None) -> ResultColumn:
     if sql_type.element is None:
         if kind.enum is not None:
             return ResultColumn(_TEXT, _enum_column(kind), 0)
-        if isinstance(kind, JsonType):
+        if is_json(kind):
             return ResultColumn(_TEXT, _typed_json_column(kind), 0)
         if kind.name == "jsonb":
             return ResultColumn(_TEXT, _json_column, 0)

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from trioorm.database.plan import PlanCache
 from trioorm.database.repeats import OPEN_SCOPES, note_objects, note_statement
-from trioorm.database.streaming import RowsBlock
 from trioorm.errors import IntegrityError, QueryError
 from trioorm.expression import Column
 from trioorm.model import Model, model_of
-from trioorm.query import Identifier, Query, Sql, Statement, TypedSql, select
+from trioorm.query import Query, Statement, select
 from trioorm.transaction import Runner
 
 if TYPE_CHECKING:
     from trioorm.database.copying import ConflictAction
     from trioorm.database.copying_out import CopyBlock, CopyFormat
+    from trioorm.database.streaming import RowsBlock
+    from trioorm.query import Identifier
 
 __all__ = ["CopyVerbs"]
 
@@ -104,6 +105,7 @@ class CopyVerbs:
         Checkpoint: always; at least once every 500 rows.
         """
         from trioorm.database.copying import OnConflict, copy_rows  # few need it
+        from trioorm.query import Identifier
 
         decides = (on,) if isinstance(on, Column | str) else tuple(on)
         if decides and on_conflict is None:
@@ -156,6 +158,8 @@ class CopyVerbs:
 
         Checkpoint: entering always; the iteration once a block of some 64 KiB.
         """
+        from trioorm.query import Sql, TypedSql  # few need it
+
         query = source if isinstance(source, Statement) else select(source)
         plan, values = self._plans.plan(query)
         if not plan.gives_rows or not isinstance(query, Query | Sql | TypedSql):
@@ -170,6 +174,8 @@ class CopyVerbs:
         if format is None:
             if header:
                 _refuse_header()
+            from trioorm.database.streaming import RowsBlock  # few need it
+
             return RowsBlock(self._runner, plan, plan.step(values), batch_rows=_BATCH_ROWS)
         if format not in _OPTIONS:
             raise QueryError(f"copy_out(format=...) is 'csv', 'text' or 'binary', not {format!r}.\nTo fix it: choose one of them.")

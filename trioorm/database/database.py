@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar, TypeVarTuple, Un
 import trio
 from attrs import evolve
 
-from trioorm.database.flight import Flight
 from trioorm.database.plan import PlanCache
 from trioorm.database.repeats import NoRepeats
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.errors import TransactionId, UsageError
 from trioorm.instruments import Instruments
+from trioorm.later import module_later
 from trioorm.pool import Connector, Pool, Pooler, PoolOptions, open_pool, settings_from
 from trioorm.resilience import Attempts, Retry
 from trioorm.transaction import (
@@ -30,7 +30,6 @@ from trioorm.transaction import (
     PoolRunner,
     SettingValue,
     TransactionScope,
-    WholeFlight,
     ask_outcome,
     begin_steps,
     refuse_inside_transaction,
@@ -40,9 +39,14 @@ from trioorm.wire import Password
 from trioorm.wire.connection import STATEMENT_CACHE_SIZE
 
 if TYPE_CHECKING:
+    from trioorm.database import flight
+    from trioorm.database.flight import Flight
     from trioorm.database.snapshot import Snapshot
     from trioorm.pool import PoolStatistics, Subscription
-    from trioorm.transaction import AdvisoryLock
+    from trioorm.transaction import AdvisoryLock, whole_flight
+else:
+    flight = module_later("trioorm.database.flight")
+    whole_flight = module_later("trioorm.transaction.whole_flight")
 
 __all__ = ["Database", "TransactionOptions", "open_database"]
 
@@ -171,13 +175,13 @@ class Database(Verbs):
                 raise UsageError(
                     "db.flight() was given arguments of a transaction, and it opens none.\nTo fix it: db.flight(commit=True, ...)."
                 )
-            return Flight(self._runner, self._plans, refused=_WRITES_REFUSED)
+            return flight.Flight(self._runner, self._plans, refused=_WRITES_REFUSED)
         begin = _BEGIN
         if not plain:
             begin = begin_steps(isolation, read_only=read_only, lock_timeout_seconds=lock_timeout_seconds)
             begin = [*begin, *setting_steps(settings, role)]
         label = "the flight" if name is None else f"the flight {name!r}"
-        return Flight(WholeFlight(self._pool, begin, name=label), self._plans, commits=True)
+        return flight.Flight(whole_flight.WholeFlight(self._pool, begin, name=label), self._plans, commits=True)
 
     async def run_in_transaction(
         self,

@@ -13,13 +13,17 @@ import json
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
-from trioorm.expression import CompositeType, DomainType, Interval, JsonType, Multirange, Range, SqlType, TsQuery, TsVector
+from trioorm.expression import Interval, Multirange, Range, SqlType, TsQuery, TsVector
+from trioorm.expression.user_made import is_composite, is_domain, is_json
+
+if TYPE_CHECKING:
+    from trioorm.expression import CompositeType
 
 __all__ = ["unpacker_for"]
 
@@ -31,7 +35,7 @@ _LENGTH = struct.Struct("!i")
 @lru_cache(maxsize=2000)
 def unpacker_for(sql_type: SqlType) -> Unpack | None:
     """What turns the bytes of a value into the value that the type promises; None where psycopg's loader does."""
-    if isinstance(sql_type.element, DomainType):  # psycopg knows domains for what they are made of, and not arrays of them
+    if is_domain(sql_type.element):  # psycopg knows domains for what they are made of, and not arrays of them
         held = _any_unpacker(sql_type.element)
         return lambda data: _array(data, held)
     kind = sql_type.bound
@@ -42,10 +46,10 @@ def unpacker_for(sql_type: SqlType) -> Unpack | None:
         if element is None:
             return None
         return lambda data: _array(data, element)
-    if isinstance(kind, JsonType):
+    if is_json(kind):
         load = kind.codec.load
         return lambda data: load(json.loads(data[1:]))
-    if isinstance(kind, CompositeType):
+    if is_composite(kind):
         return _composite_unpacker(kind)
     if kind.subtype is not None:
         bound = _any_unpacker(kind.subtype)

@@ -13,23 +13,26 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.database.answers import check_gives_rows, check_gives_value, not_one, only_row
 from trioorm.database.copy_verbs import CopyVerbs
-from trioorm.database.flight import Flight
-from trioorm.database.load_plan import known_plan
-from trioorm.database.loading import fetch_with_loads, load_onto_rows, load_relations
 from trioorm.database.object_verbs import ObjectVerbs
 from trioorm.database.objects import must_be_object
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.repeats import OPEN_SCOPES, note_objects, note_statement
 from trioorm.database.schema_verbs import SchemaVerbs
-from trioorm.database.streaming import CursorBlock, RowsBlock
 from trioorm.errors import IntegrityError, UsageError
+from trioorm.later import module_later
 from trioorm.model import Load, Model, check_load
 from trioorm.query import Select, Statement, check_graph
 from trioorm.transaction import Runner
 from trioorm.wire import command
 
 if TYPE_CHECKING:
+    from trioorm.database import flight, loading, streaming
     from trioorm.database.explaining import QueryPlan
+    from trioorm.database.flight import Flight
+else:
+    flight = module_later("trioorm.database.flight")
+    loading = module_later("trioorm.database.loading")
+    streaming = module_later("trioorm.database.streaming")
 
 __all__ = ["Verbs"]
 
@@ -78,7 +81,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         if OPEN_SCOPES:
             note_statement(self._plans, statement)
         if isinstance(statement, Select) and statement.loads:
-            return await fetch_with_loads(self._runner, self._plans, statement)
+            return await loading.fetch_with_loads(self._runner, self._plans, statement)
         plan, values = self._plans.plan(statement)
         if not plan.compiled.results:
             check_gives_rows(plan)
@@ -103,7 +106,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         if OPEN_SCOPES:
             note_statement(self._plans, statement)
         if isinstance(statement, Select) and statement.loads:
-            rows: list[R] = await fetch_with_loads(self._runner, self._plans, statement)
+            rows: list[R] = await loading.fetch_with_loads(self._runner, self._plans, statement)
             if len(rows) != 1:
                 raise not_one(len(rows), statement)
             return rows[0]
@@ -124,7 +127,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         if OPEN_SCOPES:
             note_statement(self._plans, statement)
         if isinstance(statement, Select) and statement.loads:
-            rows: list[R] = await fetch_with_loads(self._runner, self._plans, statement)
+            rows: list[R] = await loading.fetch_with_loads(self._runner, self._plans, statement)
             if len(rows) > 1:
                 raise not_one(len(rows), statement)
             return rows[0] if rows else None
@@ -169,7 +172,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         result = await self._run_one(plan, values)
         return result.command_tuples or 0
 
-    def stream(self, statement: Statement[R], *, batch_rows: int = 500, cursor: bool = False) -> RowsBlock[R]:
+    def stream(self, statement: Statement[R], *, batch_rows: int = 500, cursor: bool = False) -> "streaming.RowsBlock[R]":
         """Read rows as they come, with memory that does not grow with their number.
 
             async with db.stream(select(User)) as users:
@@ -197,7 +200,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
             note_statement(self._plans, statement)
         plan, values = self._plans.plan(statement)
         check_gives_rows(plan, statement)
-        block = CursorBlock[R] if cursor else RowsBlock[R]
+        block = streaming.CursorBlock[R] if cursor else streaming.RowsBlock[R]
         if not statement.loads:
             return block(self._runner, plan, plan.step(values), batch_rows=batch_rows)
         if self._runner.in_transaction and not cursor:
@@ -205,7 +208,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
                 "a stream holds its transaction's turn, so no relations can be loaded meanwhile.\n"
                 "To fix it: stream(..., cursor=True), which gives the turn back between batches."
             )
-        load = partial(load_onto_rows, self._runner, self._plans, loads=statement.loads)
+        load = partial(loading.load_onto_rows, self._runner, self._plans, loads=statement.loads)
         return block(self._runner, plan, plan.step(values), batch_rows=batch_rows, load=load)
 
     async def load(self, objects: Iterable[M], *relations: Load[M]) -> None:
@@ -232,7 +235,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         if OPEN_SCOPES and listed:
             note_objects(self._plans, "load", type(listed[0]), relations)
         check_graph(relations)
-        await load_relations(self._runner, self._plans, listed, relations)
+        await loading.load_relations(self._runner, self._plans, listed, relations)
 
     async def explain(self, statement: Statement[Any], *, analyze: bool = False, verbose: bool = False) -> "QueryPlan":
         """Ask PostgreSQL how it would run a statement; `print` the answer.
@@ -253,13 +256,14 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         """
         from trioorm.database.explaining import explain_step, read_plan  # few need it
         from trioorm.database.explaining_loads import explain_load_steps, read_load_plan
+        from trioorm.database.load_plan import known_plan
 
         around = ((), ()) if not analyze else _UNDONE_INSIDE if self._runner.in_transaction else _UNDONE
         if isinstance(statement, Select) and statement.loads:
-            loading = known_plan(self._plans, statement, statement.loads)
-            steps = explain_load_steps(loading, statement, analyze=analyze, verbose=verbose)
+            load_plan = known_plan(self._plans, statement, statement.loads)
+            steps = explain_load_steps(load_plan, statement, analyze=analyze, verbose=verbose)
             results = await self._runner.run([*around[0], *steps, *around[1]], is_write=False)
-            return read_load_plan(loading, results[len(around[0]) :][: len(steps)])
+            return read_load_plan(load_plan, results[len(around[0]) :][: len(steps)])
         plan, values = self._plans.plan(statement)
         step = explain_step(plan.step(values), analyze=analyze, verbose=verbose)
         results = await self._runner.run([*around[0], step, *around[1]], is_write=False)
@@ -289,7 +293,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
     # Several at once.
 
-    def flight(self) -> Flight:
+    def flight(self) -> "Flight":
         """Several statements in one trip, each with its own answer.
 
             async with tx.flight() as flight:
@@ -299,7 +303,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         The verbs of the flight check and collect; leaving the block sends. A statement cannot use the answer to another of its flight.
         """
-        return Flight(self._runner, self._plans)
+        return flight.Flight(self._runner, self._plans)
 
     @overload
     async def fetch_many(self, a: Statement[R1], b: Statement[R2], /) -> tuple[list[R1], list[R2]]: ...
@@ -332,8 +336,8 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         Checkpoint: always.
         """
-        async with self.flight() as flight:
-            results = [flight.fetch_all(statement) for statement in statements]
+        async with self.flight() as together:
+            results = [together.fetch_all(statement) for statement in statements]
         return tuple([result.value for result in results])
 
     # Running.

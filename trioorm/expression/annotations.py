@@ -14,6 +14,7 @@ import types
 import typing
 import uuid
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -41,8 +42,14 @@ from trioorm.expression.types import (
     range_of,
     sibling_of,
 )
-from trioorm.expression.user_types import CompositeType, enum_type, made_composite
 from trioorm.expression.values import Interval, Multirange, Range, TsQuery, TsVector
+from trioorm.later import module_later
+
+if TYPE_CHECKING:
+    from trioorm.expression import user_types
+    from trioorm.expression.user_types import CompositeType
+else:
+    user_types = module_later("trioorm.expression.user_types")
 
 _BY_PYTHON: dict[object, SqlType] = {
     bool: BOOLEAN,
@@ -97,7 +104,7 @@ def type_of_annotation(annotation: object) -> tuple[SqlType, bool] | None:
     if origin is dict:
         return JSONB, False
     if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return enum_type(annotation), False
+        return user_types.enum_type(annotation), False
     try:
         plain = _BY_PYTHON.get(annotation)  # pyright: ignore[reportUnknownArgumentType] - isinstance narrowed it to type[Unknown]
     except TypeError:  # an annotation that cannot be hashed is none of ours
@@ -132,7 +139,7 @@ def type_of_value(value: object) -> SqlType:
     if found is not None:
         return found
     if isinstance(value, Enum):
-        return enum_type(type(value))
+        return user_types.enum_type(type(value))
     for python, sql_type in _BY_PYTHON.items():
         if isinstance(python, type) and isinstance(value, python):
             return sql_type
@@ -188,7 +195,7 @@ def composite_type(python: type, *, name: str | None = None) -> CompositeType:
             )
         fields.append((field, found[0]))
     read = operator.attrgetter(*names)
-    return made_composite(python, name, tuple(fields), read if len(names) > 1 else lambda value: (read(value),))
+    return user_types.made_composite(python, name, tuple(fields), read if len(names) > 1 else lambda value: (read(value),))
 
 
 def field_names(python: type) -> list[str]:

@@ -16,7 +16,7 @@ from trioorm.expression.annotations import type_of_value
 from trioorm.expression.column_values import kinds_of
 from trioorm.expression.shape import PLACES, Bind
 from trioorm.expression.types import BIGINT, DOUBLE, JSONB, NUMERIC, TIMESTAMP, SqlType
-from trioorm.expression.user_types import CompositeType, JsonType
+from trioorm.expression.user_made import is_composite, is_json
 from trioorm.expression.values import Multirange, Range
 
 
@@ -27,11 +27,11 @@ def accepts(sql_type: SqlType, value: object) -> bool:
         return True
     if sql_type.element is not None:
         return _is_list(value) and _accepts_items(sql_type.element, typing.cast("list[object]", value))
-    if isinstance(sql_type, JsonType):
+    if is_json(sql_type):
         return isinstance(value, python) and value is not None
     if sql_type.subtype is not None:
         return _accepts_range(sql_type, sql_type.subtype, value)
-    if isinstance(sql_type, CompositeType):
+    if is_composite(sql_type):
         return isinstance(value, python) and (python is not tuple or len(typing.cast("tuple[object, ...]", value)) == len(sql_type.fields))
     match sql_type.family:
         case "jsonb":
@@ -101,7 +101,7 @@ def bind(value: object, preferred: SqlType | None, *, of: object) -> tuple[Bind,
     if accepts(preferred, value):
         check_aware(value, preferred, of=of)
         return PLACES[preferred], preferred
-    if isinstance(preferred, JsonType) and accepts(JSONB, value):  # a part of the JSON, as in contains({"city": "Rome"})
+    if is_json(preferred) and accepts(JSONB, value):  # a part of the JSON, as in contains({"city": "Rome"})
         return PLACES[JSONB], JSONB
     if preferred.family == "number" and isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool):
         own = DOUBLE if isinstance(value, float) else NUMERIC if isinstance(value, decimal.Decimal) else BIGINT

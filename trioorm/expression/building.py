@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import typing
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from trioorm.errors import QueryError
 from trioorm.expression import types
@@ -17,8 +18,11 @@ from trioorm.expression.binding import bind, bind_array, check_aware, same_famil
 from trioorm.expression.node import Node
 from trioorm.expression.shape import PLACES, Binary, Bind, Cast, InRows, InSubquery, Keyword, Logical, Quantified, Row, Shape
 from trioorm.expression.types import BOOLEAN, TEXT, SqlType
-from trioorm.expression.user_types import CompositeType
+from trioorm.expression.user_made import is_composite
 from trioorm.expression.values import Interval
+
+if TYPE_CHECKING:
+    from trioorm.expression.user_types import CompositeType
 
 Part: typing.TypeAlias = tuple[Shape, tuple[object, ...]]
 """A shape and its bind values."""
@@ -51,7 +55,7 @@ def compared_operand(left: Node[object], operator: str, other: object) -> Part:
             "  for a value that may be None:  User.email.is_not_distinct_from(value)"
         )
     kind = left.sql_type
-    if isinstance(kind, CompositeType) and kind.python is tuple:
+    if is_composite(kind) and kind.python is tuple:
         return row_of_values(kind, other, of=left)
     value: object = other
     return bind(value, kind, of=left)[0], (value,)
@@ -102,7 +106,7 @@ def contained(left: Node[object], values: object, *, negated: bool) -> Part:
                 f"in_() takes a collection or a select, and got the expression {inner}.\n"
                 "To fix it: for one value use ==; for an array column use array.has(value)."
             )
-        if not isinstance(left.sql_type, CompositeType) and not same_family(left.sql_type, inner.sql_type):
+        if not is_composite(left.sql_type) and not same_family(left.sql_type, inner.sql_type):
             raise _incomparable(left, "IN", inner)
         return InSubquery(left.operand(), negated, inner.shape), left.bind_values + inner.bind_values
     if isinstance(values, (str, bytes)) or not isinstance(values, (list, tuple, set, frozenset, range, Sequence)):
@@ -112,7 +116,7 @@ def contained(left: Node[object], values: object, *, negated: bool) -> Part:
         )
     items = list(typing.cast("Sequence[object]", values))
     kind = left.sql_type
-    if isinstance(kind, CompositeType) and kind.python is tuple:
+    if is_composite(kind) and kind.python is tuple:
         return _row_contained(left, kind, items, negated=negated)
     bound, element = bind_array(items, kind, of=left)
     place = Bind(types.array_of(element), cast=True)

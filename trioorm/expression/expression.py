@@ -15,7 +15,7 @@ import decimal
 import re
 import typing
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression import building
@@ -29,10 +29,11 @@ from trioorm.expression.node import Ordering, Selectable
 from trioorm.expression.predicates import Predicates
 from trioorm.expression.shape import Binary, Cast, Collated, FieldOf, Labelled, Ordered, Prefix, Shape, Subscript
 from trioorm.expression.types import BOOLEAN, INTEGER, JSONB, TEXT, TIMESTAMP, TIMESTAMPTZ, Json, SqlType, array_of
-from trioorm.expression.user_types import CompositeType
+from trioorm.expression.user_made import is_composite
 from trioorm.expression.values import Interval
-from trioorm.expression.windows import Bound, Exclusion, Terms, WindowSpec, over_parts
-from trioorm.expression.windows import window as made_window
+
+if TYPE_CHECKING:
+    from trioorm.expression.windows import Bound, Exclusion, Terms, WindowSpec
 
 T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S")
@@ -200,7 +201,7 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
     def field(self, name: str, returns: type[S]) -> Expression[S]:
         """A field of a composite value: `User.address.field("city", str)`."""
         kind = self.sql_type
-        fields = dict(kind.fields) if isinstance(kind, CompositeType) else {}
+        fields = dict(kind.fields) if is_composite(kind) else {}
         if name not in fields:
             raise QueryError(f"{self} has no field {name!r}; its fields are {', '.join(fields) or 'none'}.\nTo fix it: name one of them.")
         type_of_class(returns, "field()")
@@ -274,6 +275,9 @@ class Expression(Predicates[T_co, "Expression[bool]"]):
         Raises:
             QueryError: this is no call of a function, or the window contradicts itself.
         """
+        from trioorm.expression.windows import over_parts  # few need it
+        from trioorm.expression.windows import window as made_window
+
         if window is not None and (
             not _is_nothing(partition_by) or not _is_nothing(order_by) or (rows or range_ or groups or exclude) is not None
         ):

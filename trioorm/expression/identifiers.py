@@ -9,7 +9,6 @@ Source: PostgreSQL manual, section 4.1 (lexical structure); `standard_conforming
 from __future__ import annotations
 
 from trioorm.errors import ModelError, QueryError
-from trioorm.expression.text_form import text_form
 from trioorm.expression.types import SqlType
 
 MAX_IDENTIFIER_BYTES = 63
@@ -69,6 +68,8 @@ def quote_literal(value: object, sql_type: SqlType | None) -> str:
         return "TRUE" if value else "FALSE"
     if isinstance(value, int) and not isinstance(value, bool) and not is_json:
         return str(int(value)) if value >= 0 else f"({int(value)})"
+    from trioorm.expression.text_form import text_form  # few need it
+
     try:
         text = text_form(value, sql_type)
     except TypeError as error:

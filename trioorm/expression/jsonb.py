@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from trioorm.expression import building
 from trioorm.expression.expression import Expression, Operation, is_expression
-from trioorm.expression.func import argument_type
+from trioorm.expression.named_functions import argument_type
 from trioorm.expression.shape import Binary, Function, Shape
 from trioorm.expression.types import BOOLEAN, INTEGER, JSONB, JSONPATH, TEXT, Json, SqlType, array_of
 

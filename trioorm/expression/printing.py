@@ -1,7 +1,7 @@
 """How an expression or statement shows itself: as SQL without its values.
 
-The SQL is made by `compiler/`, four floors up, which expressions must not know; it hands its renderer in here when it is imported, and
-`trioorm` one that imports it. Without any the text is only the shape. Values never show, because a bind value may be a secret.
+The SQL is made by `compiler/`, four floors up, which expressions must not know; `trioorm` hands in what imports it. Values never show,
+because a bind value may be a secret.
 """
 
 from __future__ import annotations

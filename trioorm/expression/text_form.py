@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterable
 
 from trioorm.expression.types import SqlType
-from trioorm.expression.user_types import CompositeType, JsonType, enum_label
+from trioorm.expression.user_made import is_composite, is_json
 from trioorm.expression.values import Interval, Multirange, Range
 
 
@@ -30,9 +30,9 @@ def text_form(value: object, sql_type: SqlType | None) -> str:
     Raises:
         TypeError: there is no writing for values of this class.
     """
-    if isinstance(sql_type, JsonType):
+    if is_json(sql_type):
         return _json(sql_type.codec.dump(value))
-    if isinstance(sql_type, CompositeType):
+    if is_composite(sql_type):
         parts = zip(sql_type.split(value), sql_type.fields, strict=True)
         return f"({','.join(['' if part is None else _quoted(text_form(part, kind)) for part, (_, kind) in parts])})"
     match sql_type.family if sql_type is not None else "":
@@ -52,6 +52,8 @@ def _by_class(value: object, sql_type: SqlType | None) -> str:
         case bool():
             return "true" if value else "false"
         case enum.Enum():
+            from trioorm.expression.user_types import enum_label  # few need it
+
             return enum_label(value)
         case str():
             return str(value)

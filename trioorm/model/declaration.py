@@ -17,11 +17,11 @@ from trioorm.errors import ModelError
 from trioorm.expression.column import Column
 from trioorm.expression.expression import Expression
 from trioorm.expression.types import SqlType
-from trioorm.expression.user_types import JsonCodec
 from trioorm.model.unset import UNSET, Unset
 from trioorm.schema.deferring import AT_ONCE, Deferral, OnDelete, deferral
 
 if TYPE_CHECKING:
+    from trioorm.expression.user_types import JsonCodec
     from trioorm.schema.sequences import Identity
 
 T = TypeVar("T")

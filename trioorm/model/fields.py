@@ -17,10 +17,8 @@ from trioorm.expression.annotations import type_of_annotation
 from trioorm.expression.binding import accepts
 from trioorm.expression.column import Column
 from trioorm.expression.identifiers import quote_identifier
-from trioorm.expression.json_codec import json_codec_for
 from trioorm.expression.shape import Source
 from trioorm.expression.types import JSONB, XID, SqlType
-from trioorm.expression.user_types import JsonCodec, json_type
 from trioorm.model.declaration import ColumnDeclaration
 from trioorm.model.field import FieldInfo
 from trioorm.model.relation import RelationDeclaration
@@ -130,6 +128,9 @@ def _field(where: str, attribute: str, annotation: object, source: Source, decla
 
 def _json_type(annotation: object, said: ColumnDeclaration) -> tuple[SqlType, bool]:
     """jsonb whose values are of the annotation's class, and whether the column may be NULL."""
+    from trioorm.expression.json_codec import json_codec_for  # few need it
+    from trioorm.expression.user_types import JsonCodec, json_type
+
     parts = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else (annotation,)
     held = [part for part in parts if part is not types.NoneType]
     nullable = len(held) < len(parts)

@@ -143,7 +143,9 @@ class ToMany(Load[O_contra], Generic[O_contra, T]):
         Raises:
             QueryError: the relation is limited.
         """
-        return _counters[0](self)
+        from trioorm.expression.aggregates import count  # few need it
+
+        return cast("Expression[int]", _aggregates[0](self, count()))
 
     def aggregate(self, aggregate: Expression[S]) -> Expression[S]:
         """An aggregate over them, as an expression: `select(Film, Film.reviews.aggregate(avg(Review.stars)))`.
@@ -159,15 +161,11 @@ class ToMany(Load[O_contra], Generic[O_contra, T]):
 _FORMS: dict[tuple[object, ...], object] = {}
 _NESTED: dict[tuple[object, ...], Load[Never]] = {}
 
-_counters: list[Callable[[Load[Never]], Expression[int]]] = []
 _aggregates: list[Callable[[Load[Never], Expression[object]], Expression[object]]] = []
 
 
-def install_aggregates(
-    count: Callable[[Load[Never]], Expression[int]], aggregate: Callable[[Load[Never], Expression[object]], Expression[object]]
-) -> None:
-    """Say how the objects of a relation are counted and aggregated; `query/` does, which this room must not know."""
-    _counters[:] = [count]
+def install_aggregates(aggregate: Callable[[Load[Never], Expression[object]], Expression[object]]) -> None:
+    """Say how the objects of a relation are aggregated: by `query/`, which this room must not know."""
     _aggregates[:] = [aggregate]
 
 

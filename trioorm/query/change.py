@@ -25,7 +25,6 @@ from trioorm.query.joins import Joining
 from trioorm.query.query import Query
 from trioorm.query.shape import Assignment, DeleteShape, Join, RowAssignment, UpdateShape
 from trioorm.query.tables import Table, from_item_of, outputs_of
-from trioorm.query.value_rows import object_rows, value_rows
 from trioorm.query.write import Returning, Write, begin, returned_into
 
 if TYPE_CHECKING:
@@ -136,6 +135,8 @@ class Update(_Change, Generic[M]):
             QueryError: no rows, rows of different columns, two rows of one key, or a value whose class does not fit.
             BindError: a moment without a time zone.
         """
+        from trioorm.query.value_rows import value_rows  # few need it
+
         given = value_rows(self.info, rows, changed, key, columns)
         steps, known = self.form.steps, ("set_each", given.keys, given.changed) if given.are_arrays else None
         step = steps.get(known)
@@ -261,6 +262,8 @@ def update_each(info: ModelInfo, objects: Sequence[M], *, first: int = 0) -> Ret
     Raises:
         QueryError, BindError: as `set_each`; also for two objects of one key, and for an object whose version is not set.
     """
+    from trioorm.query.value_rows import object_rows  # few need it
+
     table, keys, changed, place = object_rows(info, objects, first)
     model = typing.cast("type[M]", info.model)
     changes: dict[Expression[object], object] = {field.column: table.column(field.name) for field in changed}

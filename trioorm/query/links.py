@@ -13,7 +13,7 @@ from trioorm.expression.functions import literal
 from trioorm.expression.shape import Source
 from trioorm.expression.types import SqlType, array_of
 from trioorm.query.select import Select, select
-from trioorm.query.sql import Identifier, Sql, sql
+from trioorm.query.sql_text import Identifier, Sql, sql
 from trioorm.query.tables import Table
 
 LinkColumns = Sequence[ColumnExpression[object]]

@@ -21,14 +21,14 @@ from typing import Final, NamedTuple, Never, TypeVar, cast
 from trioorm.errors import QueryError
 from trioorm.expression.aggregates import count
 from trioorm.expression.expression import Expression, Operation
-from trioorm.expression.func import func
 from trioorm.expression.functions import and_, literal, row
 from trioorm.expression.identifiers import type_text
+from trioorm.expression.named_functions import func
 from trioorm.expression.shape import Cast, ColumnReference, Fragment, InRows, Quantified, Shape, Source
 from trioorm.expression.types import BOOLEAN, DOUBLE, REAL, SqlType, array_of
 from trioorm.model.field import FieldInfo
 from trioorm.model.info import ModelInfo
-from trioorm.model.load import Load, install_aggregates
+from trioorm.model.load import Load
 from trioorm.model.model import Model, model_of
 from trioorm.model.relation import Link, Relation
 from trioorm.query.entity import alias
@@ -308,15 +308,6 @@ def aggregate_related(load: Load[Never], aggregate: Expression[S]) -> Expression
     return found.where(*_pairs(near, [field.column for field in keys.own]), *conditions)
 
 
-def count_related(load: Load[Never]) -> Expression[int]:
-    """The number of a relation's objects, for the owner in the statement around it.
-
-    Raises:
-        QueryError: the relation is limited.
-    """
-    return aggregate_related(load, count())
-
-
 def _of_other(expression: Expression[S], old: Source, new: Source) -> Expression[S]:
     """An expression in which the columns of one table are read from another."""
     return Operation(_renamed(expression.operand(), old, new), expression.bind_values, cast("SqlType", expression.sql_type))
@@ -327,6 +318,3 @@ def _renamed(shape: Shape, old: Source, new: Source) -> Shape:
         return shape._replace(source=new) if shape.source == old else shape
     parts = [_renamed(cast("Shape", part), old, new) if isinstance(part, tuple) else part for part in shape]
     return cast("typing.Any", type(shape))._make(parts) if hasattr(shape, "_make") else tuple(parts)
-
-
-install_aggregates(count_related, aggregate_related)

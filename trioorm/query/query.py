@@ -20,7 +20,6 @@ from trioorm.model.model import model_of
 from trioorm.query.clause import NOTHING, Clause
 from trioorm.query.form import STEPS, Form, Grammar, Step, part
 from trioorm.query.formed import Formed
-from trioorm.query.projection import projection
 from trioorm.query.shape import CombinedShape, Derived, Limits, ModelItem, Projection, RecursiveStep, ValueItem
 from trioorm.query.tables import Cte, Subquery, Table, common_table, outputs_of
 
@@ -152,6 +151,8 @@ class Query(Formed[R_co], Expression[R_co]):  # pyright: ignore[reportIncompatib
         return items[0]
 
     def _into_class(self, make: Callable[..., P], names: tuple[str, ...]) -> Projection:
+        from trioorm.query.projection import projection  # few need it
+
         return projection(make, self.items, names)
 
 

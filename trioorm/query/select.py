@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from typing import Literal, Never, Self, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Final, Literal, Never, Self, TypeVar, TypeVarTuple, overload
 
 from trioorm.errors import QueryError
 from trioorm.expression.expression import Comparison, Expression, Ordering, Selectable
-from trioorm.expression.functions import literal
 from trioorm.expression.guesses import OF_SELECTS, expect_guesses
 from trioorm.expression.identifiers import quote_identifier
 from trioorm.expression.shape import Fragment, Labelled, Shape, Source
 from trioorm.expression.types import BIGINT
-from trioorm.expression.windows import WindowSpec
 from trioorm.model.load import Load, Loadable
 from trioorm.model.metaclass import ModelMeta
 from trioorm.model.model import Model
@@ -27,11 +25,12 @@ from trioorm.query.formed import Filtered, stay
 from trioorm.query.graph import check_loads
 from trioorm.query.grouping import Grouping
 from trioorm.query.joins import Joining, refuse_unmarked
-from trioorm.query.keyset import after_condition, values_of_row
 from trioorm.query.query import Query, limits_of, with_terms
 from trioorm.query.shape import FromShape, GroupingSets, Join, Lock, NamedWindow, Sampled, SelectShape, ValueItem
-from trioorm.query.sharing import SHARING, shared
 from trioorm.query.tables import Table, from_item_of, origin_of
+
+if TYPE_CHECKING:
+    from trioorm.expression.windows import WindowSpec
 
 R_co = TypeVar("R_co", covariant=True)
 P = TypeVar("P")
@@ -48,6 +47,9 @@ T9 = TypeVar("T9")
 T10 = TypeVar("T10")
 
 Ts = TypeVarTuple("Ts")
+
+_SHARING: Final = ("_distinct_on", "_items", "_group_by", "_having", "_windows", "_order_by")
+"""The clauses in which terms may stand that must be one expression to PostgreSQL, in the order of their text."""
 
 _TOTAL = Labelled(Fragment(("count(*) OVER ()",), repeatable=True), "total")
 
@@ -116,6 +118,8 @@ class Select(Filtered[R_co], Query[R_co], Joining):
             method: "bernoulli" looks at each row, "system" takes whole pages, which is quicker and less even.
             seed: the same one gives the same rows while the table does not change.
         """
+        from trioorm.expression.functions import literal  # few need it
+
         source = self._source
         if not isinstance(source, Source):
             raise QueryError(
@@ -242,6 +246,8 @@ class Select(Filtered[R_co], Query[R_co], Joining):
         Raises:
             QueryError: nothing is ordered by, the order may leave rows equal, or the row does not hold what it is ordered by.
         """
+        from trioorm.query.keyset import after_condition, values_of_row  # few need it
+
         values = values_of_row(row, self._order_terms, self._items.shapes)
         alone = not self._joins.shapes and not self._group_by.shapes
         condition = after_condition(self._order_terms, values, self._items.shapes, self._source if alone else None)
@@ -294,8 +300,10 @@ class Select(Filtered[R_co], Query[R_co], Joining):
 
     def _with_shared(self, **changes: object) -> Self:
         """As `_with`, for clauses that may hold a term that is grouped by, or meets one."""
-        clauses = {name: typing.cast("Clause", changes.get(name, getattr(self, name))) for name in SHARING}
+        clauses = {name: typing.cast("Clause", changes.get(name, getattr(self, name))) for name in _SHARING}
         if clauses["_group_by"].shapes or clauses["_distinct_on"].shapes:
+            from trioorm.query.sharing import shared  # few need it
+
             changes.update(shared(clauses))
         return self._with(**changes)
 

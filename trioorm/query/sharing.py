@@ -18,9 +18,6 @@ from trioorm.model.model import model_of
 from trioorm.query.clause import Clause
 from trioorm.query.shape import CombinedShape, GroupingSets, ModelItem, SelectShape, ValueItem
 
-SHARING = ("_distinct_on", "_items", "_group_by", "_having", "_windows", "_order_by")
-"""The clauses in which such terms may stand, in the order of their text."""
-
 
 class _Term(NamedTuple):
     """An expression with values."""
@@ -33,7 +30,7 @@ def shared(clauses: Mapping[str, Clause]) -> dict[str, Clause]:
     """Those of the clauses that become others, in the order of their text.
 
     Args:
-        clauses: all of `SHARING`, by name.
+        clauses: all in which such terms may stand, by name, in the order of their text.
     """
     apart = {name: tuple([_apart(shape) for shape in clause.shapes]) for name, clause in clauses.items()}
     items = Clause(apart["_items"], clauses["_items"].bind_values)
@@ -42,8 +39,7 @@ def shared(clauses: Mapping[str, Clause]) -> dict[str, Clause]:
         terms.extend(_terms(Clause(apart[name], clauses[name].bind_values), items))
     first: dict[int, tuple[str, int]] = {}
     made: dict[str, Clause] = {}
-    for name in SHARING:
-        clause = clauses[name]
+    for name, clause in clauses.items():
         shapes = apart[name]
         if terms and clause.bind_values:
             shapes = cast("tuple[Shape, ...]", _Sharing(name, clause.bind_values, terms, first).walk(shapes))

@@ -83,5 +83,5 @@ _compilers: list[Callable[[Statement[object]], SqlText]] = []
 
 
 def install_compiler(compile_: Callable[[Statement[object]], SqlText]) -> None:
-    """Say how statements become text; `compiler/` does, which this room must not know."""
+    """Say how statements become text: by `compiler/`, which this room must not know."""
     _compilers[:] = [compile_]

@@ -15,7 +15,6 @@ from trioorm.query.clause import NOTHING
 from trioorm.query.entity import entity_of, item_of
 from trioorm.query.form import STEPS, Form, Grammar, Step, find_step, part
 from trioorm.query.formed import Formed, stay
-from trioorm.query.projection import projection
 from trioorm.query.shape import CommonTable, CommonTableUse, ReturnedInto
 from trioorm.query.tables import Cte, common_table
 
@@ -141,6 +140,8 @@ class Returning(_Writing[R_co]):
 
     def into(self, make: Callable[..., P], *names: str) -> Returning[P]:
         """Rows become objects of a class, as `Select.into` says."""
+        from trioorm.query.projection import projection  # few need it
+
         return typing.cast("Returning[P]", self._with(_into=projection(make, self._returning.shapes, names)))
 
 

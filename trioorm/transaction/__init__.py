@@ -8,17 +8,18 @@ from trioorm.transaction.outcome import Outcome, ask_outcome
 from trioorm.transaction.runner import Hold, PoolRunner, Runner, failure_among
 from trioorm.transaction.settings import SettingValue, setting_steps
 from trioorm.transaction.transaction import Isolation, SavepointScope, TransactionScope, begin_steps, refuse_inside_transaction
-from trioorm.transaction.whole_flight import WholeFlight
 
 if TYPE_CHECKING:
     from trioorm.transaction.advisory_lock import AdvisoryLock, lock_in_transaction
     from trioorm.transaction.snapshot import HeldReads, SnapshotScope
+    from trioorm.transaction.whole_flight import WholeFlight
 else:
     __getattr__, __dir__ = given_later(
         __name__,
         {
             "trioorm.transaction.advisory_lock": "AdvisoryLock lock_in_transaction",
             "trioorm.transaction.snapshot": "HeldReads SnapshotScope",
+            "trioorm.transaction.whole_flight": "WholeFlight",
         },
     )
 

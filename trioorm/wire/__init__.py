@@ -12,17 +12,18 @@ from trioorm.wire.interrupt import after_cleanup
 from trioorm.wire.password import Password
 from trioorm.wire.server_errors import error_from_result, is_error
 from trioorm.wire.statements import Statement, Step, command
-from trioorm.wire.stream import RowStream
 
 if TYPE_CHECKING:
     from trioorm.wire.copy import CopyIn
     from trioorm.wire.copy_out import CopyOut
+    from trioorm.wire.stream import RowStream
 else:
     __getattr__, __dir__ = given_later(
         __name__,
         {
             "trioorm.wire.copy": "CopyIn",
             "trioorm.wire.copy_out": "CopyOut",
+            "trioorm.wire.stream": "RowStream",
         },
     )
 
