@@ -26,9 +26,10 @@ from trioorm import (
 from trioorm.errors import DataError, UsageError
 from trioorm.testing import Direction, FaultProxy, running_proxy
 from trioorm.transaction import Isolation
-from trioorm.wire import AnyIOConnection, OnCancel
-from trioorm.wire.flight import Answer
+from trioorm.wire import AnyIOConnection
+from trioorm.wire.flight import Flight
 from trioorm.wire.interrupt import Shield
+from trioorm.wire.readiness import Wait
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ async def test_begin_statements_and_commit_are_one_trip_on_one_connection(dsn: s
                 limit = flight.fetch_value(sql("SELECT current_setting('transaction_timeout') <> '0'").returns(bool))
                 flight.insert(Entry(key=2))
         assert (level.value, user.value, limit.value) == ("serializable", "ada", True)
-        assert noted.sent == [["BEGIN", "SELECT", "SET", "SELECT", "SELECT", "SELECT", "INSERT", "SELECT"], ["COMMIT"]], "queued together"
+        assert noted.sent == [["BEGIN", "SELECT", "SET", "SELECT", "SELECT", "SELECT", "INSERT", "SELECT", "COMMIT"]]
         assert keys_in(dsn) == [1, 2]
         assert db.statistics().connections_num <= 2
 
@@ -235,12 +236,13 @@ _ISOLATIONS = [pytest.param(None, id="by its sync"), pytest.param("read committe
 async def _long_commits(address: str, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[Database, int, anyio.Event]]:
     """A ledger of one connection, whose COMMITs sleep in a trigger; its process; what is set when only the COMMIT is waited for."""
     only_commit = anyio.Event()
-    arrive = AnyIOConnection[Any].arrive
+    advance = Flight.advance
 
-    async def arriving(connection: AnyIOConnection[Any], answer: Answer, *, on_cancel: OnCancel, **how: Any) -> object:  # noqa: ANN401
-        if on_cancel is OnCancel.FINISH:
+    def advancing(flight: Flight) -> Wait | None:
+        want = advance(flight)
+        if want is not None and flight.has_landed:
             only_commit.set()
-        return await arrive(connection, answer, on_cancel=on_cancel, **how)
+        return want
 
     async with open_ledger(address, max_size=1) as db:
         await db.execute(
@@ -250,7 +252,7 @@ async def _long_commits(address: str, monkeypatch: pytest.MonkeyPatch) -> AsyncG
             sql("CREATE CONSTRAINT TRIGGER doze AFTER INSERT ON entries INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION doze()")
         )
         pid = await process_of(db)
-        monkeypatch.setattr(AnyIOConnection, "arrive", arriving)
+        monkeypatch.setattr(Flight, "advance", advancing)
         yield db, pid, only_commit
 
 

@@ -26,7 +26,8 @@ class Flights:
 
         def taking_off(connection: AnyIOConnection[Any], steps: list[Step], **how: Any) -> object:  # noqa: ANN401 - as it is
             if not any(step.values is values for step in steps for values in asked):  # `ask` for what is not prepared yet
-                self._note(*[step.statement for step in steps])
+                commits = () if (commit := how.get("commit")) is None else (commit,)
+                self._note(*[step.statement for step in (*steps, *commits)])
             return take_off(connection, steps, **how)
 
         def sending_alone(connection: AnyIOConnection[Any], step: Step) -> object:

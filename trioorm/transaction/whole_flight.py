@@ -16,7 +16,6 @@ Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from math import inf
 
@@ -27,13 +26,13 @@ from psycopg.pq.abc import PGresult
 from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, DatabaseError, QueryCanceled
 from trioorm.pool import Pool
 from trioorm.transaction import refusals
-from trioorm.transaction.commit import ANSWER_PART, COMMIT, refusal_of_commit, settle_lost_commit
-from trioorm.transaction.deadline import NO_LIMIT, SERVER_LIMITS, limit_for
+from trioorm.transaction.commit import ANSWER_PART, COMMIT, settle_lost_commit
+from trioorm.transaction.deadline import NO_LIMIT, SERVER_LIMITS, ServerLimit
 from trioorm.transaction.outcome import PROBE, read_probe
-from trioorm.transaction.runner import Connection, failure_among, failure_of, is_stale_plan
+from trioorm.transaction.runner import failure_among, failure_of, is_stale_plan
 from trioorm.wire import OnCancel, Step
-from trioorm.wire.flight import Answer, LandedSteps
-from trioorm.wire.interrupt import Held, cancel_requests, deliver_again
+from trioorm.wire.flight import Flight
+from trioorm.wire.interrupt import cancel_requests, deliver_again
 
 __all__ = ["WholeFlight"]
 
@@ -42,8 +41,7 @@ __all__ = ["WholeFlight"]
 _PLAIN = re.compile(rb"\s*(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH|VALUES)\b", re.IGNORECASE)
 
 
-_SETTLE = OnCancel.SETTLE
-_FINISH = OnCancel.FINISH
+_COMMIT = OnCancel.COMMIT
 
 
 @lru_cache(1000)
@@ -52,7 +50,7 @@ def _is_plain(text: bytes) -> bool:
 
 
 class WholeFlight:
-    """A transaction for steps that are known beforehand.
+    """A transaction for steps that are known beforehand. One serves all that begin alike.
 
     Args:
         pool: where the connection comes from, for the length of the trip.
@@ -60,11 +58,12 @@ class WholeFlight:
         name: how it is called in errors.
     """
 
-    __slots__ = ("_begin", "_name", "_pool")
+    __slots__ = ("_begin", "_has_options", "_name", "_pool")
 
     def __init__(self, pool: Pool, begin: Sequence[Step], *, name: str) -> None:
         self._pool = pool
         self._begin = begin
+        self._has_options = len(begin) > 1 or begin[0].statement.text != b"BEGIN"
         self._name = name
 
     @trio.lowlevel.enable_ki_protection
@@ -87,86 +86,96 @@ class WholeFlight:
 
         Checkpoint: always.
         """
-        begin = self._begin
-        needs_block = len(begin) > 1 or begin[0].statement.text != b"BEGIN"  # with options
+        needs_block = self._has_options
         for step in steps:
             if step.statement.ends_transaction:
                 raise refusals.would_end_by_text(self._name)
             needs_block = needs_block or not _is_plain(step.statement.text)
         pool = self._pool
         lease = pool.lend_at_once() or await pool.acquire(briefly=True)
+        has_failed_before = False
         try:
-            try:
-                return await self._fly(lease.connection, steps, needs_block=needs_block, is_write=is_write)
-            except DatabaseError as failure:
-                if not is_stale_plan(failure):
-                    raise
-                # Refused before it ran, because a table has changed since it was prepared; prepared anew it runs.
-                lease.connection.retire_statements(steps)
-            return await self._fly(lease.connection, steps, needs_block=needs_block, is_write=is_write)
+            while True:
+                connection = lease.connection
+                deadline = connection.read_deadline()
+                if deadline == -inf:
+                    await connection.check_for_cancellation()
+                limit = NO_LIMIT if deadline == inf else ServerLimit(deadline, connection.cleanup_timeout_seconds)
+                requests_before = 0 if connection.on_trio else cancel_requests()
+                opening: Sequence[Step] = ()
+                if needs_block:
+                    opening = [*self._begin, *limit.steps(connection.pgconn.server_version)]
+                elif limit is not NO_LIMIT:
+                    opening = [limit.first_step(connection.pgconn.server_version)]
+                sent = [*opening, *steps, *PROBE] if is_write else [*opening, *steps]
+                if needs_block:
+                    flight = connection.take_off(sent, commit=COMMIT)
+                else:
+                    flight = connection.take_off(sent, told_after=(len(sent),) if is_write else ())
+                try:
+                    results = await connection.arrive(flight, on_cancel=_COMMIT, seconds=pool.settings.commit_timeout_seconds * ANSWER_PART)
+                except (ConnectionLost, CommitOutcomeUnknown) as lost:
+                    results = flight.outcomes
+                    probe = results[len(sent) - 1] if is_write and flight.has_landed else None
+                    await self._settle(lost, flight, probe, limit, requests_before=requests_before, is_write=is_write)
+                else:
+                    if flight.failed or (needs_block and results[-1].command_status != b"COMMIT"):
+                        failure = self._failure_of(flight)
+                        if isinstance(failure, DatabaseError):
+                            if is_stale_plan(failure) and not has_failed_before:
+                                # Refused before it ran, because a table has changed since it was prepared; prepared anew it runs.
+                                connection.retire_statements(steps)
+                                has_failed_before = True
+                                continue
+                            if failure.sqlstate in SERVER_LIMITS:
+                                await limit.deliver_own_timeout()
+                            if isinstance(failure, QueryCanceled):
+                                await checkpoint()  # the request that was to stop the last statement may have hit the COMMIT
+                        raise failure
+                return results[len(opening) : len(opening) + len(steps)]
         finally:
             pool.take_back(lease)
 
-    async def _fly(self, connection: Connection, steps: Sequence[Step], *, needs_block: bool, is_write: bool) -> list[PGresult]:
-        deadline = connection.read_deadline()
-        if deadline == -inf:
-            await connection.check_for_cancellation()
-        requests_before = 0 if connection.on_trio else cancel_requests()
-        limit = limit_for(deadline, connection.cleanup_timeout_seconds)
-        sent = [*steps, *PROBE] if is_write else steps
-        opening = 0
-        body: Answer
-        if needs_block:
-            before = [*self._begin, *limit.steps(connection.pgconn.server_version)]
-            opening = len(before)
-            flight = body = connection.take_off([*before, *sent])
-            ending = connection.take_off([COMMIT])
-            connection.sent_steps = flight.steps
-        else:
-            if limit is not NO_LIMIT:
-                opening = 1
-                sent = [limit.first_step(connection.pgconn.server_version), *sent]
-            flight = ending = connection.take_off(sent, told_after=(len(sent),) if is_write else ())
-            body = LandedSteps(flight)
-        seconds = self._pool.settings.commit_timeout_seconds * ANSWER_PART
-        try:
-            await connection.arrive(body, on_cancel=_SETTLE)
-        except CommitOutcomeUnknown as lost:
-            if is_write:
-                raise refusals.outcome_unknown(self._name, None) from lost
-            raise refusals.commit_of_nothing_lost(self._name) from lost
-        except ConnectionLost:
-            await limit.deliver_own_timeout()  # a statement had failed by then, so nothing can be committed
-            raise
-        except BaseException:
-            with suppress(ConnectionLost):
-                await connection.arrive(ending, on_cancel=_FINISH, seconds=seconds)  # of nothing: it was stopped on the server
-            raise
-        failure = failure_among(flight.steps, flight.outcomes) if flight.failed else None
-        written = flight.outcomes[-1] if is_write and failure is None else None
-        held: Held = None
-        try:
-            await connection.arrive(ending, on_cancel=_FINISH, seconds=seconds)
-        except ConnectionLost as lost:
-            refused, held = await settle_lost_commit(
-                self._pool,
-                self._name,
-                lost,
-                None if written is None else read_probe(written),
-                requests_before=requests_before,
-                deliver_own_timeout=limit.deliver_own_timeout,
-            )
-        else:
-            last = ending.outcomes[-1]
-            refused = refusal_of_commit(self._name, last) if needs_block else failure_of(COMMIT, last)
-        if failure is not None:
-            if failure.sqlstate in SERVER_LIMITS:
-                await limit.deliver_own_timeout()
-            raise failure
+    def _failure_of(self, flight: Flight) -> BaseException:
+        """Why a flight whose answers have all come is not committed."""
+        last = flight.outcomes[-1]
+        failure = None if flight.refused else failure_among(flight.steps, flight.outcomes)
+        return failure or failure_of(COMMIT, last) or refusals.answered_otherwise(self._name, last.command_status)
+
+    async def _settle(
+        self,
+        lost: ConnectionLost | CommitOutcomeUnknown,
+        flight: Flight,
+        probe: PGresult | None,
+        limit: ServerLimit,
+        *,
+        requests_before: int,
+        is_write: bool,
+    ) -> None:
+        """Find out how a flight ended whose connection broke: return when it is committed, else raise what stands for it.
+
+        Args:
+            lost: what the wait ended with.
+            flight: under way.
+            probe: the answer that has the transaction's id; None if it has not come, or nothing was to be written.
+            limit: of the transaction.
+            requests_before: what `cancel_requests` said when it began.
+            is_write: whether it may have changed something.
+        """
+        if isinstance(lost, CommitOutcomeUnknown):  # before the id had come
+            raise (refusals.outcome_unknown(self._name, None) if is_write else refusals.commit_of_nothing_lost(self._name)) from lost
+        if flight.failed:  # so nothing can be committed
+            await limit.deliver_own_timeout()
+            raise lost
+        refused, held = await settle_lost_commit(
+            self._pool,
+            self._name,
+            lost,
+            None if probe is None else read_probe(probe),
+            requests_before=requests_before,
+            deliver_own_timeout=limit.deliver_own_timeout,
+        )
         if refused is not None:
-            if isinstance(refused, QueryCanceled):
-                await checkpoint()  # the request that was to stop the last statement has hit the COMMIT: the cancellation it came from
             raise refused
         if held is not None:
             deliver_again(held, held)  # too late to stop the COMMIT
-        return flight.outcomes[opening : opening + len(steps)]

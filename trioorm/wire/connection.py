@@ -26,7 +26,7 @@ from trioorm.errors import ConnectionLost, TrioormError
 from trioorm.wire.attempts import connect_to_any, parameters_in_force
 from trioorm.wire.block_connection import BlockConnection
 from trioorm.wire.connect_errors import malformed_address, unusable_address
-from trioorm.wire.flight import Answer, Flight, PlainAnswer
+from trioorm.wire.flight import Answer, Flight, LandedSteps, PlainAnswer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again
 from trioorm.wire.password import Password, password_text
 from trioorm.wire.readiness import Wait
@@ -60,6 +60,10 @@ class OnCancel(Enum):
 
     FINISH = auto()
     """Wait for its answer, within the budget, and return normally."""
+
+    COMMIT = auto()
+    """For a `Flight` that commits what it does: as SETTLE until its steps have landed, and from then on, since it is being committed, as
+    FINISH."""
 
 
 class AnyIOConnection(BlockConnection[Row]):
@@ -274,6 +278,12 @@ class AnyIOConnection(BlockConnection[Row]):
     async def _broken_off(self, answer: Answer, error: BaseException, on_cancel: OnCancel, seconds: float | None = None) -> list[PGresult]:
         """End an answer whose wait was broken off: raise what that means, or return the results where they came all the same."""
         error = self.readiness.unheard(error)
+        if on_cancel is OnCancel.COMMIT:
+            assert isinstance(answer, Flight), "nothing else commits"
+            if not answer.has_landed:
+                await self._broken_off(LandedSteps(answer), error, OnCancel.SETTLE)
+                return await self.arrive(answer, on_cancel=OnCancel.FINISH, seconds=seconds)
+            on_cancel = OnCancel.FINISH
         if isinstance(error, OperationalError):
             if self._has_last_words(answer):
                 return answer.outcomes
@@ -320,12 +330,12 @@ class AnyIOConnection(BlockConnection[Row]):
         if any(result.command_status in FORGETTING for result in results):
             self._prepared_names.retire_all()
 
-    def take_off(self, steps: Sequence[Step], *, told_after: Collection[int] = ()) -> Flight:
+    def take_off(self, steps: Sequence[Step], *, told_after: Collection[int] = (), commit: Step | None = None) -> Flight:
         """Queue statements as one flight, to be waited for with `arrive`. Never waits.
 
         Args:
             steps: what to run, in order.
-            told_after: see `Flight`.
+            told_after, commit: see `Flight`.
 
         Raises:
             ConnectionLost: the connection is closed; nothing was sent. Safe to retry.
@@ -337,7 +347,7 @@ class AnyIOConnection(BlockConnection[Row]):
             self.check_steps(steps, in_transaction=bool(steps) and steps[0].statement.text.startswith(b"BEGIN"))
         self.sent_steps = steps
         try:
-            return Flight(self.pgconn, self._prepared_names, steps, told_after=told_after)
+            return Flight(self.pgconn, self._prepared_names, steps, told_after=told_after, commit=commit)
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error

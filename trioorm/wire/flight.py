@@ -65,22 +65,34 @@ class Flight:
         prepared: the statements that it has prepared.
         steps: what to run.
         told_after: after how many steps the server sends what it has so far; otherwise it keeps its answers until all have run.
+        commit: what commits them, behind a sync of its own, so that it is run even where one of them fails.
 
     Attributes:
+        steps: all of them, `commit` included.
         outcomes: the result of each step so far, in order; a failed or skipped step has its error result, and so has the last when all that
             ran could not be committed.
-        complete: whether the answer of the sync has come, so that the connection is free again.
+        complete: whether the answer of the last sync has come, so that the connection is free again.
         failed: whether there is an error among the outcomes.
+        refused: whether that is because all steps ran, and the last sync could not commit them.
     """
 
-    __slots__ = ("_commands", "_flushed", "_last", "_pgconn", "_prepared", "complete", "failed", "outcomes", "steps")
+    __slots__ = ("_body", "_commands", "_flushed", "_last", "_pgconn", "_prepared", "complete", "failed", "outcomes", "refused", "steps")
 
-    def __init__(self, pgconn: PGconn, prepared: PreparedNames, steps: Sequence[Step], *, told_after: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        pgconn: PGconn,
+        prepared: PreparedNames,
+        steps: Sequence[Step],
+        *,
+        told_after: Collection[int] = (),
+        commit: Step | None = None,
+    ) -> None:
         self._pgconn = pgconn
         self._prepared = prepared
         self.steps = steps
+        self._body = len(steps)
         self.outcomes: list[PGresult] = []
-        self.complete = self.failed = self._flushed = False
+        self.complete = self.failed = self.refused = self._flushed = False
         self._last: PGresult | None = None
         if not pgconn.pipeline_status:
             pgconn.enter_pipeline_mode()
@@ -104,6 +116,12 @@ class Flight:
             if told_after and number in told_after:
                 pgconn.send_flush_request()
         pgconn.pipeline_sync()
+        if commit is not None:
+            self.steps = [*steps, commit]
+            pgconn.send_query_params(commit.statement.text, None)
+            if commands:
+                commands.append(None)
+            pgconn.pipeline_sync()
         commands.reverse()
         # The libpq commands under way where not all are steps: None for a step, else what it is for and the name of the statement that it
         # prepares or closes.
@@ -159,7 +177,10 @@ class Flight:
                 if last is None:
                     self._last = last = result
             elif status == _PIPELINE_SYNC:
-                if len(self.outcomes) < len(self.steps):  # libpq gave up on a COPY
+                if len(outcomes) < len(self.steps):
+                    if len(outcomes) == self._body:
+                        continue  # what commits them comes behind it
+                    # libpq gave up on a COPY
                     raise OperationalError("the answer has ended without the results of all statements")
                 self.complete = True
             elif status in COPYING:
@@ -182,7 +203,7 @@ class Flight:
             # constraint, a serialization failure). The server's farewell belongs to no command either; the broken connection tells of it.
             if result.status == _FATAL_ERROR and not is_farewell(result):
                 self.outcomes[-1] = result
-                self.failed = True
+                self.failed = self.refused = True
             return
         command = None if commands is None else commands.pop()
         if command is None:
@@ -209,6 +230,11 @@ class Flight:
             self._prepared.add(name)
 
     @property
+    def has_landed(self) -> bool:
+        """Whether all steps have succeeded, and only what commits them is still awaited, if anything."""
+        return not self.failed and len(self.outcomes) >= self._body
+
+    @property
     def failure(self) -> tuple[bytes, PGresult] | None:
         """The text of the first failed step and its error result, or None."""
         if not self.failed:
@@ -220,10 +246,10 @@ class Flight:
 
 
 class LandedSteps:
-    """The answers to the steps of a flight, without that of the sync behind them: when it commits, what they say is known before it has.
+    """The answers to the steps of a flight, without that of what commits them.
 
     Args:
-        flight: which told of its last step (`told_after`).
+        flight: which has not landed.
     """
 
     __slots__ = ("_flight",)
@@ -238,9 +264,8 @@ class LandedSteps:
 
     @property
     def complete(self) -> bool:
-        """Whether all of them have come; behind one that failed, that of the sync too."""
-        flight = self._flight
-        return flight.complete or (not flight.failed and len(flight.outcomes) == len(flight.steps))
+        """Whether all of them have come; behind one that failed, everything else too."""
+        return self._flight.complete or self._flight.has_landed
 
     @property
     def failure(self) -> tuple[bytes, PGresult] | None:
@@ -249,9 +274,8 @@ class LandedSteps:
 
     def advance(self) -> Wait | None:
         """See `Flight.advance`."""
-        flight = self._flight
-        want = flight.advance()
-        return None if len(flight.outcomes) == len(flight.steps) and not flight.failed else want
+        want = self._flight.advance()
+        return None if self._flight.has_landed else want
 
 
 def is_end_of_connection(result: PGresult) -> bool:
