@@ -122,7 +122,7 @@ async def test_a_transaction_of_two_writes(dsn: str, proxy: FaultProxy) -> None:
     ("isolation", "behind_the_id"),
     [
         pytest.param(None, 1, id="its sync commits: that the server is ready"),
-        pytest.param("repeatable read", 5, id="in a block: the sync before COMMIT, and all of COMMIT's answer"),
+        pytest.param("repeatable read", 6, id="in a block: the sync before COMMIT, and all of COMMIT's answer"),
     ],
 )
 async def test_a_transaction_in_one_flight(dsn: str, proxy: FaultProxy, isolation: Isolation | None, behind_the_id: int) -> None:

@@ -91,6 +91,7 @@ class Database(Verbs):
     def __init__(self, pool: Pool, address: str, *, error_values: bool = False) -> None:
         super().__init__(PoolRunner(pool), PlanCache(error_values=error_values))
         self._pool = pool
+        self._whole_flight: whole_flight.WholeFlight | None = None  # has no state, so one serves all without options
         self._instrument = Instruments(pool.settings.instruments)
         self.address = address
 
@@ -176,6 +177,10 @@ class Database(Verbs):
                     "db.flight() was given arguments of a transaction, and it opens none.\nTo fix it: db.flight(commit=True, ...)."
                 )
             return flight.Flight(self._runner, self._plans, refused=_WRITES_REFUSED)
+        if plain and name is None:
+            if self._whole_flight is None:
+                self._whole_flight = whole_flight.WholeFlight(self._pool, _BEGIN, name="the flight")
+            return flight.Flight(self._whole_flight, self._plans, commits=True)
         begin = _BEGIN
         if not plain:
             begin = begin_steps(isolation, read_only=read_only, lock_timeout_seconds=lock_timeout_seconds)

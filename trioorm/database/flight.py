@@ -50,12 +50,12 @@ M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-Finish = Callable[[Sequence[PGresult]], T]
+Finish = Callable[[PGresult], T]
+FinishAll = Callable[[Sequence[PGresult]], T]
 
 
 def _written_row(plan: Plan, verb: str, written: M, build: Callable[[M], Statement[M]]) -> Finish[M]:
-    def finish(results: Sequence[PGresult]) -> M:
-        result = results[0]
+    def finish(result: PGresult) -> M:
         if not result.ntuples:
             raise not_written(written, build(written), verb, in_transaction=True)
         if result.ntuples != 1:
@@ -68,14 +68,16 @@ def _written_row(plan: Plan, verb: str, written: M, build: Callable[[M], Stateme
 class FlightResult(Generic[T_co]):
     """The answer to one statement of a flight, once that has landed. Made by the verbs of `Flight`."""
 
-    __slots__ = ("_error", "_finish", "_number", "_objects", "_steps", "_value", "_verb")
+    __slots__ = ("_error", "_finish", "_number", "_objects", "_place", "_value", "_verb")
 
-    def __init__(self, number: int, verb: str, steps: Sequence[Step], finish: Finish[T_co], objects: Sequence[Model]) -> None:
+    def __init__(
+        self, number: int, verb: str, place: int | slice, finish: Finish[T_co] | FinishAll[T_co], objects: Sequence[Model]
+    ) -> None:
         self._number = number
         self._verb = verb
-        self._steps = steps
+        self._place = place  # of its step among those of the flight, or of its steps
         self._objects = objects
-        self._finish: Finish[T_co] | None = finish
+        self._finish: Callable[[Any], T_co] | None = finish
         self._error: Exception | None = None
         self._value: T_co
 
@@ -104,16 +106,6 @@ class FlightResult(Generic[T_co]):
             raise self._error
         return self._value
 
-    def _land(self, results: Sequence[PGresult]) -> Exception | None:
-        """Take the answer; returns what is wrong with it."""
-        finish, self._finish = self._finish, None
-        assert finish is not None, "it lands once"
-        try:
-            self._value = finish(results)
-        except Exception as error:
-            self._error = error
-        return self._error
-
     def _fail(self, cause: BaseException) -> None:
         self._finish = None
         self._error = UsageError(
@@ -123,8 +115,8 @@ class FlightResult(Generic[T_co]):
         self._error.__cause__ = cause
 
 
-def _changed_rows(results: Sequence[PGresult]) -> int:
-    return results[0].command_tuples or 0
+def _changed_rows(result: PGresult) -> int:
+    return result.command_tuples or 0
 
 
 class FlightRunner(Protocol):
@@ -151,14 +143,16 @@ class Flight:
         commits: the flight ends with its COMMIT.
     """
 
+    __slots__ = ("_bookings", "_commits", "_has_ended", "_is_write", "_plans", "_refused", "_runner", "_steps")
+
     def __init__(self, runner: FlightRunner, plans: PlanCache, *, refused: str | None = None, commits: bool = False) -> None:
         self._runner = runner
         self._plans = plans
         self._refused = refused
         self._commits = commits
-        self._is_write = False
+        self._is_write = self._has_ended = False
         self._bookings: list[FlightResult[Any]] | None = None
-        self._has_ended = False
+        self._steps: list[Step] = []
 
     def __repr__(self) -> str:
         if self._bookings is None:
@@ -185,13 +179,13 @@ class Flight:
 
         Checkpoint: always, except after an exception of the body.
         """
-        bookings, self._bookings, self._has_ended = self._bookings or [], None, True
+        bookings, steps = self._bookings or [], self._steps
+        self._bookings, self._has_ended = None, True
         if error is not None:
             for booking in bookings:
                 booking._fail(error)
             return
-        steps = bookings[0]._steps if len(bookings) == 1 else [step for booking in bookings for step in booking._steps]
-        results: Sequence[PGresult] = []
+        results: Sequence[PGresult] = ()
         try:
             if OPEN_SCOPES:
                 note_flight(self._plans, steps)
@@ -205,20 +199,23 @@ class Flight:
             if isinstance(failure, DatabaseError):
                 self._explain(failure, bookings)
             raise
-        at = 0
         wrong: Exception | None = None
         for booking in bookings:
-            end = at + len(booking._steps)
-            if (amiss := booking._land(results[at:end])) is not None:
+            finish, booking._finish = booking._finish, None
+            assert finish is not None, "it lands once"
+            try:
+                booking._value = finish(results[booking._place])
+            except Exception as amiss:
+                booking._error = amiss
                 wrong = wrong or amiss
-            at = end
         if wrong is not None and not self._commits:
             raise wrong
 
     def _explain(self, failure: DatabaseError, bookings: Sequence[FlightResult[Any]]) -> None:
         """Say which of the statements failed, and for a violated constraint which object."""
         for number, booking in enumerate(bookings, 1):
-            if any(step is failure.failed_step for step in booking._steps):
+            place = booking._place
+            if any(step is failure.failed_step for step in (self._steps[place] if isinstance(place, slice) else (self._steps[place],))):
                 if isinstance(failure, IntegrityError):
                     self._plans.violations.explain(failure, booking._objects)
                 if len(bookings) > 1:
@@ -239,9 +236,9 @@ class Flight:
         """
         if isinstance(statement, Select) and statement.loads:
             steps, rows_of = self._with_loads(statement)
-            return self._book("fetch_all", steps, rows_of)
-        plan, step = self._for_rows(statement)
-        return self._book("fetch_all", (step,), lambda results: plan.rows(results[0]))
+            return self._book_all("fetch_all", steps, rows_of)
+        plan, parameters = self._for_rows(statement)
+        return self._book("fetch_all", plan, parameters, plan.rows)
 
     def fetch_one(self, statement: Statement[R]) -> FlightResult[R]:
         """The only row of a statement; see `Transaction.fetch_one`."""
@@ -254,9 +251,9 @@ class Flight:
                     raise not_one(len(rows), statement)
                 return cast("R", rows[0])
 
-            return self._book("fetch_one", steps, one)
-        plan, step = self._for_rows(statement)
-        return self._book("fetch_one", (step,), lambda results: only_row(plan, results[0], statement))
+            return self._book_all("fetch_one", steps, one)
+        plan, parameters = self._for_rows(statement)
+        return self._book("fetch_one", plan, parameters, lambda result: only_row(plan, result, statement))
 
     def fetch_optional(self, statement: Statement[R]) -> FlightResult[R | None]:
         """The only row of a statement, or None; see `Transaction.fetch_optional`."""
@@ -269,27 +266,26 @@ class Flight:
                     raise not_one(len(rows), statement)
                 return cast("R", rows[0]) if rows else None
 
-            return self._book("fetch_optional", steps, one_or_none)
-        plan, step = self._for_rows(statement)
+            return self._book_all("fetch_optional", steps, one_or_none)
+        plan, parameters = self._for_rows(statement)
 
-        def finish(results: Sequence[PGresult]) -> R | None:
-            (result,) = results
+        def finish(result: PGresult) -> R | None:
             if result.ntuples > 1:
                 raise not_one(result.ntuples, statement)
             return cast("R", plan.row(result)) if result.ntuples else None
 
-        return self._book("fetch_optional", [step], finish)
+        return self._book("fetch_optional", plan, parameters, finish)
 
     def fetch_value(self, statement: Statement[R]) -> FlightResult[R]:
         """The only value of a statement; see `Transaction.fetch_value`."""
-        plan, step = self._for_rows(statement)
+        plan, parameters = self._for_rows(statement)
         check_gives_value(plan, statement)
-        return self._book("fetch_value", (step,), lambda results: only_row(plan, results[0], statement))
+        return self._book("fetch_value", plan, parameters, lambda result: only_row(plan, result, statement))
 
     def execute(self, statement: Statement[Any]) -> FlightResult[int]:
         """The number of rows that a statement inserted, changed, deleted or selected; see `Transaction.execute`."""
-        _, step = self._planned(statement)
-        return self._book("execute", (step,), _changed_rows)
+        plan, values = self._plans.plan(statement)
+        return self._book("execute", plan, plan.pack(values), _changed_rows)
 
     def notify(self, channel: str, payload: str = "") -> FlightResult[int]:
         """Send a notification with the commit; see `Transaction.notify`."""
@@ -306,12 +302,12 @@ class Flight:
             plan, parameters = learn_by_key(self._plans, model, key)
         found = plan
 
-        def finish(results: Sequence[PGresult]) -> M:
-            if results[0].ntuples != 1:
-                raise not_one(results[0].ntuples, select_by_key(model, key))
-            return cast("M", found.row(results[0]))
+        def finish(result: PGresult) -> M:
+            if result.ntuples != 1:
+                raise not_one(result.ntuples, select_by_key(model, key))
+            return cast("M", found.row(result))
 
-        return self._book("get", (Step(plan.statement, parameters, plan.formats),), finish)
+        return self._book("get", plan, parameters, finish)
 
     def insert(self, made: M) -> FlightResult[M]:
         """The row of an object that is inserted; see `Transaction.insert`."""
@@ -320,12 +316,12 @@ class Flight:
     def insert_many(self, objects: Iterable[M]) -> FlightResult[list[M]]:
         """The rows of objects that are inserted; see `Transaction.insert_many`."""
         batch = list(objects)
-        prepared = [self._planned(statement) for statement in insert_objects(batch)] if batch else []
-
-        def finish(results: Sequence[PGresult]) -> list[M]:
-            return inserted_rows(batch, [plan for plan, _ in prepared], results)
-
-        return self._book("insert_many", [step for _, step in prepared], finish, batch)
+        prepared = [self._plans.plan(statement) for statement in insert_objects(batch)] if batch else []
+        plans = [plan for plan, _ in prepared]
+        for plan in plans:
+            self._check_may_write(plan.compiled.text, is_write=plan.compiled.is_write)
+        steps = [plan.step(values) for plan, values in prepared]
+        return self._book_all("insert_many", steps, lambda results: inserted_rows(batch, plans, results), batch)
 
     def update(self, changed: M, *, since: M | None = None) -> FlightResult[M]:
         """The row of an object that is written; see `Transaction.update`.
@@ -339,34 +335,34 @@ class Flight:
             return self._write("update", changed, update_object)
         values = changes_of(changed, since)
         if values is None:
-            return self._book("update", [], lambda _: evolve(changed))
+            return self._book_all("update", [], lambda _: evolve(changed))
         statement = patch_by_key(type(changed), key_of(since), values)
-        plan, step = self._for_rows(statement)
-        return self._book("update", (step,), _written_row(plan, "update", changed, lambda _: statement), (changed,))
+        plan, parameters = self._for_rows(statement)
+        return self._book("update", plan, parameters, _written_row(plan, "update", changed, lambda _: statement), (changed,))
 
     def patch(self, model: type[M], /, *key: object, **values: object) -> FlightResult[M]:
         """The row with a key, some columns of which are written; see `Transaction.patch`. For `commit=True` see `update`."""
         self._must_be_undoable("patch")
         statement = patch_by_key(model, key, values)
-        plan, step = self._for_rows(statement)
+        plan, parameters = self._for_rows(statement)
 
-        def finish(results: Sequence[PGresult]) -> M:
-            if not results[0].ntuples:
+        def finish(result: PGresult) -> M:
+            if not result.ntuples:
                 raise not_patched(model, key, values, statement, in_transaction=True)
-            return only_row(plan, results[0], statement)
+            return only_row(plan, result, statement)
 
-        return self._book("patch", [step], finish)
+        return self._book("patch", plan, parameters, finish)
 
     def delete(self, gone: Model) -> FlightResult[None]:
         """Delete an object's row; see `Transaction.delete`. For `commit=True` see `update`."""
         self._must_be_undoable("delete")
-        _, step = self._known("delete", gone, delete_object)
+        plan, parameters = plan_for_object(self._plans, "delete", gone, delete_object)
 
-        def finish(results: Sequence[PGresult]) -> None:
-            if not results[0].command_tuples:
+        def finish(result: PGresult) -> None:
+            if not result.command_tuples:
                 raise not_written(gone, delete_object(gone), "delete", in_transaction=True)
 
-        return self._book("delete", (step,), finish)
+        return self._book("delete", plan, parameters, finish)
 
     def upsert(self, made: M, *, on: Column[Any] | Sequence[Column[Any]] = ()) -> FlightResult[M]:
         """The row of an object that is inserted, or written to the row with its key; see `Transaction.upsert`.
@@ -382,23 +378,14 @@ class Flight:
     # Booking.
 
     def _write(self, verb: ObjectVerb, written: M, build: Callable[[M], Statement[M]], how: object = None) -> FlightResult[M]:
-        plan, step = self._known(verb, written, build, how)
-        return self._book(verb, (step,), _written_row(plan, verb, written, build), (written,))
+        plan, parameters = plan_for_object(self._plans, verb, written, build, how)
+        return self._book(verb, plan, parameters, _written_row(plan, verb, written, build), (written,))
 
-    def _known(self, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]], how: object = None) -> tuple[Plan, Step]:
-        plan, parameters = plan_for_object(self._plans, verb, held, build, how)
-        self._check_may_write(plan.compiled.text, is_write=plan.compiled.is_write)
-        return plan, Step(plan.statement, parameters, plan.formats)
-
-    def _for_rows(self, statement: Statement[Any]) -> tuple[Plan, Step]:
-        plan, step = self._planned(statement)
-        check_gives_rows(plan, statement)
-        return plan, step
-
-    def _planned(self, statement: Statement[Any]) -> tuple[Plan, Step]:
+    def _for_rows(self, statement: Statement[Any]) -> tuple[Plan, Sequence[bytes | None]]:
         plan, values = self._plans.plan(statement)
-        self._check_may_write(statement, is_write=plan.compiled.is_write)
-        return plan, plan.step(values)
+        if not plan.compiled.results:
+            check_gives_rows(plan, statement)
+        return plan, plan.pack(values)
 
     def _with_loads(self, statement: Select[Any]) -> tuple[list[Step], Callable[[Sequence[PGresult]], list[Any]]]:
         """The steps of a select with loads, and what makes rows of their results."""
@@ -411,15 +398,37 @@ class Flight:
             raise QueryError(f"{self._refused}\n{shown}")
         self._is_write |= is_write
 
-    def _book(self, verb: str, steps: Sequence[Step], finish: Finish[T], objects: Sequence[Model] = ()) -> FlightResult[T]:
-        if self._bookings is None:
-            state = "has been sent" if self._has_ended else "was not entered"
-            raise UsageError(
-                f"{verb}() was called on a flight that {state}.\nTo fix it: async with ....flight() as flight: flight.{verb}(...)."
-            )
-        result = FlightResult(len(self._bookings) + 1, verb, steps, finish, objects)
-        self._bookings.append(result)
+    def _book(
+        self, verb: str, plan: Plan, parameters: Sequence[bytes | None], finish: Finish[T], objects: Sequence[Model] = ()
+    ) -> FlightResult[T]:
+        """Take one statement along, whose answer is made by `finish`."""
+        bookings, steps = self._bookings, self._steps
+        if bookings is None:
+            raise self._not_open(verb)
+        if plan.compiled.is_write:
+            if self._refused is not None:
+                raise QueryError(f"{self._refused}\n{plan.compiled.text}")
+            self._is_write = True
+        result = FlightResult(len(bookings) + 1, verb, len(steps), finish, objects)
+        steps.append(Step(plan.statement, parameters, plan.formats))
+        bookings.append(result)
         return result
+
+    def _book_all(self, verb: str, more: Sequence[Step], finish: FinishAll[T], objects: Sequence[Model] = ()) -> FlightResult[T]:
+        """The same for several statements, or none, with one answer."""
+        bookings, steps = self._bookings, self._steps
+        if bookings is None:
+            raise self._not_open(verb)
+        result = FlightResult(len(bookings) + 1, verb, slice(len(steps), len(steps) + len(more)), finish, objects)
+        steps += more
+        bookings.append(result)
+        return result
+
+    def _not_open(self, verb: str) -> UsageError:
+        state = "has been sent" if self._has_ended else "was not entered"
+        return UsageError(
+            f"{verb}() was called on a flight that {state}.\nTo fix it: async with ....flight() as flight: flight.{verb}(...)."
+        )
 
     def _must_be_undoable(self, verb: str) -> None:
         if self._commits:
