@@ -43,11 +43,12 @@ Outcome = Literal["committed", "rolled back", "in progress", "unknown"]
 _TIMELINE = "CASE WHEN pg_is_in_recovery() THEN NULL ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END"
 
 _PROBE = Statement(
-    f"SELECT pg_current_xact_id_if_assigned()::text, extract(epoch FROM clock_timestamp())::text, {_TIMELINE}".encode(),
+    f"SELECT pg_current_xact_id_if_assigned()::text || ' ' || extract(epoch FROM clock_timestamp())::text || ' ' || {_TIMELINE}".encode(),
     result_format=Format.TEXT,
 )
 PROBE: Final[Sequence[Step]] = _PROBE.alone
-"""The step that asks for the running transaction's id, to go with its first write."""
+"""The step that asks for the running transaction's id, to go with its first write: in one column, as each costs the client, and NULL where
+there is none."""
 
 _STATUS = Statement(
     f"SELECT pg_xact_status($1::text::xid8), {_TIMELINE} = $2::text, "
@@ -63,10 +64,11 @@ _IN_THE_FUTURE = "22023"
 
 def read_probe(result: PGresult) -> TransactionId | None:
     """What the probe's answer says: the id, or None when the transaction has written nothing so far."""
-    number, seconds, timeline = (result.get_value(0, column) for column in range(3))
-    if number is None or seconds is None or timeline is None:
+    answer = result.get_value(0, 0)
+    if answer is None:
         return None
-    return TransactionId(number=int(number), assigned_at=datetime.fromtimestamp(float(seconds), UTC), timeline=timeline.decode())
+    number, seconds, timeline = answer.decode().split()
+    return TransactionId(number=int(number), assigned_at=datetime.fromtimestamp(float(seconds), UTC), timeline=timeline)
 
 
 async def ask_outcome(connection: Connection, transaction_id: TransactionId) -> Outcome:

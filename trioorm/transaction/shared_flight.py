@@ -72,6 +72,11 @@ class SharedFlight:
         return self._flight.outcomes
 
     @property
+    def sent(self) -> bool:
+        """See `Flight`."""
+        return self._flight.sent
+
+    @property
     def complete(self) -> bool:
         """See `Flight`."""
         return self._flight.complete

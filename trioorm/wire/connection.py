@@ -265,12 +265,14 @@ class AnyIOConnection(BlockConnection[Row]):
         try:
             if may_be_there:
                 self.pgconn.consume_input()
-            while (want := answer.advance()) is not None:
+            want = _WAIT_R if answer.sent and not may_be_there else answer.advance()
+            while want is not None:
                 if want is _WAIT_R:
                     await readiness.listen()
                     readiness.heard()
                 else:
                     await self._wait_to_advance(want)
+                want = answer.advance()
         except BaseException as error:
             return await self._broken_off(answer, error, on_cancel, seconds)
         return answer.outcomes
@@ -282,7 +284,7 @@ class AnyIOConnection(BlockConnection[Row]):
             assert isinstance(answer, Flight), "nothing else commits"
             if not answer.has_landed:
                 await self._broken_off(LandedSteps(answer), error, OnCancel.SETTLE)
-                return await self.arrive(answer, on_cancel=OnCancel.FINISH, seconds=seconds)
+                return await self.arrive(answer, on_cancel=OnCancel.FINISH, seconds=seconds, may_be_there=True)
             on_cancel = OnCancel.FINISH
         if isinstance(error, OperationalError):
             if self._has_last_words(answer):

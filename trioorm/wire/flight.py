@@ -49,6 +49,9 @@ class Answer(Protocol):
     def outcomes(self) -> list[PGresult]: ...
 
     @property
+    def sent(self) -> bool: ...
+
+    @property
     def complete(self) -> bool: ...
 
     def advance(self) -> Wait | None: ...
@@ -71,12 +74,13 @@ class Flight:
         steps: all of them, `commit` included.
         outcomes: the result of each step so far, in order; a failed or skipped step has its error result, and so has the last when all that
             ran could not be committed.
+        sent: whether the system has taken all of it, so that there is nothing to do before something comes.
         complete: whether the answer of the last sync has come, so that the connection is free again.
         failed: whether there is an error among the outcomes.
         refused: whether that is because all steps ran, and the last sync could not commit them.
     """
 
-    __slots__ = ("_body", "_commands", "_flushed", "_last", "_pgconn", "_prepared", "complete", "failed", "outcomes", "refused", "steps")
+    __slots__ = ("_body", "_commands", "_pgconn", "_prepared", "complete", "failed", "outcomes", "refused", "sent", "steps")
 
     def __init__(
         self,
@@ -92,8 +96,7 @@ class Flight:
         self.steps = steps
         self._body = len(steps)
         self.outcomes: list[PGresult] = []
-        self.complete = self.failed = self.refused = self._flushed = False
-        self._last: PGresult | None = None
+        self.complete = self.failed = self.refused = False
         if not pgconn.pipeline_status:
             pgconn.enter_pipeline_mode()
         preparing: set[bytes] | None = None
@@ -122,6 +125,7 @@ class Flight:
             if commands:
                 commands.append(None)
             pgconn.pipeline_sync()
+        self.sent = not pgconn.flush()
         commands.reverse()
         # The libpq commands under way where not all are steps: None for a step, else what it is for and the name of the statement that it
         # prepares or closes.
@@ -155,43 +159,35 @@ class Flight:
             psycopg.NotSupportedError: the server has begun a COPY, which libpq cannot end here; the connection must be closed.
         """
         pgconn = self._pgconn
-        flushed = self._flushed
-        if not flushed:
+        sent = self.sent
+        if not sent:
             # The server may be blocked on answers that we have not read: read while writing.
-            self._flushed = flushed = not pgconn.flush()
-        last, outcomes = self._last, self.outcomes
+            self.sent = sent = not pgconn.flush()
+        outcomes = self.outcomes
         only_steps = self._commands is None
         while not self.complete and not pgconn.is_busy():
             result = pgconn.get_result()
             if result is None:
-                if last is None:
-                    break  # nothing is under way any more: the connection is gone, and reading says so
-                if only_steps and last.status in _SUCCESSES and last.command_status not in FORGETTING:
-                    outcomes.append(last)  # as `_land`, which knows of all else
-                else:
-                    self._land(last)
-                self._last = last = None
-                continue
+                break  # nothing is under way any more: the connection is gone, and reading says so
             status = result.status
-            if status in _SUCCESSES:
-                if last is None:
-                    self._last = last = result
-            elif status == _PIPELINE_SYNC:
+            if status == _PIPELINE_SYNC:
                 if len(outcomes) < len(self.steps):
                     if len(outcomes) == self._body:
                         continue  # what commits them comes behind it
                     # libpq gave up on a COPY
                     raise OperationalError("the answer has ended without the results of all statements")
                 self.complete = True
-            elif status in COPYING:
+                break
+            if status in COPYING:
                 raise NotSupportedError("a COPY cannot run among other statements")
-            elif status == _FATAL_ERROR:
-                if is_end_of_connection(result):
-                    raise OperationalError(result.get_error_message())
-                self._last = last = result
-            elif last is None:
-                self._last = last = result
-        if not flushed:
+            if status == _FATAL_ERROR and is_end_of_connection(result):
+                raise OperationalError(result.get_error_message())
+            pgconn.get_result()  # None, which ends each command, and for which libpq need not wait
+            if only_steps and status in _SUCCESSES and result.command_status not in FORGETTING:
+                outcomes.append(result)  # as `_land`, which knows of all else
+            else:
+                self._land(result)
+        if not sent:
             return Wait.RW
         return None if self.complete else _WAIT_R
 
@@ -263,6 +259,11 @@ class LandedSteps:
         return self._flight.outcomes
 
     @property
+    def sent(self) -> bool:
+        """See `Flight`."""
+        return self._flight.sent
+
+    @property
     def complete(self) -> bool:
         """Whether all of them have come; behind one that failed, everything else too."""
         return self._flight.complete or self._flight.has_landed
@@ -296,6 +297,9 @@ class PlainAnswer:
     """
 
     __slots__ = ("_is_lost", "_pgconn", "_text", "complete", "outcomes")
+
+    sent = False
+    """As of a `Flight`, and here not known: some of the answer may have been read before this was made."""
 
     def __init__(self, pgconn: PGconn, text: bytes) -> None:
         self._pgconn = pgconn
