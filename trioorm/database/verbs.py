@@ -113,7 +113,12 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         plan, values = self._plans.plan(statement)
         if not plan.compiled.results:
             check_gives_rows(plan)
-        return only_row(plan, await self._run_one(plan, values), statement)
+        try:  # as `fetch_all`
+            result = await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.compiled.is_write)
+        except IntegrityError as error:
+            self._plans.violations.explain(error)
+            raise
+        return only_row(plan, result, statement)
 
     async def fetch_optional(self, statement: Statement[R]) -> R | None:
         """Run a statement that gives at most one row, and return it or None.
@@ -169,7 +174,11 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         if OPEN_SCOPES:
             note_statement(self._plans, statement)
         plan, values = self._plans.plan(statement)
-        result = await self._run_one(plan, values)
+        try:  # as `_run_one`, without a coroutine of its own
+            result = await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.compiled.is_write)
+        except IntegrityError as error:
+            self._plans.violations.explain(error)
+            raise
         return result.command_tuples or 0
 
     def stream(self, statement: Statement[R], *, batch_rows: int = 500, cursor: bool = False) -> "streaming.RowsBlock[R]":

@@ -39,7 +39,7 @@ class ScopeHold:
         scope = self._scope
         await scope.take_turn()
         try:
-            await scope.run_in_turn([_GUARD] if self._guarded else [], is_write=False)
+            await scope.run([_GUARD] if self._guarded else [], is_write=False, has_turn=True)
             connection = scope.usable_connection()
         except BaseException:
             scope.give_turn()

@@ -15,14 +15,18 @@ open_blocks: Callable[[], tuple[object, ...]] = _blocks.get
 """The marks that the running code carries, from the outermost in."""
 
 
-def enter_block(block: object) -> None:
-    """Mark the running code as inside a block."""
-    _blocks.set((*_blocks.get(), block))
+carry_blocks: Callable[[tuple[object, ...]], object] = _blocks.set
+"""Set the marks: to what `open_blocks` or `blocks_within` said, or to that and one more, which is what `enter_block` does."""
 
 
 def restore_blocks(blocks: tuple[object, ...]) -> None:
-    """Set the marks to what `open_blocks` or `blocks_within` said."""
+    """The same, for what must return nothing."""
     _blocks.set(blocks)
+
+
+def enter_block(block: object) -> None:
+    """Mark the running code as inside a block."""
+    _blocks.set((*_blocks.get(), block))
 
 
 def leave_block(block: object) -> None:

@@ -8,29 +8,32 @@ before the COMMIT; a cancellation that comes later finds the block committed, an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from enum import Enum
 from math import inf
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import trio
 from anyio.lowlevel import checkpoint
 from psycopg import pq
+from psycopg.pq.abc import PGresult
 
-from trioorm.errors import CommitOutcomeUnknown, IntegrityError, TransactionClosed
+from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, IntegrityError, TransactionClosed
 from trioorm.pool import Mark
 from trioorm.transaction import refusals
 from trioorm.transaction.aftermath import aftermath, is_cancellation
+from trioorm.transaction.commit import caused
 from trioorm.transaction.deadline import NO_LIMIT
 from trioorm.transaction.hooks import BlockHooks
-from trioorm.transaction.inside import leave_block
+from trioorm.transaction.inside import carry_blocks, leave_block, open_blocks
 from trioorm.transaction.runner import Connection
 from trioorm.transaction.server_side import ServerSide
 from trioorm.transaction.turns import Turns
-from trioorm.wire.flight import PlainAnswer
+from trioorm.wire import OnCancel
+from trioorm.wire.flight import Answer
 from trioorm.wire.interrupt import Held, Shield, after_cleanup, deliver_again, deliver_unseen
 
 if TYPE_CHECKING:
@@ -40,8 +43,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Leaving", "State"]
 
+SentEnd: TypeAlias = tuple[Answer, float]
+"""What was sent to end a block, and for how many seconds its answer is waited for after a cancellation."""
+
+_INTRANS = pq.TransactionStatus.INTRANS
 _INERROR = pq.TransactionStatus.INERROR
 _UNKNOWN = pq.TransactionStatus.UNKNOWN
+_FINISH = OnCancel.FINISH
 
 
 class State(Enum):
@@ -80,18 +88,19 @@ class Leaving(Turns, ABC):
     first_error: BaseException | None = None
     hooks: BlockHooks | None = None
     _state = _NEW
+    _sends_ahead = False
+    _has_begun = False
     _has_last_turn = False
     _has_had_children = False
     _connection: Connection | None = None
     _fate_is_unknown = False
     _owner: str | None = None
     _mark: Mark | None = None
-    _may_send_ahead = False
     _requests_before = 0
 
+    _end_tag: bytes
     _nursery: TaskGroup
     _nursery_block: AbstractAsyncContextManager[TaskGroup, bool | None]
-    _check_for_cancellation: Callable[[], Awaitable[None]]
 
     @property
     @abstractmethod
@@ -127,17 +136,19 @@ class Leaving(Turns, ABC):
             kind, error, traceback: as `__aexit__`.
             explain: called with the error of a constraint that refused the COMMIT, before it is raised.
         """
-        lease = self.lease
+        lease, connection = self.lease, self._connection
         assert lease is not None, "the block is open"
+        assert connection is not None, "the block is open"
         failure = error
-        answer = None
+        sent = None
         scope = self._nursery.cancel_scope
         if error is None and scope.deadline != inf:
             if anyio.current_time() >= scope.deadline:
                 scope.cancel()  # it has passed unseen, and asyncio's timers would be looked at too late
         elif (
             error is None
-            and self._may_send_ahead
+            and self._sends_ahead
+            and connection.on_trio
             and not self._has_had_children
             and not self.turn_is_taken
             and (self.server_side.limit is NO_LIMIT or not self.server_side.limit.has_passed)
@@ -146,12 +157,17 @@ class Leaving(Turns, ABC):
             # Nothing is left but to end the block. A nursery gives the event loop a turn as it ends, even when it had no children, and the
             # answer is often there by then. A deadline that has passed unseen is seen in that turn: then COMMIT comes after it.
             try:
-                await self._check_for_cancellation()
+                await connection.check_for_cancellation()
             except BaseException as cancelled:
                 # As if the body had raised it: the nursery knows whether it came from the block's own scope.
                 kind, failure, traceback = type(cancelled), cancelled, cancelled.__traceback__
             else:
-                answer = self._send_ahead()
+                if connection.pgconn.transaction_status == _INTRANS and not self.server_side.may_have_written:
+                    with suppress(ConnectionLost):  # then nothing was sent
+                        sent = self._send_end()
+                        self.turn_is_taken = self._has_last_turn = True
+                        self._state = _ENDED
+        is_ahead = sent is not None
         was_inside = self._has_had_children and lease.step_out()  # without children there is nothing to wait for
         try:
             if await self._nursery_block.__aexit__(kind, failure, traceback):
@@ -161,22 +177,32 @@ class Leaving(Turns, ABC):
         finally:
             if was_inside:
                 lease.step_in()
-        cancelled_itself = failure is None and answer is None and self._nursery.cancel_scope.cancel_called
+        cancelled_itself = failure is None and sent is None and self._nursery.cancel_scope.cancel_called
         self._state = _ENDED
-        leave_block(self)
+        blocks = open_blocks()
+        if blocks and blocks[-1] is self:
+            carry_blocks(blocks[:-1])  # as `leave_block`
+        else:
+            leave_block(self)
         took_effect, held = False, None
         try:
-            if answer is not None:
-                refused, held = await self._answered(answer, may_be_there=True)
+            if sent is None and failure is None and not cancelled_itself:
+                failure, sent = await self._finish_well()
+                took_effect = failure is None
+            if sent is not None:
+                answer, seconds = sent
+                refused: BaseException | None = None
+                try:
+                    results = await connection.arrive(answer, on_cancel=_FINISH, seconds=seconds, may_be_there=is_ahead)
+                    if results[0].command_status != self._end_tag:
+                        refused = self._refusal_of_end(results[0])
+                except ConnectionLost as lost:
+                    refused, held = await self._end_unanswered(lost)
                 took_effect = refused is None
                 if took_effect and failure is not None:
                     failure.add_note(f"What {self.name} did is committed: COMMIT had been sent when this came to light.")
                 failure = refused or failure
                 self._fate_is_unknown |= isinstance(refused, CommitOutcomeUnknown)
-            elif failure is None and not cancelled_itself:
-                failure, held = await self._finish_well()
-                took_effect = failure is None
-                self._fate_is_unknown |= isinstance(failure, CommitOutcomeUnknown)
             if not took_effect:
                 held = await self._undo() or held
         finally:
@@ -199,23 +225,12 @@ class Leaving(Turns, ABC):
                 explain(failure)
             raise failure
 
-    def _send_ahead(self) -> PlainAnswer | None:
-        """Send the end of a block before its nursery is left, and let nobody use it any more; None where it must be the other way round."""
-        return None
-
-    async def _answered(self, answer: PlainAnswer, *, may_be_there: bool = False) -> tuple[BaseException | None, Held]:
-        """Wait for the answer to the end of the block; for the rest as `_make_effective`.
-
-        Args:
-            answer: what was sent.
-            may_be_there: look before waiting.
-        """
-        raise NotImplementedError
-
-    async def _finish_well(self) -> tuple[BaseException | None, Held]:
-        """Make the block's work take effect; why it could not, and must be rolled back, else None; and what came meanwhile."""
+    async def _finish_well(self) -> tuple[BaseException | None, SentEnd | None]:
+        """Send what makes the block's work take effect; why that cannot be, so that it must be rolled back."""
+        connection = self._connection
+        assert connection is not None, "the block has not given it back"
         try:
-            await self._check_for_cancellation()
+            await connection.check_for_cancellation()
             if self.server_side.limit is not NO_LIMIT and self.server_side.limit.has_passed:
                 await checkpoint()  # asyncio sees a deadline one turn later
             if self.turn_is_taken:
@@ -228,7 +243,12 @@ class Leaving(Turns, ABC):
                 return refusals.gone(self.name), None
             if status == _INERROR:
                 return refusals.swallowed(self.name, self.first_error), None
-            return await self._make_effective()
+            if self._has_begun and self.server_side.may_have_written:
+                await self._learn_id(connection)
+            try:
+                return None, self._send_end()
+            except ConnectionLost as lost:
+                return caused(refusals.gone(self.name), lost), None
         except BaseException as cancelled:
             return cancelled, None
 
@@ -261,9 +281,25 @@ class Leaving(Turns, ABC):
         self._fate_is_unknown = True
         return refusals.ended_by_text(self.name)
 
+    async def _learn_id(self, connection: Connection) -> None:
+        """Ask for the id of a transaction that is about to be committed."""
+
     @abstractmethod
-    async def _make_effective(self) -> tuple[BaseException | None, Held]:
-        """COMMIT or RELEASE; the error that stands for the block if it did not take effect, and what came meanwhile and comes once."""
+    def _send_end(self) -> SentEnd | None:
+        """Send COMMIT or RELEASE, with the turn; None where there is nothing to end. Never waits.
+
+        Raises:
+            ConnectionLost: the connection is gone, and nothing was sent.
+            TransactionClosed: a text that was run as a statement has ended the transaction.
+        """
+
+    @abstractmethod
+    def _refusal_of_end(self, result: PGresult) -> BaseException | None:
+        """The error that stands for the block, where what was sent is answered otherwise than by its tag."""
+
+    @abstractmethod
+    async def _end_unanswered(self, lost: ConnectionLost) -> tuple[BaseException | None, Held]:
+        """The same where the connection broke; None if it took effect all the same. And what came meanwhile and comes only once."""
 
     @abstractmethod
     async def _roll_back(self, connection: Connection) -> Held:

@@ -26,7 +26,7 @@ from trioorm.transaction import refusals
 from trioorm.transaction.deadline import NO_LIMIT, SERVER_LIMITS
 from trioorm.transaction.hold import ScopeHold
 from trioorm.transaction.hooks import BlockHooks
-from trioorm.transaction.inside import blocks_within, enter_block, is_inside, open_blocks, restore_blocks
+from trioorm.transaction.inside import blocks_within, carry_blocks, is_inside, open_blocks
 from trioorm.transaction.leaving import Leaving, State
 from trioorm.transaction.nursery import open_nursery
 from trioorm.transaction.runner import Connection, Hold, failure_among, is_stale_plan
@@ -44,6 +44,7 @@ _NEW = State.NEW
 _OPEN = State.OPEN
 _STATES = {State.NEW: "was not entered", State.OPEN: "is open", State.ENDED: "has ended"}
 
+_INTRANS = pq.TransactionStatus.INTRANS
 _INERROR = pq.TransactionStatus.INERROR
 _UNKNOWN = pq.TransactionStatus.UNKNOWN
 _FATAL_ERROR = ExecStatus.FATAL_ERROR
@@ -81,20 +82,16 @@ class Scope(Leaving):
             raise refusals.entered_before(self.name)
         self._mark = mark
         self._connection = connection = self._take_at_once() or await self._take_connection()
-        on_trio = connection.on_trio
-        self._check_for_cancellation = connection.check_for_cancellation
         try:
-            self._nursery_block = open_nursery() if on_trio else anyio.create_task_group()
-            self._nursery = nursery = await self._nursery_block.__aenter__()
+            self._nursery_block = block = open_nursery() if connection.on_trio else anyio.create_task_group()
+            self._nursery = nursery = await block.__aenter__()
         except BaseException:
             self._give_connection_back()
             raise
-        if self.server_side.nursery is None:
+        if self.server_side.limit is not NO_LIMIT and self.server_side.nursery is None:
             self.server_side.nursery = nursery
-        enter_block(self)
-        if on_trio:
-            self._may_send_ahead = True
-        else:
+        carry_blocks((*open_blocks(), self))  # as `enter_block`
+        if not connection.on_trio:
             self._requests_before = cancel_requests()
         self._state = _OPEN
         return opened
@@ -159,7 +156,7 @@ class Scope(Leaving):
         self, place: object, function: Callable[..., Awaitable[Any]], arguments: tuple[object, ...], **task_status: TaskStatus[Any]
     ) -> None:
         # A child belongs to this block, whatever inner savepoint its starter happened to be in.
-        restore_blocks(blocks_within(self))
+        carry_blocks(blocks_within(self))
         lease = self.lease
         assert lease is not None, "a block ends after its children"
         lease.inside.discard(place)
@@ -190,24 +187,61 @@ class Scope(Leaving):
     # Running statements.
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
-        """See `Runner.run`. A cancellation that interrupts a statement puts the transaction in error, as PostgreSQL does."""
-        self.check_usable()
-        for step in steps:
-            if step.statement.ends_transaction:
-                raise refusals.would_end_by_text(self.name)
-        if self.turn_is_taken:
-            has_own_timeout = anyio.current_effective_deadline() < self.server_side.limit.deadline
-            passenger = Passenger(steps, is_write=is_write, alone=has_own_timeout)
-            await self.ride(passenger)
-            if passenger.carried:
-                return await self._arrival_of(passenger)
-        else:
+    async def run(self, steps: Sequence[Step], *, is_write: bool, has_turn: bool = False) -> list[PGresult]:
+        """See `Runner.run`. A cancellation that interrupts a statement puts the transaction in error, as PostgreSQL does.
+
+        Args:
+            steps, is_write: as there. Without a step, what opens the block is run all the same.
+            has_turn: the caller has the turn, and keeps it.
+        """
+        if not has_turn:
+            if self._state is not _OPEN or self not in open_blocks():
+                self.check_usable()
+            for step in steps:
+                if step.statement.ends_transaction:
+                    raise refusals.would_end_by_text(self.name)
+            if self.turn_is_taken:
+                has_own_timeout = anyio.current_effective_deadline() < self.server_side.limit.deadline
+                passenger = Passenger(steps, is_write=is_write, alone=has_own_timeout)
+                await self.ride(passenger)
+                if passenger.carried:
+                    return await self._arrival_of(passenger)
             self.turn_is_taken = True
         try:
-            return await self.run_in_turn(steps, is_write=is_write)
+            connection, server_side = self._connection, self.server_side
+            if connection is None or self._state is not _OPEN:
+                connection = self.usable_connection()  # says what has become of it, while others had the turn
+            await connection.check_for_cancellation()
+            limit = server_side.limit
+            if limit is not NO_LIMIT and connection.read_deadline() > limit.deadline:
+                await server_side.follow_deadline()
+            if self._has_begun and limit is NO_LIMIT and connection.pgconn.transaction_status == _INTRANS:
+                opening: Sequence[Step] = ()
+            else:
+                opening = self.opening()
+            probe = server_side.probe if is_write else ()
+            if not (steps or opening or probe):
+                return []
+            flight = connection.take_off([*opening, *steps, *probe] if opening or probe else steps)
+            try:
+                results = await connection.arrive(flight, on_cancel=_STOP)
+            except BaseException as error:
+                await self._note_broken_off(error)
+                raise
+            finally:
+                if opening:
+                    self.opened(flight.outcomes)
+            if flight.failed:
+                await self._fail(connection, flight.steps, results)
+            if probe:
+                server_side.probed(results[-1])
+            return results[len(opening) : len(opening) + len(steps)] if opening or probe else results
         finally:
-            self.give_turn()
+            if not has_turn:
+                if self._line:
+                    self.give_turn()
+                else:
+                    self.turn_is_taken = False
 
     async def read(self, steps: Sequence[Step]) -> list[PGresult]:
         """See `Runner.read`; what they see is a matter of the transaction's isolation."""
@@ -227,12 +261,17 @@ class Scope(Leaving):
             return result
         self.turn_is_taken = True
         try:
-            await self._check_for_cancellation()
-            server_side = self.server_side
-            connection = self.usable_connection()
-            if server_side.limit is not NO_LIMIT and connection.read_deadline() > server_side.limit.deadline:
+            connection, server_side = self._connection, self.server_side
+            assert connection is not None, "the block is open"
+            await connection.check_for_cancellation()
+            limit = server_side.limit
+            if limit is not NO_LIMIT and connection.read_deadline() > limit.deadline:
                 await server_side.follow_deadline()
-            opening, probe = self.opening(), server_side.probe if is_write else ()
+            if self._has_begun and limit is NO_LIMIT and connection.pgconn.transaction_status == _INTRANS:
+                opening: Sequence[Step] = ()
+            else:
+                opening = self.opening()
+            probe = server_side.probe if is_write else ()
             if not opening and not probe:
                 try:
                     result = await connection.ask(statement, values, formats, on_cancel=_STOP)
@@ -240,9 +279,9 @@ class Scope(Leaving):
                     await self._note_broken_off(error)
                     raise
                 if result.status == _FATAL_ERROR:
-                    await self._fail(connection, statement.alone, statement.alone, (result,))
+                    await self._fail(connection, statement.alone, (result,))
                 return result
-            # As `run_in_turn`: a coroutine that both await would cost every first statement as much as it has to say.
+            # As `run`: a coroutine that both await would cost every first statement as much as it has to say.
             flight = connection.take_off((*opening, Step(statement, values, formats), *probe))
             try:
                 results = await connection.arrive(flight, on_cancel=_STOP)
@@ -251,9 +290,9 @@ class Scope(Leaving):
                 raise
             finally:
                 if opening:
-                    self.opened(flight.outcomes[: len(opening)])
+                    self.opened(flight.outcomes)
             if flight.failed:
-                await self._fail(connection, statement.alone, flight.steps, results)
+                await self._fail(connection, flight.steps, results)
             if probe:
                 server_side.probed(results[-1])
             return results[len(opening)]
@@ -263,48 +302,17 @@ class Scope(Leaving):
             else:
                 self.turn_is_taken = False
 
-    async def run_in_turn(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
-        """Run statements, the opening before them, in one flight; the turn is taken."""
-        await self._check_for_cancellation()
-        connection = self.usable_connection()
-        if self.server_side.limit is not NO_LIMIT and connection.read_deadline() > self.server_side.limit.deadline:
-            await self.server_side.follow_deadline()
-        opening, probe = self.opening(), self.server_side.probe if is_write else ()
-        if not (steps or opening or probe):
-            return []
-        flight = connection.take_off([*opening, *steps, *probe])
-        try:
-            results = await connection.arrive(flight, on_cancel=_STOP)
-        except BaseException as error:
-            await self._note_broken_off(error)
-            raise
-        finally:
-            if opening:
-                self.opened(flight.outcomes[: len(opening)])
-        if flight.failed:
-            await self._fail(connection, steps, flight.steps, results)
-        if probe:
-            self.server_side.probed(results[-1])
-        return results[len(opening) : len(opening) + len(steps)]
-
     async def _note_broken_off(self, error: BaseException) -> None:
         self.note_error(error)
         if isinstance(error, ConnectionLost):
             await self.deliver_own_timeout()
 
-    async def _fail(self, connection: Connection, steps: Sequence[Step], sent: Sequence[Step], results: Sequence[PGresult]) -> None:
-        """Raise the first error among results.
-
-        Args:
-            connection: where they came from.
-            steps: what the caller asked for.
-            sent: what was sent, the opening included.
-            results: of that.
-        """
+    async def _fail(self, connection: Connection, sent: Sequence[Step], results: Sequence[PGresult]) -> None:
+        """Raise the first error among the results of what was sent."""
         failure = failure_among(sent, results)
         assert failure is not None, "there is an error among the results"
         if is_stale_plan(failure):
-            connection.retire_statements(steps)  # for the next transaction; this one is in error
+            connection.retire_statements(sent)  # for the next transaction; this one is in error
             failure.safe_to_retry = True
         self.note_error(failure)
         if failure.sqlstate in SERVER_LIMITS:
@@ -334,11 +342,19 @@ class Scope(Leaving):
 
     @abstractmethod
     def opening(self) -> Sequence[Step]:
-        """The commands that must precede the next statement: BEGIN with the server's limit, SAVEPOINT, or nothing."""
+        """The commands that must precede the next statement: BEGIN with the server's limit, SAVEPOINT, or nothing.
+
+        Raises:
+            As `usable_connection`; and TransactionClosed: a text that was run as a statement has ended the transaction.
+        """
 
     @abstractmethod
     def opened(self, results: Sequence[PGresult]) -> None:
-        """Note which of the opening commands, by their results, succeeded."""
+        """Note which of the opening commands succeeded.
+
+        Args:
+            results: of a flight that began with them.
+        """
 
     def hold(self, what: str, *, guarded: bool = False) -> Hold:
         """See `Runner.hold`."""

@@ -171,7 +171,8 @@ async def fly_shared(block: OpenBlock, passengers: Sequence[Passenger]) -> None:
             try:
                 await connection.arrive(shared, on_cancel=OnCancel.STOP)
             finally:
-                block.opened(flight.outcomes[: len(opening)])
+                if opening:
+                    block.opened(flight.outcomes)
             if probe and flight.failure is None:
                 block.server_side.probed(flight.outcomes[-1])
             if isinstance(first := block.first_error, DatabaseError) and is_stale_plan(first):

@@ -22,20 +22,17 @@ from trioorm.transaction.commit import ANSWER_PART, COMMIT, caused, refusal_of_c
 from trioorm.transaction.deadline import NO_LIMIT, ServerLimit
 from trioorm.transaction.hooks import BlockHooks, outside_of_all_blocks
 from trioorm.transaction.inside import open_blocks
-from trioorm.transaction.leaving import State
-from trioorm.transaction.runner import Connection, failure_among
+from trioorm.transaction.leaving import SentEnd
+from trioorm.transaction.runner import Connection, failure_among, failure_of
 from trioorm.transaction.scope import Scope, running_task_name
 from trioorm.transaction.server_side import ServerSide
-from trioorm.wire import OnCancel, Step, command
-from trioorm.wire.flight import PlainAnswer
+from trioorm.wire import Step, command
 from trioorm.wire.interrupt import Held
 
 __all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_transaction"]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
-_IDLE = pq.TransactionStatus.IDLE
-_INTRANS = pq.TransactionStatus.INTRANS
 _COMMAND_OK = pq.ExecStatus.COMMAND_OK
 
 _LEVELS: dict[Isolation, bytes] = {
@@ -45,8 +42,6 @@ _LEVELS: dict[Isolation, bytes] = {
 }
 
 _ROLLBACK = command(b"ROLLBACK")
-_FINISH = OnCancel.FINISH
-_ENDED = State.ENDED
 
 
 @lru_cache(maxsize=100)
@@ -86,7 +81,8 @@ class TransactionScope(Scope):
         name: how it is called in errors.
     """
 
-    _begun = False
+    _sends_ahead = True
+    _end_tag = b"COMMIT"
     _savepoints = 0
 
     def __init__(self, pool: Pool, begin: Sequence[Step], *, name: str = "the transaction") -> None:
@@ -104,37 +100,38 @@ class TransactionScope(Scope):
         """Whether the block is open and its connection is of this pool."""
         return self._pool is pool and self.lease is not None
 
-    def _take_at_once(self) -> Connection | None:
+    def _take_at_once(self, lease: Lease | None = None) -> Connection | None:
+        """See `Scope._take_at_once`.
+
+        Args:
+            lease: that was waited for.
+        """
         pool = self._pool
-        lease = pool.lend_at_once()
+        lease = lease or pool.lend_at_once()
         if lease is None:
             return None
         connection = lease.connection
         deadline = connection.read_deadline()
-        if deadline == -inf:  # a cancellation is due
-            pool.take_back(lease)
-            return None
-        self._take(lease, deadline)
-        return connection
-
-    async def _take_connection(self) -> Connection:
-        lease = await self._pool.acquire()
-        connection = lease.connection
-        self._take(lease, connection.read_deadline())
-        return connection
-
-    def _take(self, lease: Lease, deadline: float) -> None:
+        if deadline != inf:
+            if deadline == -inf:  # a cancellation is due, which `acquire` raises
+                pool.take_back(lease)
+                return None
+            self.server_side.limit = ServerLimit(deadline, self.cleanup_timeout_seconds)
         self.lease = lease
         lease.mark = self._mark
         lease.inside.add(lease.task)
-        if deadline != inf:
-            self.server_side.limit = ServerLimit(deadline, self.cleanup_timeout_seconds)
+        return connection
+
+    async def _take_connection(self) -> Connection:
+        while (connection := self._take_at_once(await self._pool.acquire())) is None:
+            pass
+        return connection
 
     def _give_connection_back(self) -> None:
         lease = self.lease
         if lease is not None:
             connection = lease.connection
-            if not self._begun and connection.is_idle and connection.has_unread_input():
+            if not self._has_begun and connection.is_idle and connection.has_unread_input():
                 connection.close_nowait()  # nothing was asked of it, and the server has closed it meanwhile
             self._pool.take_back(lease)
         self._connection = self.lease = None
@@ -147,63 +144,47 @@ class TransactionScope(Scope):
     def opening(self) -> Sequence[Step]:
         """See `Scope.opening`."""
         connection, limit = self._connection, self.server_side.limit
-        assert connection is not None, "the block is open"
-        pgconn = connection.pgconn
-        if pgconn.transaction_status != _IDLE:
-            return () if limit is NO_LIMIT else limit.steps(pgconn.server_version)
-        if self._begun:
-            raise self.ended_by_text()
-        return self._begin if limit is NO_LIMIT else limit.steps(pgconn.server_version, behind=self._begin)
+        if connection is not None and not connection.pgconn.transaction_status:  # IDLE is 0
+            if self._has_begun:
+                raise self.ended_by_text()
+            return self._begin if limit is NO_LIMIT else limit.steps(connection.pgconn.server_version, behind=self._begin)
+        connection = self.usable_connection()
+        return () if limit is NO_LIMIT else limit.steps(connection.pgconn.server_version)
 
     def opened(self, results: Sequence[PGresult]) -> None:
         """See `Scope.opened`."""
-        self._begun = self._begun or self.connection_status != _IDLE
+        if results and results[0].status == _COMMAND_OK:
+            self._has_begun = True
 
-    async def _make_effective(self) -> tuple[BaseException | None, Held]:
-        connection = self._connection
-        assert connection is not None, "the block is open"
-        if not connection.pgconn.transaction_status:  # IDLE is 0
-            return (self.ended_by_text() if self._begun else None), None
-        if self.server_side.may_have_written and (probe := self.server_side.probe):
+    async def _learn_id(self, connection: Connection) -> None:
+        probe = self.server_side.probe
+        if probe and not connection.is_idle:
             results = await connection.fly(probe)
             if (failure := failure_among(probe, results)) is not None:
-                return failure, None
+                raise failure
             self.server_side.probed(results[0])
-        try:
-            answer = connection.send_command(COMMIT)
-        except ConnectionLost as lost:
-            return caused(refusals.gone(self.name), lost), None
-        return await self._answered(answer)
 
-    def _send_ahead(self) -> PlainAnswer | None:
-        connection = self._connection
-        assert connection is not None, "the block is open"
-        if connection.pgconn.transaction_status != _INTRANS or self.server_side.may_have_written:
-            return None
-        try:
-            answer = connection.send_command(COMMIT)
-        except ConnectionLost:
-            return None  # nothing was sent
-        self.turn_is_taken = self._has_last_turn = True
-        self._state = _ENDED
-        return answer
-
-    async def _answered(self, answer: PlainAnswer, *, may_be_there: bool = False) -> tuple[BaseException | None, Held]:
+    def _send_end(self) -> SentEnd | None:
         connection = self._connection
         assert connection is not None, "the block has not given it back"
-        seconds = self._pool.settings.commit_timeout_seconds * ANSWER_PART
-        try:
-            results = await connection.arrive(answer, on_cancel=_FINISH, seconds=seconds, may_be_there=may_be_there)
-        except ConnectionLost as lost:
-            return await settle_lost_commit(
-                self._pool,
-                self.name,
-                lost,
-                self.server_side.id(),
-                requests_before=self._requests_before,
-                deliver_own_timeout=self.deliver_own_timeout,
-            )
-        return refusal_of_commit(self.name, results[0]), None
+        if not connection.pgconn.transaction_status:  # IDLE is 0
+            if self._has_begun:
+                raise self.ended_by_text()
+            return None
+        return connection.send_command(COMMIT), self._pool.settings.commit_timeout_seconds * ANSWER_PART
+
+    def _refusal_of_end(self, result: PGresult) -> BaseException | None:
+        return refusal_of_commit(self.name, result)
+
+    async def _end_unanswered(self, lost: ConnectionLost) -> tuple[BaseException | None, Held]:
+        return await settle_lost_commit(
+            self._pool,
+            self.name,
+            lost,
+            self.server_side.id(),
+            requests_before=self._requests_before,
+            deliver_own_timeout=self.deliver_own_timeout,
+        )
 
     async def _roll_back(self, connection: Connection) -> Held:
         if connection.is_idle:
@@ -242,12 +223,14 @@ class SavepointScope(Scope):
         outer: the block around it.
     """
 
+    _end_tag = b"RELEASE"
+    _release: Step
+
     def __init__(self, outer: "TransactionScope | SavepointScope") -> None:
         self._outer = outer
         self._sql_name = outer.next_savepoint_name()
         self.name = f"the savepoint {self._sql_name} of {outer.name}"
         self.server_side = outer.server_side
-        self._established = False
         self._opening_count = 0
 
     @property
@@ -285,8 +268,9 @@ class SavepointScope(Scope):
 
     def opening(self) -> Sequence[Step]:
         """See `Scope.opening`."""
-        if self._established:
-            if self.connection_status == _IDLE:
+        connection = self.usable_connection()
+        if self._has_begun:
+            if connection.is_idle:
                 raise self.ended_by_text()
             return self._outer.opening()
         steps = [*self._outer.opening(), command(f'SAVEPOINT "{self._sql_name}"'.encode())]
@@ -295,26 +279,29 @@ class SavepointScope(Scope):
 
     def opened(self, results: Sequence[PGresult]) -> None:
         """See `Scope.opened`."""
-        if not self._established:
-            self._outer.opened(results[: self._opening_count - 1])
-            self._established = len(results) == self._opening_count and results[-1].status == _COMMAND_OK
+        if not self._has_begun:
+            count = self._opening_count
+            self._outer.opened(results[: count - 1])
+            self._has_begun = len(results) >= count and results[count - 1].status == _COMMAND_OK
 
-    async def _make_effective(self) -> tuple[BaseException | None, Held]:
+    def _send_end(self) -> SentEnd | None:
         connection = self._connection
-        assert connection is not None, "the block is open"
-        if not self._established:
-            return None, None
+        assert connection is not None, "the block has not given it back"
+        if not self._has_begun:
+            return None
         if connection.is_idle:
-            return self.ended_by_text(), None
-        release = command(f'RELEASE "{self._sql_name}"'.encode())
-        try:
-            results = await connection.fly([release], on_cancel=OnCancel.FINISH, seconds=self.cleanup_timeout_seconds)
-        except ConnectionLost as lost:
-            return caused(refusals.gone(self.name), lost), None
-        return failure_among([release], results), None
+            raise self.ended_by_text()
+        self._release = command(f'RELEASE "{self._sql_name}"'.encode())
+        return connection.take_off((self._release,)), self.cleanup_timeout_seconds
+
+    def _refusal_of_end(self, result: PGresult) -> BaseException | None:
+        return failure_of(self._release, result)
+
+    async def _end_unanswered(self, lost: ConnectionLost) -> tuple[BaseException | None, Held]:
+        return caused(refusals.gone(self.name), lost), None
 
     async def _roll_back(self, connection: Connection) -> Held:
-        if not self._established or connection.is_idle:
+        if not self._has_begun or connection.is_idle:
             return None
         steps = [command(f'ROLLBACK TO "{self._sql_name}"'.encode()), command(f'RELEASE "{self._sql_name}"'.encode())]
         _, held = await connection.fly_shielded(steps, seconds=self.cleanup_timeout_seconds)
