@@ -26,7 +26,7 @@ from trioorm.transaction.leaving import SentEnd
 from trioorm.transaction.runner import Connection, failure_among, failure_of
 from trioorm.transaction.scope import Scope, running_task_name
 from trioorm.transaction.server_side import ServerSide
-from trioorm.wire import Step, command
+from trioorm.wire import Statement, Step, command
 from trioorm.wire.interrupt import Held
 
 __all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_transaction"]
@@ -66,7 +66,8 @@ def begin_steps(
             f"lock_timeout_seconds must be above 0, not {lock_timeout_seconds}.\nTo fix it: leave it out to wait without limit."
         )
     level = _LEVELS[isolation] if isolation is not None else b""
-    begin = command(b"BEGIN" + level + (b" READ ONLY" if read_only else b"") + (b" DEFERRABLE" if deferrable else b""))
+    # Kept by the server, as each transaction begins with it.
+    begin = Step(Statement(b"BEGIN" + level + (b" READ ONLY" if read_only else b"") + (b" DEFERRABLE" if deferrable else b"")))
     if lock_timeout_seconds is None:
         return (begin,)
     return begin, command(b"SET LOCAL lock_timeout = %d" % ceil(lock_timeout_seconds * 1000))
