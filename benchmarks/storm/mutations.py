@@ -70,8 +70,8 @@ MUTATIONS = (
     Mutation(
         "the slot is freed late: behind a wait that can be cancelled",
         "transaction/leaving.py",
-        "            self._give_connection_back()\n            if self._has_last_turn and self._line:",
-        "            await anyio.sleep(0)\n            self._give_connection_back()\n            if self._has_last_turn and self._line:",
+        "            self._give_connection_back()\n            if self._line and self._has_last_turn:",
+        "            await checkpoint()\n            self._give_connection_back()\n            if self._line and self._has_last_turn:",
         ("transaction/test_peers_defects.py::test_v9_a_cancelled_transaction_is_rolled_back_and_not_lent_as_it_is",),
     ),
     Mutation(
@@ -98,14 +98,15 @@ MUTATIONS = (
     Mutation(
         "no last checkpoint before COMMIT",
         "transaction/leaving.py",
-        "            await self._check_for_cancellation()\n            if self.server_side.limit",
+        "            await connection.check_for_cancellation()\n            if self.server_side.limit",
         "            if self.server_side.limit",
         ("transaction/test_cancellation.py::test_a_cancellation_between_the_body_and_the_commit_rolls_back",),
     ),
     Mutation(
         "no last checkpoint before a COMMIT that is sent ahead of the nursery's end",
         "transaction/leaving.py",
-        "                await self._check_for_cancellation()\n            except BaseException as cancelled:\n                # As if",
+        "                await connection.check_for_cancellation()\n"
+        "            except BaseException as cancelled:\n                # As if",
         "                pass\n            except BaseException as cancelled:\n                # As if",
         ("transaction/test_cancellation.py::test_a_cancellation_between_the_body_and_the_commit_rolls_back",),
     ),
@@ -161,8 +162,9 @@ MUTATIONS = (
     Mutation(
         "children are not waited for before COMMIT",
         "transaction/leaving.py",
-        "        failure = error\n        answer = None\n",
-        "        if error is None:\n            await self._make_effective()\n        failure = error\n        answer = None\n",
+        "        failure = error\n        sent = None\n",
+        "        if error is None and (early := self._send_end()):\n            await connection.arrive(early[0], on_cancel=_FINISH)\n"
+        "        failure = error\n        sent = None\n",
         ("transaction/test_outcomes.py::test_commits_only_when_every_child_has_ended",),
     ),
     Mutation(
@@ -206,7 +208,7 @@ MUTATIONS = (
     Mutation(
         "a savepoint that fails is not rolled back",
         "transaction/transaction.py",
-        "        if not self._established or connection.is_idle:\n            return None\n",
+        "        if not self._has_begun or connection.is_idle:\n            return None\n",
         "        if connection is not None:\n            return None\n",
         ("transaction/test_savepoints.py::test_rolls_back_alone",),
     ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from math import inf
 from types import CoroutineType, TracebackType
@@ -163,8 +163,11 @@ class Leaving(Turns, ABC):
                 kind, failure, traceback = type(cancelled), cancelled, cancelled.__traceback__
             else:
                 if connection.pgconn.transaction_status == _INTRANS and not self.server_side.may_have_written:
-                    with suppress(ConnectionLost):  # then nothing was sent
+                    try:
                         sent = self._send_end()
+                    except ConnectionLost:
+                        pass  # nothing was sent
+                    else:
                         self.turn_is_taken = self._has_last_turn = True
                         self._state = _ENDED
         is_ahead = sent is not None
@@ -188,7 +191,7 @@ class Leaving(Turns, ABC):
         try:
             if sent is None and failure is None and not cancelled_itself:
                 failure, sent = await self._finish_well()
-                took_effect = failure is None
+                took_effect = failure is None and sent is None  # nothing was begun
             if sent is not None:
                 answer, seconds = sent
                 refused: BaseException | None = None
@@ -198,16 +201,18 @@ class Leaving(Turns, ABC):
                         refused = self._refusal_of_end(results[0])
                 except ConnectionLost as lost:
                     refused, held = await self._end_unanswered(lost)
-                took_effect = refused is None
-                if took_effect and failure is not None:
-                    failure.add_note(f"What {self.name} did is committed: COMMIT had been sent when this came to light.")
-                failure = refused or failure
-                self._fate_is_unknown |= isinstance(refused, CommitOutcomeUnknown)
+                if refused is not None:
+                    failure = refused
+                    self._fate_is_unknown |= isinstance(refused, CommitOutcomeUnknown)
+                else:
+                    took_effect = True
+                    if failure is not None:
+                        failure.add_note(f"What {self.name} did is committed: COMMIT had been sent when this came to light.")
             if not took_effect:
                 held = await self._undo() or held
         finally:
             self._give_connection_back()
-            if self._has_last_turn and self._line:
+            if self._line and self._has_last_turn:
                 self.give_turn()  # those in line learn that the block has ended
         if self.hooks is not None and not self._fate_is_unknown:
             self._settle_hooks(self.hooks, took_effect=took_effect)
