@@ -188,7 +188,7 @@ MUTATIONS = (
         "a task from outside may use the transaction",
         "transaction/scope.py",
         "        if not is_inside(self):\n",
-        "        if self._state is State.NEW:\n",
+        '        if self._state == "not entered":\n',
         ("transaction/test_ownership.py::test_a_task_from_outside_is_refused_before_anything_is_sent",),
     ),
     Mutation(

@@ -10,10 +10,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from enum import Enum
 from math import inf
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anyio
 import trio
@@ -52,16 +51,8 @@ _UNKNOWN = pq.TransactionStatus.UNKNOWN
 _FINISH = OnCancel.FINISH
 
 
-class State(Enum):
-    """Where a block is."""
-
-    NEW = "not entered"
-    OPEN = "open"
-    ENDED = "ended"
-
-
-_NEW = State.NEW
-_ENDED = State.ENDED
+State: TypeAlias = Literal["not entered", "open", "ended"]
+"""Where a block is."""
 
 
 def _is_innermost(scope: object) -> bool:
@@ -87,7 +78,7 @@ class Leaving(Turns, ABC):
     lease: Lease | None = None
     first_error: BaseException | None = None
     hooks: BlockHooks | None = None
-    _state = _NEW
+    _state: State = "not entered"
     _sends_ahead = False
     _has_begun = False
     _has_last_turn = False
@@ -169,7 +160,7 @@ class Leaving(Turns, ABC):
                         pass  # nothing was sent
                     else:
                         self.turn_is_taken = self._has_last_turn = True
-                        self._state = _ENDED
+                        self._state = "ended"
         is_ahead = sent is not None
         was_inside = self._has_had_children and lease.step_out()  # without children there is nothing to wait for
         try:
@@ -181,7 +172,7 @@ class Leaving(Turns, ABC):
             if was_inside:
                 lease.step_in()
         cancelled_itself = failure is None and sent is None and self._nursery.cancel_scope.cancel_called
-        self._state = _ENDED
+        self._state = "ended"
         blocks = open_blocks()
         if blocks and blocks[-1] is self:
             carry_blocks(blocks[:-1])  # as `leave_block`

@@ -8,7 +8,7 @@ asked of libpq, never of a flag of ours.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Self, TypeVar, TypeVarTuple
 
@@ -40,9 +40,7 @@ __all__ = ["Scope", "running_task_name"]
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
-_NEW = State.NEW
-_OPEN = State.OPEN
-_STATES = {State.NEW: "was not entered", State.OPEN: "is open", State.ENDED: "has ended"}
+_STATES: Mapping[State, str] = {"not entered": "was not entered", "open": "is open", "ended": "has ended"}
 
 _INTRANS = pq.TransactionStatus.INTRANS
 _INERROR = pq.TransactionStatus.INERROR
@@ -60,9 +58,9 @@ class Scope(Leaving):
         return f"{self.name}, opened at {shown(self._mark)},"
 
     @property
-    def state(self) -> str:
-        """Where the block is: "not entered", "open" or "ended"."""
-        return self._state.value
+    def state(self) -> State:
+        """Where the block is."""
+        return self._state
 
     # Entering.
 
@@ -78,7 +76,7 @@ class Scope(Leaving):
             opened: what the caller's `async with` is given, which spares that a coroutine of its own.
             mark: where it is opened.
         """
-        if self._state is not _NEW:
+        if self._state != "not entered":
             raise refusals.entered_before(self.name)
         self._mark = mark
         self._connection = connection = self._take_at_once() or await self._take_connection()
@@ -93,7 +91,7 @@ class Scope(Leaving):
         carry_blocks((*open_blocks(), self))  # as `enter_block`
         if not connection.on_trio:
             self._requests_before = cancel_requests()
-        self._state = _OPEN
+        self._state = "open"
         return opened
 
     @abstractmethod
@@ -112,7 +110,7 @@ class Scope(Leaving):
 
         On Trio it is Trio's own, which has the same words.
         """
-        if self._state is not _OPEN:
+        if self._state != "open":
             raise refusals.not_open(self.name, _STATES[self._state], running_task_name())
         return self._nursery.cancel_scope
 
@@ -195,7 +193,7 @@ class Scope(Leaving):
             has_turn: the caller has the turn, and keeps it.
         """
         if not has_turn:
-            if self._state is not _OPEN or self not in open_blocks():
+            if self._state != "open" or self not in open_blocks():
                 self.check_usable()
             for step in steps:
                 if step.statement.ends_transaction:
@@ -209,7 +207,7 @@ class Scope(Leaving):
             self.turn_is_taken = True
         try:
             connection, server_side = self._connection, self.server_side
-            if connection is None or self._state is not _OPEN:
+            if connection is None or self._state != "open":
                 connection = self.usable_connection()  # says what has become of it, while others had the turn
             await connection.check_for_cancellation()
             limit = server_side.limit
@@ -252,7 +250,7 @@ class Scope(Leaving):
         self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
     ) -> PGresult:
         """See `Runner.run_one`."""
-        if self._state is not _OPEN or self not in open_blocks():
+        if self._state != "open" or self not in open_blocks():
             self.check_usable()
         if statement.ends_transaction:
             raise refusals.would_end_by_text(self.name)
@@ -332,7 +330,7 @@ class Scope(Leaving):
 
     def carry(self, passengers: list[Passenger]) -> bool:
         """Send the statements of several tasks together, from a child of the block; False when the block can have no more children."""
-        if self._state is not _OPEN:
+        if self._state != "open":
             return False
         try:
             self._nursery.start_soon(fly_shared, self, passengers, name="trioorm: statements of several tasks")
@@ -369,7 +367,7 @@ class Scope(Leaving):
             ConnectionLost: the connection is gone. Safe to retry.
             TransactionAborted: an earlier error, named and chained, put the transaction in error.
         """
-        if self._state is not _OPEN:
+        if self._state != "open":
             raise refusals.not_open(self.name, _STATES[self._state], running_task_name())
         connection = self._connection
         status = _UNKNOWN if connection is None else connection.pgconn.transaction_status
@@ -386,7 +384,7 @@ class Scope(Leaving):
             TransactionClosed: the block is not open.
             ForeignTask: the running task does not carry the block's mark.
         """
-        if self._state is not _OPEN:
+        if self._state != "open":
             raise refusals.not_open(self.name, _STATES[self._state], running_task_name())
         if not is_inside(self):
             owner = self._owner or (self.lease.holder if self.lease is not None else "?")
