@@ -55,12 +55,6 @@ State: TypeAlias = Literal["not entered", "open", "ended"]
 """Where a block is."""
 
 
-def _is_innermost(scope: object) -> bool:
-    """Whether the body has left all scopes that it has entered, on Trio. One that it has not, such as that of a generator which it did not
-    close, makes Trio raise where the block's nursery ends; it has no word of its own to ask for that beforehand."""
-    return getattr(trio.lowlevel.current_task(), "_cancel_status", None) is getattr(scope, "_cancel_status", None)
-
-
 class Leaving(Turns, ABC):
     """What is known of a block, and its end.
 
@@ -143,7 +137,9 @@ class Leaving(Turns, ABC):
             and not self._has_had_children
             and not self.turn_is_taken
             and (self.server_side.limit is NO_LIMIT or not self.server_side.limit.has_passed)
-            and _is_innermost(scope)
+            # The body has left all scopes that it has entered. One that it has not, such as that of a generator which it did not close,
+            # makes Trio raise where the block's nursery ends; it has no word of its own to ask for that beforehand.
+            and getattr(lease.task, "_cancel_status", None) is getattr(scope, "_cancel_status", None)
         ):
             # Nothing is left but to end the block. A nursery gives the event loop a turn as it ends, even when it had no children, and the
             # answer is often there by then. A deadline that has passed unseen is seen in that turn: then COMMIT comes after it.
