@@ -184,8 +184,8 @@ _MOST_CALLS = [
         (_insert, 9),
         (_update_in_flight, 30),
         (_objects_in_flight, 42),
-        (_update_in_transaction, 44),
-        (_transfer, 65),
+        (_update_in_transaction, 43),
+        (_transfer, 64),
     ],
     *[(_load_by_key, 24), (_load, 54)],
 ]
