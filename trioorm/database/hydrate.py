@@ -101,7 +101,7 @@ class RowReader:
             transformer.set_pgresult(None, set_loaders=False)  # or the rows of a plan's last run would be kept until its next
         if self._keeps_place:
             return self._fill(rows, where or place_of_caller(3), *converted)
-        return self._fill(rows, *converted)
+        return self._fill(rows, *converted) if converted else self._fill(rows)
 
     def row(self, result: PGresult, where: Place | None = None) -> Any:  # noqa: ANN401 - what it is stands with the statement
         """The only row of a result, of a statement that is not united; for the rest as `rows`.
@@ -127,7 +127,7 @@ class RowReader:
             fill = self._fill_one = filler_of_one_for(self._layout)
         if self._keeps_place:
             return fill(row, where or place_of_caller(3), *converted)
-        return fill(row, *converted)
+        return fill(row, *converted) if converted else fill(row)  # a call with a star costs three of those without
 
     def _look_at(self, result: PGresult) -> None:
         """Let the loaders read a result, whose types are looked at each time: between two runs a table may have changed.

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 _SAMPLES = 1000
 
 
-def _samples() -> deque[float]:
-    return deque(maxlen=_SAMPLES)
-
-
 @define(eq=False, repr=False)
 class Counts:
     """Counts since a pool was opened; times in seconds. Their meaning stands with `PoolStatistics`."""
@@ -34,13 +30,19 @@ class Counts:
     lost: int = 0
     hooks: int = 0
     hook_errors: int = 0
-    waits: deque[float] = field(factory=_samples)
-    loans: deque[float] = field(factory=_samples)
+    waits: deque[tuple[int, float]] = field(factory=lambda: deque(maxlen=_SAMPLES))  # with the number of requests there had been
+    loans: deque[float] = field(factory=lambda: deque(maxlen=_SAMPLES))
 
     def waited(self, seconds: float) -> None:
         """A request has waited in line."""
         self.wait_seconds += seconds
-        self.waits.append(seconds)
+        self.waits.append((self.requests, seconds))
+
+    def recent_waits(self) -> list[float]:
+        """How long each of the last thousand requests has waited: nearly all of them not at all, so those are not noted one by one."""
+        since = self.requests - _SAMPLES
+        waits = [seconds for number, seconds in self.waits if number > since]
+        return waits + [0.0] * (min(self.requests, _SAMPLES) - len(waits))
 
     def statistics(
         self,
@@ -78,7 +80,7 @@ class Counts:
             hooks_errors=self.hook_errors,
             on_loan=on_loan,
             connecting=connecting,
-            waiting_time=percentiles(self.waits),
+            waiting_time=percentiles(self.recent_waits()),
             usage_time=percentiles(self.loans),
             leaving=leaving,
             loans=loans,

@@ -48,15 +48,14 @@ class GrowingPool(ABC):
         self._leases: set[Lease] = set()
         self._line = Line()
         self._connecting = 0
-        self._resetting = 0
-        self._generation: int = 0
+        self._resetting: set[Member] = set()
         self._backoff = Backoff()
         self._last_failure: TrioormError | None = None
         self._closed = False
 
     @property
     def _size(self) -> int:
-        return len(self._idle) + len(self._leases) + self._connecting + self._resetting
+        return len(self._idle) + len(self._leases) + self._connecting + len(self._resetting)
 
     @abstractmethod
     def _admit(self, member: Member) -> None: ...
@@ -99,7 +98,7 @@ class GrowingPool(ABC):
         connection.has_farewell = True
         lifetime = self.settings.max_lifetime_seconds * random.uniform(0.9, 1.0)
         expires_at = monotonic() + lifetime
-        return Member(connection, self.take_back, self._owner.running_task, expires_at=expires_at, generation=self._generation)
+        return Member(connection, self.take_back, self._owner.running_task, expires_at=expires_at)
 
     async def _set_up(self, connect: Connect) -> Connection:
         """One connection, set up."""

@@ -28,13 +28,13 @@ class Member:
 
     Attributes:
         connection: the connection.
-        expires_at: when it is to be replaced, on the clock of `time.monotonic`.
-        generation: which `Pool.drain` it came after.
+        pgconn: libpq's part of it.
+        expires_at: when it is to be replaced, on the clock of `time.monotonic`; long ago after a `Pool.drain`.
         idle_since: when it was last given back.
         own_lease: used again and again by `Pool.lend_at_once`.
     """
 
-    __slots__ = ("connection", "expires_at", "generation", "idle_since", "own_lease")
+    __slots__ = ("connection", "expires_at", "idle_since", "own_lease", "pgconn")
 
     def __init__(
         self,
@@ -43,11 +43,10 @@ class Member:
         running_task: Callable[[], object],
         *,
         expires_at: float,
-        generation: int,
     ) -> None:
         self.connection = connection
+        self.pgconn = connection.pgconn
         self.expires_at = expires_at
-        self.generation = generation
         self.idle_since = monotonic()
         self.own_lease = Lease(self, take_back, running_task)
 

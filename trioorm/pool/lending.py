@@ -42,8 +42,9 @@ class LendingPool(GrowingPool):
     """
 
     def __init__(self, connect: Connect, settings: PoolSettings) -> None:
-        self._keep_to(settings)
         super().__init__(connect)
+        self._keep_to(settings)
+        self._note_what_returns_are()
         self._owner = Owner()
         self.check_for_cancellation = self._owner.check_for_cancellation
         target = settings.queue_target_seconds
@@ -56,6 +57,10 @@ class LendingPool(GrowingPool):
         self.settings = settings
         self._most_unreserved = settings.max_size - settings.reserved_size
         self._few_loans = min(lanes.FEW_LOANS, self._most_unreserved) if settings.most_lanes else self._most_unreserved
+
+    def _note_what_returns_are(self) -> None:
+        """To be called whenever what is asked changes."""
+        self._keeps_what_returns = not self._closed and self.settings.reset is None and self._size <= self.settings.max_size
 
     @property
     def _lent(self) -> set[Lease]:
@@ -129,25 +134,21 @@ class LendingPool(GrowingPool):
             WrongDatabaseOwner: called from another loop or process. Not safe to retry.
         """
         task = self._owner.check()
-        idle, leases, settings = self._idle, self._leases, self.settings
+        idle, leases = self._idle, self._leases
         if not idle or self._line.count or len(leases) >= self._few_loans:
             self.lanes.call()
             if not idle or self._line.count or len(leases) >= self._most_unreserved:
                 return None
         member = idle[-1]
-        connection = member.connection
         now = monotonic()
         idle_seconds = now - member.idle_since
-        if (
-            idle_seconds > settings.check_after_idle_seconds
-            or connection.pgconn.transaction_status  # IDLE is 0
-            or (idle_seconds > _JUST_NOW_SECONDS and connection.has_unread_input())
+        if member.pgconn.transaction_status or (  # IDLE is 0
+            idle_seconds > _JUST_NOW_SECONDS
+            and (idle_seconds > self.settings.check_after_idle_seconds or member.connection.has_unread_input())
         ):
             return None
         idle.pop()
-        counts = self._counts
-        counts.requests += 1
-        counts.waits.append(0.0)
+        self._counts.requests += 1
         lease = member.own_lease
         lease.task = task
         lease.lent_at = now
@@ -167,7 +168,6 @@ class LendingPool(GrowingPool):
         while self._idle and lease is None:
             member = self._idle.pop()
             if member.connection.is_idle and not member.connection.has_unread_input():
-                self._counts.waits.append(0.0)
                 lease = self._lend(member)
             else:
                 self._counts.lost += 1
@@ -282,34 +282,37 @@ class LendingPool(GrowingPool):
         lease.task = lease.mark = None
         if lease.inside:
             lease.inside.clear()
-        member, connection, settings = lease.member, lease.connection, self.settings
-        is_idle = not connection.pgconn.transaction_status  # IDLE is 0
-        if self._closed:
-            self._admit(member)
-            if not self._leases:
-                self._all_returned.set()
-        elif is_idle and settings.reset is not None:
-            self._resetting += 1
-            self.background.start_soon(self._reset, member, settings.reset, name="trioorm: resetting a connection")
-        elif (
-            is_idle
+        member = lease.member
+        if (
+            self._keeps_what_returns
+            and not member.pgconn.transaction_status  # IDLE is 0
             # Its own lease was for what has just been answered; others may have had it for long without asking anything.
             and lease is member.own_lease
             and now < member.expires_at
-            and member.generation == self._generation
-            and len(self._idle) + len(self._leases) + self._connecting + self._resetting < settings.max_size
         ):
             member.idle_since = now  # nearly always, so `_admit`, which says the same, is not asked
             if not self._line.count or not self._serve_first(member):
                 self._idle.append(member)
         else:
-            self._admit(member)
+            self._take_back_another(member)
+
+    def _take_back_another(self, member: Member) -> None:
+        """One that may not just be kept."""
+        reset = self.settings.reset
+        if reset is not None and not self._closed and member.connection.is_idle:
+            self._resetting.add(member)
+            self.background.start_soon(self._reset, member, reset, name="trioorm: resetting a connection")
+            return
+        self._admit(member)
+        self._note_what_returns_are()
+        if self._closed and not self._leases:
+            self._all_returned.set()
 
     async def _reset(self, member: Member, hook: Hook) -> None:
         try:
             await hooks.reset(member.connection, hook, seconds=self.settings.cleanup_timeout_seconds)
         finally:
-            self._resetting -= 1
+            self._resetting.discard(member)
             self._admit(member)
 
     def _admit(self, member: Member) -> None:
@@ -345,7 +348,7 @@ class LendingPool(GrowingPool):
         return True
 
     def _is_outdated(self, member: Member) -> bool:
-        return member.generation != self._generation or monotonic() >= member.expires_at
+        return monotonic() >= member.expires_at
 
     def _next_in_line(self) -> Place | None:
         """The first in line who may have a connection; those whom a slow line turns away are told on the way."""

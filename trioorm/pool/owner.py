@@ -6,6 +6,7 @@ import asyncio
 import os
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import trio
 
@@ -29,6 +30,10 @@ def _note_fork() -> None:
 os.register_at_fork(after_in_child=_note_fork)
 
 
+def _no_task() -> None:
+    return None
+
+
 class Owner:
     """The loop and process in which this object was made; a loop belongs to one thread, so the thread need not be asked.
 
@@ -37,7 +42,10 @@ class Owner:
         check_for_cancellation: raises a cancellation that is due, and is no checkpoint otherwise.
     """
 
-    __slots__ = ("_forks", "_loop", "_process", "_running_loop", "check_for_cancellation", "running_task")
+    __slots__ = (
+        *("_forks", "_known_task", "_loop", "_process", "_running_loop", "_task_of_whatever_loop"),
+        *("check_for_cancellation", "running_task"),
+    )
 
     def __init__(self) -> None:
         on_trio = is_on_trio()
@@ -47,6 +55,9 @@ class Owner:
         self.running_task: Callable[[], object] = (
             trio.lowlevel.current_task if on_trio else partial(asyncio.current_task, asyncio.get_running_loop())
         )
+        self._task_of_whatever_loop: Callable[[], object] = trio.lowlevel.current_task if on_trio else asyncio.current_task
+        # A task belongs to one loop for life, so one that was found to be of this loop need not be asked again.
+        self._known_task: Callable[[], object] = _no_task
         self.check_for_cancellation: Callable[[], Awaitable[None]] = cancellation_check()
         self._process = os.getpid()
         self._forks = _Process.forks
@@ -60,6 +71,15 @@ class Owner:
         Raises:
             WrongDatabaseOwner: the caller runs in another process or event loop. Not safe to retry.
         """
+        try:
+            task = self._task_of_whatever_loop()
+        except RuntimeError:  # the caller runs on the other library, or in a thread without a loop
+            task = None
+        if task is not None and task is self._known_task() and self._forks == _Process.forks:
+            return task
+        return self._look_at(task)
+
+    def _look_at(self, task: object) -> object:
         if self._forks != _Process.forks:
             raise WrongDatabaseOwner(
                 f"this database was opened in process {self._process} and is used in process {os.getpid()}, after a fork.\n"
@@ -67,8 +87,10 @@ class Owner:
             )
         try:
             if self._running_loop() is self._loop:
-                return self.running_task()
-        except RuntimeError:  # the caller runs on the other library, or in a thread without a loop
+                if task is not None:
+                    self._known_task = ref(task)
+                return task
+        except RuntimeError:
             pass
         raise WrongDatabaseOwner(
             "this database was opened in another event loop or thread.\n"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,7 @@ class Pool(LendingPool):
         self.lanes.limit = self.settings.most_lanes
         while self._idle and self._size > self.settings.max_size:
             self._leaving.close(self._idle.popleft().connection)
+        self._note_what_returns_are()
         if self._size > self.settings.max_size or not self.lanes.limit:
             self.lanes.retire()
         while self._idle and not self._only_reserved_left and self._serve_first(self._idle[-1]):
@@ -134,7 +136,8 @@ class Pool(LendingPool):
 
     def drain(self) -> None:
         """Replace every connection: idle ones now, those on loan when they come back. For a changed password, schema or server."""
-        self._generation += 1
+        for member in [*[lease.member for lease in self._leases], *self._resetting]:
+            member.expires_at = -inf
         self.lanes.retire()
         while self._idle:
             self._leaving.close(self._idle.popleft().connection)
@@ -204,6 +207,7 @@ class Pool(LendingPool):
         if self._closed:
             return held
         self._closed = True
+        self._note_what_returns_are()
         if self._hub is not None:
             self._hub.close()
         self.lanes.close()

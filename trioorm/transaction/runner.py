@@ -24,7 +24,7 @@ _INTRANS, _INERROR = TransactionStatus.INTRANS, TransactionStatus.INERROR
 _BEGIN_READING = Step(Statement(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
 _COMMIT = Step(Statement(b"COMMIT"))
 _ROLLBACK = command(b"ROLLBACK")
-_FATAL_ERROR = ExecStatus.FATAL_ERROR
+_FATAL_ERROR = int(ExecStatus.FATAL_ERROR)  # a plain number, since Python compares those at a third of the cost
 _STOP = OnCancel.STOP
 _SETTLE = OnCancel.SETTLE
 
