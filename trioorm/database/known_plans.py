@@ -5,16 +5,21 @@ column and that class needs no further look (`SqlType.plain`), or what packs it 
 found by building the statement once is the plan of the next call. Anything else (an expression, a subclass, a value that does not fit) is
 built anew each time, and told what is wrong with it there.
 
+A combination of classes that comes again gets a function of its own, made as code as those that fill objects are (`filling.py`): a loop
+over the cells takes twice as long.
+
 The contract: cells are handed over in the order of the statement's bind values. A plan is learned only when these were the cells
 themselves, so a cell is never packed for another place.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from types import CodeType, FunctionType
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from trioorm.database.codecs import MISFITS, Packer
 from trioorm.expression import SqlType
@@ -26,6 +31,7 @@ _MOST: Final = 10_000
 
 ObjectVerb: TypeAlias = Literal["insert", "upsert", "update", "delete"]
 Pack: TypeAlias = Callable[[Any], bytes | None]
+Take: TypeAlias = Callable[[object], list[bytes | None] | None]
 
 
 class _HasPackers(Protocol):
@@ -42,13 +48,15 @@ class KnownPlan(Generic[P]):
     Attributes:
         plan: the plan.
         cells: the class of each cell, and what makes a parameter of it; nothing for those that are left out.
+        take: the parameters of an object, or None when its cells are of other classes; made when the plan is found again.
     """
 
-    __slots__ = ("cells", "plan")
+    __slots__ = ("cells", "plan", "take")
 
     def __init__(self, plan: P, cells: Sequence[tuple[type, Pack | None]]) -> None:
         self.plan = plan
         self.cells = cells
+        self.take: Take | None = None
 
     def parameters(self, cells: Sequence[object]) -> Sequence[bytes | None] | None:
         """Of cells of these classes; None when one does not fit, which building the statement will explain."""
@@ -62,21 +70,22 @@ class _Cells(Generic[P]):
     """How a verb takes the cells from an object of one model, in the order of the statement's bind values.
 
     Attributes:
+        names: the attributes that hold them.
         read: takes them.
         types: of them.
         by_classes: the plans, by the classes of the cells.
         last: the plan that was found last, which is nearly always the next one's too.
     """
 
-    __slots__ = ("by_classes", "last", "read", "types")
+    __slots__ = ("by_classes", "last", "names", "read", "types")
 
     def __init__(self, fields: Sequence[FieldInfo]) -> None:
-        names = [field.attribute for field in fields]
+        self.names = names = [field.attribute for field in fields]
         read = attrgetter(*names)
         self.types = [field.type for field in fields]
         self.read: Callable[[object], tuple[object, ...]] = read if len(names) > 1 else lambda each: (read(each),)
         self.by_classes: dict[tuple[type, ...], KnownPlan[P]] = {}
-        self.last: KnownPlan[P] | None = None
+        self.last: tuple[KnownPlan[P], Take] | None = None
 
 
 class KnownPlans(Generic[P]):
@@ -115,25 +124,22 @@ class KnownPlans(Generic[P]):
         taken = self._cells.get((verb, held.__class__, how))
         if taken is None:
             return None, None
-        cells = taken.read(held)
-        known = taken.last
-        if known is not None:  # looked at and packed in one go
-            parameters: list[bytes | None] = []
+        if taken.last is not None:
+            known, take = taken.last
             try:
-                for cell, (kind, pack) in zip(cells, known.cells):  # noqa: B905 - as long as each other, and a keyword costs
-                    if cell.__class__ is not kind:
-                        break
-                    if pack is not None:
-                        parameters.append(pack(cell))
-                else:
-                    return known.plan, parameters
+                parameters = take(held)
             except MISFITS:
                 return known.plan, None
-        known = taken.by_classes.get(tuple(map(type, cells)))
-        if known is None:
+            if parameters is not None:
+                return known.plan, parameters
+        cells = taken.read(held)
+        found = taken.by_classes.get(tuple(map(type, cells)))
+        if found is None:
             return None, None
-        taken.last = known
-        return known.plan, known.parameters(cells)
+        if found.take is None:
+            found.take = _taker(taken.names, found.cells)
+        taken.last = found, found.take
+        return found.plan, found.parameters(cells)
 
     def find_for_cells(self, what: object, model: type, cells: Sequence[object]) -> tuple[P | None, Sequence[bytes | None] | None]:
         """The same where the cells are no object's."""
@@ -209,6 +215,35 @@ def _fields_of(verb: ObjectVerb, model: type[Model]) -> Sequence[FieldInfo]:
         return info.writable
     row = info.primary_key if info.version is None else (*info.primary_key, info.version)
     return row if verb == "delete" else (*info.changeable, *row)
+
+
+def _taker(names: Sequence[str], cells: Sequence[tuple[type, Pack | None]]) -> Take:
+    """What takes the cells of these classes from an object, and packs them. No name of the user's is ever read as source, see `filling.py`:
+    in the text `a3` stands for the name of attribute 3, `v3` is its cell, `k3` the class and `p3` what packs it."""
+    globals_: dict[str, object] = {}
+    packed: list[str] = []
+    for number, (kind, pack) in enumerate(cells):
+        globals_[f"k{number}"] = kind
+        globals_[f"p{number}"] = pack
+        if pack is not None:
+            packed.append("None" if pack is _null else f"p{number}(v{number})")
+    numbers = range(len(cells))
+    text = "\n    ".join(
+        [
+            "def take(held):",
+            *[f"v{number} = held.a{number}" for number in numbers],
+            f"if {' and '.join([f'v{number}.__class__ is k{number}' for number in numbers])}:",
+            f"    return [{', '.join(packed)}]",
+        ]
+    )
+    tree = ast.parse(text)
+    own = {f"a{number}": name for number, name in enumerate(names)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            node.attr = own.get(node.attr, node.attr)
+    module = compile(tree, "<trioorm: taking cells>", "exec")
+    code = next(constant for constant in cast("Sequence[object]", module.co_consts) if isinstance(constant, CodeType))
+    return FunctionType(code, globals_)
 
 
 def _null(_cell: object) -> None:
