@@ -261,6 +261,8 @@ async def test_a_thread_without_a_loop_is_refused(dsn: str) -> None:
 
 async def test_a_forked_process_is_refused(dsn: str) -> None:
     async with open_pool(dsn) as pool:
+        with await pool.acquire() as connection:
+            assert await works(connection), "the task is known, and the same on both sides of the fork"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads; this child does nothing that needs them
             pid = os.fork()

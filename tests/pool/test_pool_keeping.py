@@ -123,6 +123,43 @@ async def test_draining_replaces_every_connection(dsn: str) -> None:
             lease.release()
 
 
+async def test_draining_replaces_a_connection_that_is_just_being_reset(dsn: str) -> None:
+    at_reset, go_on = anyio.Event(), anyio.Event()
+
+    async def reset(_: Connection) -> None:
+        at_reset.set()
+        await go_on.wait()
+
+    async with open_pool(dsn, max_size=1, reset=reset) as pool:
+        lease = await pool.acquire()
+        lease.release()
+        await at_reset.wait()
+        pool.drain()
+        go_on.set()
+        await _until_closed(lease.connection)
+        with await pool.acquire() as connection:
+            assert connection is not lease.connection
+            assert await works(connection)
+
+
+async def test_a_pool_that_has_shrunk_keeps_what_comes_back_again(dsn: str) -> None:
+    async with open_pool(dsn, min_size=2, max_size=2) as pool:
+        await until_idle(pool, 2)
+        kept, surplus = [await pool.acquire(briefly=True) for _ in range(2)]
+        kept.release()
+        surplus.release()
+        kept, surplus = [pool.lend_at_once() or pytest.fail("there were two") for _ in range(2)]
+        pool.resize(1, 1)
+        surplus.release()
+        assert surplus.connection.closed
+        kept.release()
+        for _ in range(2):
+            lease = pool.lend_at_once() or await pool.acquire(briefly=True)
+            assert lease.connection is kept.connection
+            lease.release()
+        assert not kept.connection.closed
+
+
 async def test_a_check_replaces_what_is_dead(dsn: str, witness: Witness) -> None:
     async with open_pool(dsn, min_size=2, max_size=2) as pool:
         await until_idle(pool, 2)

@@ -12,7 +12,21 @@ from tests.pool.test_pool_line import until_idle, until_waiting
 from tests.wire.witness import Witness, step, works
 from trioorm.errors import ConnectionLost
 from trioorm.pool import Pool, PoolStatistics, PoolTimeout, open_pool
+from trioorm.pool.counts import Counts
 from trioorm.wire import AnyIOConnection, command
+
+
+def test_waits_are_those_of_the_last_thousand_requests() -> None:
+    counts = Counts()
+    for _ in range(3):
+        counts.requests += 1
+        counts.waited(2.0)
+    counts.requests += 1
+    assert sorted(counts.recent_waits()) == [0.0, 2.0, 2.0, 2.0]
+    counts.requests = 1002
+    assert sorted(counts.recent_waits()) == [0.0] * 999 + [2.0]
+    counts.requests = 1003
+    assert counts.recent_waits() == [0.0] * 1000
 
 
 async def test_the_state_is_told_at_each_moment(dsn: str) -> None:
@@ -127,6 +141,7 @@ async def test_counts_add_up(dsn: str, witness: Witness) -> None:
         assert (figures.requests_num, figures.requests_queued, figures.requests_errors) == (9, 3, 2)
         assert figures.requests_wait_ms >= 2 * 50
         assert figures.waiting_time.p99 >= 0.05
+        assert figures.waiting_time.p50 == 0, "of nine requests three have waited"
         one.release()
 
         witness.terminate(other.connection.info.backend_pid)

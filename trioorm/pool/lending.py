@@ -55,6 +55,7 @@ class LendingPool(GrowingPool):
 
     def _keep_to(self, settings: PoolSettings) -> None:
         self.settings = settings
+        self._unasked_seconds = min(_JUST_NOW_SECONDS, settings.check_after_idle_seconds)
         self._most_unreserved = settings.max_size - settings.reserved_size
         self._few_loans = min(lanes.FEW_LOANS, self._most_unreserved) if settings.most_lanes else self._most_unreserved
 
@@ -143,7 +144,7 @@ class LendingPool(GrowingPool):
         now = monotonic()
         idle_seconds = now - member.idle_since
         if member.pgconn.transaction_status or (  # IDLE is 0
-            idle_seconds > _JUST_NOW_SECONDS
+            idle_seconds > self._unasked_seconds
             and (idle_seconds > self.settings.check_after_idle_seconds or member.connection.has_unread_input())
         ):
             return None
