@@ -158,3 +158,12 @@ async def test_a_copy_as_text_does_not_hang_a_stream(dsn: str, witness: Witness)
                     await db.execute(sql(text))
             assert await db.fetch_value(sql("SELECT 7").returns(int)) == 7
         await pool_is_whole(db.statistics)
+
+
+async def test_a_stream_that_is_read_without_its_block_says_how(dsn: str) -> None:
+    async with open_database(dsn) as db:
+        stream = db.stream(sql("SELECT 1").returns(int))
+        with pytest.raises(UsageError, match=r"async with db\.stream"):
+            async for _ in stream:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
+                pass
+        assert db.statistics().requests_num == 0

@@ -27,6 +27,7 @@ from trioorm import (
     sql,
     update,
 )
+from trioorm.errors import UnknownMethod
 
 Verbs = Database | Transaction | Savepoint
 Test = Callable[[Verbs], Awaitable[None]]
@@ -269,9 +270,12 @@ async def test_a_number_out_of_range_is_refused_before_anything_is_sent(on_each:
         with pytest.raises(BindError, match="out of its range") as caught:
             await verbs.insert(Animal(name="Ada", age=age))
         assert "parameter $2 cannot be sent as smallint" in str(caught.value)
+        assert 'INSERT INTO "animals" ("name", "age", ' in str(caught.value), "which says what $2 is"
         assert "nothing was sent" in str(caught.value)
         assert "column(type=...)" in str(caught.value)
         assert str(age) not in str(caught.value)
+        with pytest.raises(BindError, match=r"^value 3 of parameter \$2 cannot be sent as smallint: .* Its class is int; nothing was sent"):
+            await verbs.insert_many([Animal(name="Ada", age=1), Animal(name="Grace"), Animal(name="Linus", age=age)])
         await verbs.insert(Animal(name="Ada"))
 
     await on_each(test)
@@ -311,3 +315,29 @@ async def test_patch_writes_the_columns_that_are_named(dsn: str) -> None:
         with pytest.raises(QueryError, match=r"\(house, number\), and 1 values(.|\n)*patch\(Hall, house, number\)"):
             await db.patch(Hall, "a", number=3)
         assert await db.get(Seat, 1) == Seat(id=1, house="a", hall_number=2)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "right"),
+    [
+        (Database, "fetchrow", "fetch_one"),
+        (Database, "begin", r"async with db\.transaction"),
+        (Transaction, "commit", "let the block end"),
+        (Transaction, "rollback", "raise an exception in the block"),
+        (Savepoint, "rollback", "raise an exception in the block"),
+        (Transaction, "begin_nested", r"tx\.savepoint"),
+    ],
+)
+def test_a_verb_of_other_libraries_names_ours(owner: type, name: str, right: str) -> None:
+    assert not hasattr(owner, name)
+    with pytest.raises(UnknownMethod, match=f"To fix it: .*{right}"):
+        getattr(owner, name)
+
+
+@pytest.mark.parametrize(("row", "right"), [(("Ada", 36), r"values_from\(rows, columns="), ({"name": "Ada"}, r"values\(\*rows\)")])
+async def test_rows_that_are_no_objects_are_told_their_way(on_each: OnEach, row: object, right: str) -> None:
+    async def test(verbs: Verbs) -> None:
+        with pytest.raises(QueryError, match=f"takes objects of a model, not a {type(row).__name__}(.|\n)*{right}"):
+            await verbs.insert_many([row])  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+
+    await on_each(test)

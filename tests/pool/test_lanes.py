@@ -18,6 +18,7 @@ from trioorm.wire.pace import Pace
 # Who goes on a lane.
 
 
+@pytest.mark.usefixtures("patient")
 async def test_many_readers_share_a_connection_and_each_gets_its_own_answer(dsn: str, witness: Witness) -> None:
     async with open_lanes(dsn, witness, max_size=2) as reads:
         echo, before = proven_echo(), reads.pool.statistics()
@@ -37,6 +38,7 @@ async def test_many_readers_share_a_connection_and_each_gets_its_own_answer(dsn:
         assert witness.value(OTHER_SESSIONS) == 2
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_read_on_a_lane_suspends_once(dsn: str) -> None:
     async with open_lanes(dsn, None) as reads:
         read = again(proven_echo(), "x")
@@ -108,6 +110,7 @@ async def test_what_is_no_select_for_the_server_is_never_proven(dsn: str, witnes
         assert not shows.statement.pace.is_proven
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_full_lane_sends_readers_to_the_pool(dsn: str, witness: Witness) -> None:
     async with open_lanes(dsn, witness, lane_depth=3, max_size=4) as reads:
         echo, before = proven_echo(), reads.figures
@@ -119,6 +122,7 @@ async def test_a_full_lane_sends_readers_to_the_pool(dsn: str, witness: Witness)
         assert reads.figures.most == 3
 
 
+@pytest.mark.usefixtures("patient")
 async def test_readers_spread_over_the_lanes(dsn: str, witness: Witness) -> None:
     async with open_lanes(dsn, witness, lanes=2) as reads:
         echo = proven_echo()
@@ -143,6 +147,7 @@ async def test_use_from_elsewhere_is_refused(dsn: str, backend: str) -> None:
 # Errors, and statements prepared.
 
 
+@pytest.mark.usefixtures("patient")
 async def test_an_error_is_its_readers_alone(dsn: str, witness: Witness) -> None:
     async with open_lanes(dsn, witness) as reads:
         divides = proven(step("SELECT (6 / $1::int)::text", "1")).statement
@@ -163,6 +168,7 @@ async def test_an_error_is_its_readers_alone(dsn: str, witness: Witness) -> None
         assert reads.pool.statistics().requests_num == before.requests_num, "nobody had to be sent elsewhere"
 
 
+@pytest.mark.usefixtures("patient")
 async def test_more_statements_than_are_kept_prepared(dsn: str, witness: Witness) -> None:
     async with open_lanes(dsn, witness, max_size=2) as reads:
         reads.lane.connection.statement_cache_size = 3
@@ -181,6 +187,7 @@ async def test_more_statements_than_are_kept_prepared(dsn: str, witness: Witness
         assert reads.figures.sent_elsewhere == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_nothing_is_prepared_when_nothing_may_be_kept(dsn: str, witness: Witness) -> None:
     async with open_lanes(dsn, witness) as reads:
         reads.lane.connection.statement_cache_size = 0
@@ -191,6 +198,7 @@ async def test_nothing_is_prepared_when_nothing_may_be_kept(dsn: str, witness: W
         assert len(reads.lane.connection.prepared_names) <= 1
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_statement_whose_plan_is_stale_runs_elsewhere_and_is_prepared_anew(dsn: str, witness: Witness) -> None:
     witness.run("CREATE TABLE changing (value integer)")
     witness.run("INSERT INTO changing VALUES (7)")
@@ -226,8 +234,8 @@ async def test_a_statement_that_cannot_be_prepared_leaves_its_neighbours_alone(d
         assert answers == ["x"] * 3
 
 
-async def test_values_and_rows_larger_than_a_socket_takes(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "HELD_UP_SECONDS", 60.0)  # or they were sent elsewhere on a busy machine
+@pytest.mark.usefixtures("patient")
+async def test_values_and_rows_larger_than_a_socket_takes(dsn: str, witness: Witness) -> None:
     async with open_lanes(dsn, witness) as reads:
         echo = proven_echo()
         large = [str(number) * 3_000_000 for number in range(6)]
@@ -245,9 +253,9 @@ async def test_values_and_rows_larger_than_a_socket_takes(dsn: str, witness: Wit
         assert reads.figures.reads - before.reads == 6
 
 
-async def test_nobody_is_overtaken_without_end(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("patient")
+async def test_nobody_is_overtaken_without_end(dsn: str, witness: Witness) -> None:
     """Who joins is served after those before, whatever comes behind."""
-    monkeypatch.setattr(lane, "HELD_UP_SECONDS", 60.0)  # or they take connections on a busy machine
     async with open_lanes(dsn, witness) as reads, anyio.create_task_group() as nursery:
         echo, others, only = proven_echo(), 50, reads.lane
 

@@ -29,7 +29,6 @@ from psycopg.adapt import PyFormat
 from psycopg.pq import Format
 
 from trioorm.database.arrays import MISFITS, ArrayForm, array_form_for, array_header
-from trioorm.errors import BindError
 from trioorm.expression import Interval, Multirange, Range, SqlType
 from trioorm.expression.user_made import is_composite, is_json
 from trioorm.later import module_later
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 else:
     text_form = module_later("trioorm.expression.text_form")
 
-__all__ = ["MISFITS", "Packer", "binary_packer_for", "framed", "misfit", "pack_values", "packer_for", "parameter_packer_for"]
+__all__ = ["MISFITS", "Packer", "binary_packer_for", "framed", "packer_for", "parameter_packer_for"]
 
 _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _DECIMAL = psycopg.adapters.get_dumper(decimal.Decimal, PyFormat.BINARY)(decimal.Decimal)  # in C where psycopg has it so
@@ -443,53 +442,3 @@ def framed(packer: Packer) -> Callable[[Any], bytes]:
         return length(len(packed)) + packed
 
     return pack_framed
-
-
-def pack_values(packers: Sequence[Packer], values: Sequence[object], types: Sequence[SqlType | None]) -> list[bytes | None]:
-    """The parameters of one execution.
-
-    Raises:
-        BindError: a value does not fit its type; nothing was sent.
-    """
-    parameters: list[bytes | None] = []
-    add = parameters.append
-    try:
-        # A loop written out, and no `strict=True`: with a comprehension and a keyword it would take twice as long.
-        for packer, value in zip(packers, values):  # noqa: B905
-            add(None if value is None else packer.pack(value))
-    except MISFITS:
-        raise misfit(packers, values, types) from None
-    return parameters
-
-
-def misfit(
-    packers: Sequence[Packer], values: Sequence[object], types: Sequence[SqlType | None], places: Sequence[str] | None = None
-) -> BindError:
-    """The error for the first of these values that cannot be packed.
-
-    Args:
-        packers: of the values.
-        values: one of which cannot be packed.
-        types: of the values.
-        places: what each of them is called; parameters when not given.
-    """
-    for number, (packer, value, sql_type) in enumerate(zip(packers, values, types, strict=True), 1):
-        if value is None:
-            continue
-        try:
-            packer.pack(value)
-        except struct.error:
-            reason = "it is not a number of that type, or out of its range"
-        except (AttributeError, KeyError):
-            reason = "it has another class"
-        except (TypeError, ValueError, OverflowError) as error:
-            reason = str(error)
-        else:
-            continue
-        name = sql_type.name if sql_type is not None else "the type that the server would infer"
-        what, done = (f"parameter ${number}", "sent") if places is None else (places[number - 1], "written")
-        return BindError(
-            f"{what} cannot be sent as {name}: {reason}. Its class is {type(value).__qualname__}; nothing was {done}.\n"
-            "To fix it: convert the value, or give the column another type (`column(type=...)`)."
-        )
-    raise AssertionError("packing failed once and not twice")

@@ -28,7 +28,8 @@ from psycopg.pq import Format
 
 from trioorm.database.arrays import MISFITS
 from trioorm.database.catalogue import CopiedColumn
-from trioorm.database.codecs import framed, misfit
+from trioorm.database.codecs import framed
+from trioorm.database.misfits import misfit
 from trioorm.errors import QueryError
 from trioorm.expression import quote_identifier
 from trioorm.model import UNSET, FieldInfo, Model, UnsetType, model_of
@@ -149,9 +150,12 @@ class ValuesEncoder(Encoder):
 
     def _values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - as above
         if not isinstance(row, tuple | list) or len(cast("Sequence[object]", row)) != len(self._types):
+            what = f"{type(cast('object', row)).__qualname__}" + (
+                f" of {len(cast('Sequence[object]', row))}" if isinstance(row, tuple | list) else ""
+            )
             raise QueryError(
-                f"copy_in into {len(self._types)} columns of {self._label} met {type(cast('object', row)).__qualname__} "
-                "that is no tuple of as many values.\nTo fix it: give each row as a tuple, its values in the order of `columns=`."
+                f"copy_in into {self._label} met a {what}, where a tuple of {len(self._types)} is expected.\n"
+                "To fix it: give each row as a tuple, its values in the order of `columns=`."
             )
         return cast("Sequence[object]", row)
 

@@ -20,6 +20,7 @@ from trioorm.database.repeats import NoRepeats
 from trioorm.database.transaction import Transaction
 from trioorm.database.verbs import Verbs
 from trioorm.errors import TransactionId, UsageError
+from trioorm.expression.guesses import OF_DATABASES, expect_guesses
 from trioorm.instruments import Instruments
 from trioorm.later import module_later
 from trioorm.pool import Connector, Pool, Pooler, PoolOptions, open_pool, settings_from
@@ -363,6 +364,9 @@ class Database(Verbs):
     def statistics(self) -> PoolStatistics:
         """The pool's state at this moment: connections open, idle, on loan, and tasks in line."""
         return self._pool.statistics()
+
+
+expect_guesses(Database, OF_DATABASES)
 
 
 class open_database:  # noqa: N801 - used like a function: `async with open_database(...) as db`

@@ -47,6 +47,12 @@ def must_be_object(given: M, verb: str) -> M:
     candidate = cast("object", given)  # callers without a type checker give anything
     if isinstance(candidate, Model):
         return given
+    if verb == "insert_many" and isinstance(candidate, tuple | list | dict):
+        raise QueryError(
+            f"insert_many() takes objects of a model, not a {type(cast('object', candidate)).__qualname__}.\n"
+            "To fix it, one of:\n  1. for tuples: db.execute(insert(User).values_from(rows, columns=[...]))\n"
+            "  2. for mappings: db.execute(insert(User).values(*rows))"
+        )
     shown = f"the class {candidate.__qualname__}" if isinstance(candidate, type) else f"a {type(candidate).__qualname__}"
     name = candidate.__qualname__ if isinstance(candidate, type) else "User"
     raise QueryError(f"{verb}() takes an object of a model, not {shown}.\nTo fix it: {verb}({name}(...)).")
@@ -111,7 +117,7 @@ def insert_objects(objects: Sequence[M]) -> list[Statement[M]]:
 
     One insert as a rule, with one array for each column; rows with array columns travel value by value, so they are split.
     """
-    model = type(objects[0])
+    model = type(must_be_object(objects[0], "insert_many"))
     info = model_of(model)
     rows = _rows_at_once(info, objects)
     return [insert(model).values_from(objects[at : at + rows]).returning(model) for at in range(0, len(objects), rows)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from types import TracebackType
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar, cast
 
 import trio
 from psycopg.pq.abc import PGresult
@@ -77,6 +77,15 @@ class RowsBlock(Generic[R]):
         self._load = load
         self._hold: Hold | None = None
         self._stream: RowStream | None = None
+
+    if not TYPE_CHECKING:  # to type checkers it is not there
+
+        def __aiter__(self) -> NoReturn:
+            raise UsageError(
+                "a stream is a block, which stops the statement when it is left, and gives its rows inside.\n"
+                "To fix it:\n  wrong: async for row in db.stream(...):\n"
+                "  right: async with db.stream(...) as rows:\n             async for row in rows:"
+            )
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Rows[R]:

@@ -12,6 +12,7 @@ import trio
 from trioorm.database.plan import PlanCache
 from trioorm.database.verbs import Verbs
 from trioorm.errors import IntegrityError
+from trioorm.expression.guesses import OF_BLOCKS, expect_guesses
 from trioorm.pool import OutcomeHook, mark_of_caller
 from trioorm.transaction import SavepointScope, SettingValue, TransactionScope, setting_steps
 
@@ -180,3 +181,6 @@ class Transaction(_Block):
 
 class Savepoint(_Block):
     """A savepoint: the same inside a transaction. Made by `Transaction.savepoint`, or by another savepoint's."""
+
+
+expect_guesses(_Block, OF_BLOCKS)

@@ -13,7 +13,6 @@ from attrs import frozen
 from psycopg.pq.abc import PGresult
 
 from trioorm.database.attaching import Attach, Graph, attacher, attacher_for_one, unique_objects
-from trioorm.database.codecs import pack_values
 from trioorm.database.plan import Plan, PlanCache
 from trioorm.model import Load
 from trioorm.model.place import Place
@@ -73,8 +72,7 @@ class UnitedPlan:
         """
         values = list(statement.bind_values)
         if self.known is not None:
-            own = len(values)
-            return [*pack_values(self.plan.packers[:own], values, self.plan.compiled.bind_types[:own]), *self.known]
+            return [*(self.plan.pack(values) if values else ()), *self.known]
         for piece in self.pieces:
             values += piece.values if piece.values is not None else values_of(_loaded(statement.loads, piece.place), of_one=not piece.owner)
         return self.plan.pack(self.plan.compiled.arranged(values))

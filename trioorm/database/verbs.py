@@ -19,6 +19,7 @@ from trioorm.database.plan import Plan, PlanCache
 from trioorm.database.repeats import OPEN_SCOPES, note_objects, note_statement
 from trioorm.database.schema_verbs import SchemaVerbs
 from trioorm.errors import IntegrityError, UsageError
+from trioorm.expression.guesses import OF_VERBS, expect_guesses
 from trioorm.later import module_later
 from trioorm.model import Load, Model, check_load
 from trioorm.query import Select, Statement, check_graph
@@ -357,3 +358,6 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         except IntegrityError as error:
             self._plans.violations.explain(error)
             raise
+
+
+expect_guesses(Verbs, OF_VERBS)

@@ -119,3 +119,23 @@ OF_DELETES = {
     "from_": "delete(User).using(Order).where(Order.user_id == User.id)",
     "filter filter_by": "delete(User).where(User.age > 18)",
 }
+
+OF_VERBS = {
+    "fetch fetchall all scalars": "await db.fetch_all(statement)",
+    "fetchrow fetchone first one one_or_none": "await db.fetch_one(statement), or fetch_optional if there may be none",
+    "fetchval scalar": "await db.fetch_value(statement)",
+    "add save create": "await db.insert(obj)",
+    "add_all bulk_create executemany": "await db.insert_many(objects)",
+    "merge": "await db.upsert(obj)",
+    "query": "await db.fetch_all(select(User))",
+    "cursor": "async with db.stream(statement) as rows: async for row in rows: ...",
+    "copy copy_from copy_records_to_table": "await db.copy_in(User, objects)",
+}
+
+OF_DATABASES = {"begin session": "async with db.transaction() as tx: ...", "acquire connection": "async with db.transaction() as tx: ..."}
+
+OF_BLOCKS = {
+    "commit": "let the block end: `async with db.transaction() as tx:` commits behind its last line",
+    "rollback abort": "raise an exception in the block, or tx.cancel_scope.cancel(); for a part of it `async with tx.savepoint() as sp:`",
+    "begin begin_nested nested transaction": "async with tx.savepoint() as sp: ...",
+}

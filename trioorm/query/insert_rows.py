@@ -133,7 +133,8 @@ def _named_rows(info: ModelInfo, rows: Sequence[object]) -> list[dict[FieldInfo,
         else:
             raise QueryError(
                 f"insert({info.model.__name__}) was given an object of {type(row).__qualname__}.\n"
-                f"To fix it: give objects of {info.model.__name__} or mappings, one insert for each model; or tuples and columns=[...]."
+                f"To fix it: give objects of {info.model.__name__} or mappings, each as an argument of its own (values(*rows)), one insert "
+                "for each model; or tuples to values_from(rows, columns=[...])."
             )
     return named
 
