@@ -139,7 +139,7 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("a column of another table", lambda: update(User).set_each([(1, 2)], columns=[User.id, Order.weight])),
     ('Row 2: A value of class str was given', lambda: update(User).set_each([(1, 2), (2, "x")], columns=[User.id, User.age])),
     ("Row 2 of values_from() is a tuple of 3,", lambda: insert(User).values_from([("x", 1), ("x", 1, 2)], columns=[User.name, User.age])),
-    ("or tuples and columns=", lambda: insert(User).values_from(unchecked([("x", 1)]))),
+    ("or tuples to values_from", lambda: insert(User).values_from(unchecked([("x", 1)]))),
     ("has no age", lambda: insert(User).values_from([("x",)], columns=[User.name])),
     ("as mappings", lambda: insert(User).values_from([("x", User.age)], columns=[User.name, User.age])),
     ("is no value", lambda: insert(User).values_from([("x", UNSET)], columns=[User.name, User.age])),
