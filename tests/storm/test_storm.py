@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import anyio
 import attrs
 import pytest
+from psycopg.abc import Buffer
+from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 from benchmarks.storm.bars import Bar, bars
 from benchmarks.storm.storm import StormSettings, storm
 from trioorm import Database, Model, UniqueViolation
 from trioorm.transaction import PoolRunner
-from trioorm.wire import Step
+from trioorm.wire import Statement
 
 SHORT = StormSettings(
     seed=1,
@@ -62,15 +64,17 @@ async def test_a_short_storm() -> None:
 
 
 async def test_a_write_that_takes_effect_although_it_was_cancelled_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    settling = PoolRunner.run
+    settling = PoolRunner.run_one
 
-    async def dawdles(self: PoolRunner, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
-        results = await settling(self, steps, is_write=is_write)
-        if is_write:
-            await anyio.sleep(0.002)  # what is cancelled here is written
-        return results
+    async def tells_late(
+        self: PoolRunner, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
+    ) -> PGresult:
+        with anyio.CancelScope(shield=is_write):
+            result = await settling(self, statement, values, formats, is_write=is_write)
+        await anyio.lowlevel.checkpoint_if_cancelled()  # what is cancelled here is written
+        return result
 
-    monkeypatch.setattr(PoolRunner, "run", dawdles)
+    monkeypatch.setattr(PoolRunner, "run_one", tells_late)
     with anyio.fail_after(60):
         judged = bars(await storm(CALM))
     assert {bar.number for bar in judged if not bar.held} >= {"4", "5"}
