@@ -1,19 +1,14 @@
 """What a statement becomes: its text, and what goes in and comes out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
-
-import attrs
+from typing import NamedTuple, TypeAlias, final
 
 from trioorm.errors import QueryError
 from trioorm.expression.types import SqlType
 from trioorm.query.shape import Projection
 
 
-@attrs.frozen(repr=False)
-class ModelResult:
+class ModelResult(NamedTuple):
     """The next `len(columns)` columns of a row become one object.
 
     Attributes:
@@ -26,16 +21,17 @@ class ModelResult:
     optional: bool
 
 
-@attrs.frozen(repr=False)
-class ValueResult:
+class ValueResult(NamedTuple):
     """The next column of a row is a value. `type` is None where only the server knows it."""
 
     type: SqlType | None
 
 
-@attrs.frozen(repr=False)
+@final
 class RowResult:
     """All columns of the row become one tuple, decoded by the types that the server names: SQL of the user's own."""
+
+    __slots__ = ()
 
 
 ResultItem: TypeAlias = ModelResult | ValueResult | RowResult
@@ -50,8 +46,7 @@ class Repeat(NamedTuple):
     length: int
 
 
-@attrs.frozen
-class Compiled:
+class Compiled(NamedTuple):
     """A statement's text with all that does not depend on its values.
 
     Attributes:

@@ -28,17 +28,21 @@ from attrs import Factory, frozen
 from psycopg.adapt import PyFormat
 from psycopg.pq import Format
 
-from trioorm.database.arrays import MISFITS, ArrayForm, array_form_for, array_header
 from trioorm.expression import Interval, Multirange, Range, SqlType
 from trioorm.expression.user_made import is_composite, is_json
 from trioorm.later import module_later
 
 if TYPE_CHECKING:
+    from trioorm.database import arrays
     from trioorm.expression import CompositeType, JsonType, text_form
 else:
+    arrays = module_later("trioorm.database.arrays")
     text_form = module_later("trioorm.expression.text_form")
 
 __all__ = ["MISFITS", "Packer", "binary_packer_for", "framed", "packer_for", "parameter_packer_for"]
+
+MISFITS = (struct.error, TypeError, ValueError, AttributeError, KeyError, OverflowError)
+"""What packers raise for a value that does not fit."""
 
 _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _DECIMAL = psycopg.adapters.get_dumper(decimal.Decimal, PyFormat.BINARY)(decimal.Decimal)  # in C where psycopg has it so
@@ -295,7 +299,7 @@ def packer_for(sql_type: SqlType | None) -> Packer:
     if kind.element is not None:
         element = packer_for(kind.element)
         oid = element.oid if kind.element.has_fixed_oid else 0
-        whole = array_form_for(kind.element.bound, oid)
+        whole = arrays.array_form_for(kind.element.bound, oid)
         return _array_packer(element, kind, oid) if whole is None else _whole_array_packer(whole, element, kind)
     if kind.enum is not None:
         return Packer(0, 0, Format.TEXT, _label_packer(kind))
@@ -380,7 +384,7 @@ def _of_class(value: object, python: type) -> object:
     return value
 
 
-def _whole_array_packer(whole: ArrayForm, element: Packer, kind: SqlType) -> Packer:
+def _whole_array_packer(whole: arrays.ArrayForm, element: Packer, kind: SqlType) -> Packer:
     """All values at a time; one by one where that fails, for what is wrong with which."""
     array_oid = element.array_oid if kind.has_fixed_oid else 0
 
@@ -420,7 +424,7 @@ def _pack_array(pack: Callable[[Any], bytes], oid: int, values: Sequence[object]
     length = struct.Struct("!i").pack
     packed = [None if value is None else pack(value) for value in values]
     cells = [_NULL if each is None else length(len(each)) + each for each in packed]
-    return array_header(oid, len(values), has_null=None in packed) + b"".join(cells)
+    return arrays.array_header(oid, len(values), has_null=None in packed) + b"".join(cells)
 
 
 def _pack_inferred(value: object) -> bytes:

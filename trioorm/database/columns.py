@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
-from attrs import frozen
 from psycopg.pq import Format
 
 from trioorm.database.unpacking import unpacker_for
@@ -38,8 +37,7 @@ _TEXT_COSTS = {
 }  # fmt: skip
 
 
-@frozen(eq=False, repr=False)
-class ResultColumn:
+class ResultColumn(NamedTuple):
     """One column of a result.
 
     Attributes:
@@ -79,8 +77,12 @@ def column_of(sql_type: SqlType | None) -> ResultColumn:
             return ResultColumn(_TEXT, None, 0)
     unpack = unpacker_for(sql_type)
     if unpack is not None:
-        return ResultColumn(_BYTEA, lambda values: [None if value is None else unpack(value) for value in values])
+        return ResultColumn(_BYTEA, _unpacked_column(unpack))
     return ResultColumn(text_costs=_TEXT_COSTS.get(kind.name))
+
+
+def _unpacked_column(unpack: Callable[[bytes], Any]) -> Convert:
+    return lambda values: [None if value is None else unpack(value) for value in values]
 
 
 def _enum_column(kind: SqlType) -> Convert:

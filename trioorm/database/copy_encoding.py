@@ -26,9 +26,8 @@ from psycopg._copy_base import format_row_binary
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
-from trioorm.database.arrays import MISFITS
 from trioorm.database.catalogue import CopiedColumn
-from trioorm.database.codecs import framed
+from trioorm.database.codecs import MISFITS, framed
 from trioorm.database.misfits import misfit
 from trioorm.errors import QueryError
 from trioorm.expression import quote_identifier

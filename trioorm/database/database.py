@@ -24,7 +24,7 @@ from trioorm.expression.guesses import OF_DATABASES, expect_guesses
 from trioorm.instruments import Instruments
 from trioorm.later import module_later
 from trioorm.pool import Connector, Pool, Pooler, PoolOptions, open_pool, settings_from
-from trioorm.resilience import Attempts, Retry
+from trioorm.resilience import Retry
 from trioorm.transaction import (
     Isolation,
     Outcome,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from trioorm.database.flight import Flight
     from trioorm.database.snapshot import Snapshot
     from trioorm.pool import PoolStatistics, Subscription
+    from trioorm.resilience import Attempts
     from trioorm.transaction import AdvisoryLock, whole_flight
 else:
     flight = module_later("trioorm.database.flight")
@@ -246,6 +247,8 @@ class Database(Verbs):
         Raises:
             UsageError: called inside of a transaction on the same database.
         """
+        from trioorm.resilience import Attempts  # few need it
+
         refuse_inside_transaction(self._pool, "a transaction that is tried again")
         name = options.get("name") or "the transaction"
         return Attempts(partial(self.transaction, **options), retry, name=name, instrument=self._instrument)

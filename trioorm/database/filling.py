@@ -17,9 +17,7 @@ from functools import lru_cache
 from itertools import repeat, starmap
 from operator import itemgetter
 from types import CodeType, FunctionType
-from typing import Any, TypeAlias, cast
-
-import attrs
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from trioorm.model import FETCHED_AT
 
@@ -32,8 +30,7 @@ FillOne: TypeAlias = Callable[..., Any]
 """The same for one row, with the converted values."""
 
 
-@attrs.frozen(repr=False)
-class Made:
+class Made(NamedTuple):
     """The next `len(attributes)` columns become an object.
 
     Attributes:
@@ -49,8 +46,7 @@ class Made:
     key: tuple[int, ...] = ()
 
 
-@attrs.frozen(repr=False)
-class Layout:
+class Layout(NamedTuple):
     """What becomes of the columns of a row.
 
     Attributes:

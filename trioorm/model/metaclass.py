@@ -12,7 +12,7 @@ import inspect
 import typing
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, dataclass_transform
+from typing import TYPE_CHECKING, NamedTuple, Protocol, dataclass_transform
 
 import attrs
 
@@ -140,8 +140,7 @@ _KINDS = ("table", "view", "materialized_view")
 _DECLARATIONS = (ColumnDeclaration, RelationDeclaration)
 
 
-@attrs.frozen(eq=False, repr=False)
-class _Declared:
+class _Declared(NamedTuple):
     """What the class statement says about a model as a whole; `kind` is one of `_KINDS`."""
 
     source: Source

@@ -11,7 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -26,8 +26,7 @@ Term: TypeAlias = Expression[object] | Ordering
 Kind: TypeAlias = Literal["belongs_to", "has_one", "has_many", "many_to_many", "count_of", "aggregate_of"]
 
 
-@attrs.frozen(eq=False, repr=False)
-class RelationDeclaration:
+class RelationDeclaration(NamedTuple):
     """The arguments of one `belongs_to(...)`, `has_one(...)`, `has_many(...)` or `many_to_many(...)`, as given; or of `count_of(...)` and
     `aggregate_of(...)`, which say `of` what."""
 
@@ -47,8 +46,7 @@ class RelationDeclaration:
         return self.kind in ("has_many", "many_to_many")
 
 
-@attrs.frozen(eq=False, repr=False)
-class Link:
+class Link(NamedTuple):
     """The table between two models.
 
     Attributes:
@@ -62,8 +60,7 @@ class Link:
     target: tuple[FieldInfo, ...]
 
 
-@attrs.frozen(eq=False, repr=False)
-class Keys:
+class Keys(NamedTuple):
     """Which columns hold a relation together.
 
     Attributes:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from attrs import define, field
-
 if TYPE_CHECKING:
     from trioorm.pool.settings import PoolSettings
     from trioorm.pool.statistics import LaneStatistics, Loan, PoolStatistics
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
 _SAMPLES = 1000
 
 
-@define(eq=False, repr=False)
 class Counts:
     """Counts since a pool was opened; times in seconds. Their meaning stands with `PoolStatistics`."""
 
@@ -30,8 +27,10 @@ class Counts:
     lost: int = 0
     hooks: int = 0
     hook_errors: int = 0
-    waits: deque[tuple[int, float]] = field(factory=lambda: deque(maxlen=_SAMPLES))  # with the number of requests there had been
-    loans: deque[float] = field(factory=lambda: deque(maxlen=_SAMPLES))
+
+    def __init__(self) -> None:
+        self.waits: deque[tuple[int, float]] = deque(maxlen=_SAMPLES)  # with the number of requests there had been
+        self.loans: deque[float] = deque(maxlen=_SAMPLES)
 
     def waited(self, seconds: float) -> None:
         """A request has waited in line."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
-from attrs import frozen
 
 from trioorm.errors import DatabaseClosed, leaves_of
 from trioorm.instruments import HookFailed, Instrument
@@ -25,8 +24,7 @@ __all__ = ["OutcomeHook", "OutcomeHooks"]
 logger = logging.getLogger("trioorm.hooks")
 
 
-@frozen(eq=False, repr=False)
-class OutcomeHook:
+class OutcomeHook(NamedTuple):
     """An async function with its arguments."""
 
     function: Callable[..., Awaitable[Any]]

@@ -34,7 +34,7 @@ def _at_least(least: int) -> Any:  # noqa: ANN401 - attrs' validators are typed 
     return check
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class PoolSettings:
     """How a pool behaves.
 

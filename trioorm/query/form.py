@@ -13,9 +13,7 @@ kept: such shapes are large, and seldom met twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast, final, overload
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast, final, overload
 
 from trioorm.expression import interned
 from trioorm.expression.shape import Shape
@@ -29,8 +27,7 @@ Step: TypeAlias = "tuple[Form, int]"
 """Where a step leads: to a form, and how many of the values that the statement had come behind those that are added."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Grammar:
+class Grammar(NamedTuple):
     """What the statements of one kind consist of.
 
     Attributes:

@@ -10,7 +10,7 @@ import random
 from attrs import define, field, validators
 
 
-@define
+@define(eq=False, repr=False)
 class Backoff:
     """A sequence of delays.
 

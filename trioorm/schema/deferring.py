@@ -3,11 +3,7 @@
 In a file of its own because every model needs it, while the records of whole tables are only needed when one is created.
 """
 
-from __future__ import annotations
-
-from typing import Literal, TypeAlias
-
-import attrs
+from typing import Literal, NamedTuple, TypeAlias
 
 from trioorm.errors import ModelError
 
@@ -15,8 +11,7 @@ OnDelete: TypeAlias = Literal["cascade", "restrict", "set null", "set default", 
 """What happens to a row when the row it refers to is deleted (or its key changed)."""
 
 
-@attrs.frozen
-class Deferral:
+class Deferral(NamedTuple):
     """When a constraint is checked.
 
     Attributes:

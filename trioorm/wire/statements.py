@@ -60,7 +60,7 @@ class Statement:
     )
 
 
-@record(eq=False)
+@record(eq=False, repr=False)
 class Step:
     """One execution of a statement.
 
