@@ -181,7 +181,7 @@ _MOST_CALLS = [
     *[
         (_get, 7),
         (_filter, 15),
-        (_insert, 9),
+        (_insert, 8),
         (_update_in_flight, 30),
         (_objects_in_flight, 42),
         (_update_in_transaction, 43),

@@ -11,7 +11,7 @@ from trioorm.database.plan import Plan, PlanCache
 from trioorm.model import Model
 from trioorm.query import Statement
 
-__all__ = ["learn_by_key", "plan_for_object"]
+__all__ = ["learn_by_key", "learn_for_object", "plan_for_object"]
 
 M = TypeVar("M", bound=Model)
 
@@ -44,7 +44,14 @@ def plan_for_object(
     """
     plan, parameters = plans.known.find(verb, held, how)
     if plan is None or parameters is None:
-        plan, values = plans.plan(build(must_be_object(held, verb)))
-        plans.known.learn(verb, held, how, plan, values)
-        parameters = plan.pack(values)
+        return learn_for_object(plans, verb, held, build, how)
     return plan, parameters
+
+
+def learn_for_object(
+    plans: PlanCache, verb: ObjectVerb, held: M, build: Callable[[M], Statement[Any]], how: object = None
+) -> tuple[Plan, Sequence[bytes | None]]:
+    """The same where it is known that none is known."""
+    plan, values = plans.plan(build(must_be_object(held, verb)))
+    plans.known.learn(verb, held, how, plan, values)
+    return plan, plan.pack(values)

@@ -11,7 +11,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.database.answers import inserted_rows, not_one, not_patched, not_written
 from trioorm.database.known_plans import ObjectVerb
-from trioorm.database.object_plans import learn_by_key, plan_for_object
+from trioorm.database.object_plans import learn_by_key, learn_for_object, plan_for_object
 from trioorm.database.objects import (
     changes_of,
     delete_object,
@@ -104,7 +104,9 @@ class ObjectVerbs:
             note_objects(self._plans, "insert", type(made))
         if with_:
             return (await self._insert_graph([made], with_, "insert"))[0]
-        plan, parameters = plan_for_object(self._plans, "insert", made, insert_object)
+        plan, parameters = self._plans.known.find("insert", made)
+        if plan is None or parameters is None:
+            plan, parameters = learn_for_object(self._plans, "insert", made, insert_object)
         try:  # as `_run_packed`, without a coroutine of its own
             result = await self._runner.run_one(plan.statement, parameters, plan.formats, is_write=True)
         except IntegrityError as error:

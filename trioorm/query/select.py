@@ -82,9 +82,8 @@ class Select(Filtered[R_co], Query[R_co], Joining):
 
     def order_by(self, *terms: Expression[object] | Ordering) -> Self:
         """Order the rows, by further terms if some were given before. Without it PostgreSQL promises no order."""
-        key = "order_by", terms
-        try:  # as `find_step`
-            step = self.form.steps.get(key)
+        try:  # as `find_step`; the terms alone are the key, since every select has them and other steps' keys begin with a word
+            step = self.form.steps.get(terms)
         except TypeError:
             step = None
         if step is not None:
@@ -92,7 +91,7 @@ class Select(Filtered[R_co], Query[R_co], Joining):
         else:
             made = self._with_shared(_order_by=with_terms(self._order_by, terms, "order_by()", self._items))
             if stay(tuple([term.expression if type(term) is Ordering else term for term in terms])):
-                STEPS.remember(self.form.steps, key, made.form, "_order_by")
+                STEPS.remember(self.form.steps, terms, made.form, "_order_by")
         made._order_terms = self._order_terms + terms
         return made
 
