@@ -177,6 +177,16 @@ async def test_numbers_beyond_all_others(dsn: str, word: str) -> None:
     assert math.isnan(row.double) == (word == "NaN")
 
 
+@pytest.mark.parametrize("word", ["-NaN", "NaN17"])
+async def test_what_is_no_number_is_sent_without_its_sign_and_digits(dsn: str, word: str) -> None:
+    """Alone as among many: PostgreSQL knows one NaN."""
+    row = Special(double=0.0, exact=decimal.Decimal(word))
+    async with open_database(dsn) as db:
+        await db.create_schema(Special)
+        rows = [await db.insert(row), *await db.insert_many([row, row])]
+        assert [repr(each.exact) for each in rows] == ["Decimal('NaN')"] * 3
+
+
 async def test_a_moment_comes_back_in_utc(dsn: str) -> None:
     tokyo = datetime.timezone(datetime.timedelta(hours=9))
     moment = datetime.datetime(2020, 1, 1, 3, tzinfo=tokyo)

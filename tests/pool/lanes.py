@@ -98,8 +98,8 @@ def shared_by_few() -> Generator[None]:
 
 @asynccontextmanager
 async def open_lanes(dsn: str, witness: Witness | None, **options: Unpack[PoolOptions]) -> AsyncGenerator[Reads]:
-    """A pool whose lanes are open."""
-    options = {"lanes": 1, "max_size": 3, **options}
+    """A pool whose lanes are open, and stay so while nobody reads for a while."""
+    options = {"lanes": 1, "max_size": 3, "check_after_idle_seconds": 60.0, **options}
     with shared_by_few():
         async with open_pool(dsn, **options) as pool:
             async with _looked_after(pool, pool.lanes.limit, witness) as reads:

@@ -10,7 +10,7 @@ from tests.pool.lanes import ACTIVE, OTHER_SESSIONS, Reads, open_lanes, proven_e
 from tests.pool.test_pool_line import until_idle
 from tests.wire.witness import Witness, again, text_rows
 from trioorm.errors import ConnectionLost, DatabaseError, QueryCanceled
-from trioorm.pool import Lease, PoolClosed, PoolDeadlock, PoolSettings, open_pool
+from trioorm.pool import Lease, PoolClosed, PoolDeadlock, PoolSettings, lanes, open_pool
 from trioorm.testing import pool_is_whole, running_proxy, server_is_quiet
 from trioorm.wire import AnyIOConnection, OnCancel, Step, lane
 
@@ -69,7 +69,8 @@ async def test_an_idle_lane_that_the_server_closes_is_noticed_at_once(dsn: str, 
 
 
 async def test_lanes_count_among_the_pools_size(dsn: str, witness: Witness) -> None:
-    async with open_lanes(dsn, witness, lanes=2, max_size=4) as reads:
+    async with open_lanes(dsn, witness, lanes=2, min_size=4, max_size=4) as reads:
+        await until_idle(reads.pool, 2)  # or the lanes would give way while others are opened
         with await reads.pool.acquire(), await reads.pool.acquire():
             figures = reads.pool.statistics()
             assert (figures.lanes.open, figures.on_loan, figures.pool_size) == (2, 2, 2)
@@ -116,11 +117,13 @@ async def test_a_lane_gives_way_once_its_readers_are_answered(dsn: str, witness:
     assert answers == ["guarded"]
 
 
-async def test_a_lane_stays_while_connections_come_and_go(dsn: str, witness: Witness) -> None:
+@pytest.mark.usefixtures("patient")
+async def test_a_lane_stays_while_connections_come_and_go(dsn: str, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the line: a read on a lane is one less in it."""
+    monkeypatch.setattr(lanes, "SLOW_SECONDS", 0.5)  # a busy machine may let nothing move for longer than it is
     async with open_lanes(dsn, witness, max_size=2) as reads:
         lane, echo = reads.lane, proven_echo()
-        ends_at = anyio.current_time() + 0.3
+        ends_at = anyio.current_time() + 1.5
 
         async def borrow() -> None:
             while anyio.current_time() < ends_at:

@@ -119,7 +119,8 @@ def _pack_numeric(value: decimal.Decimal | float) -> bytes:
 
 
 def _pack_numeric_text(value: decimal.Decimal | float) -> bytes:
-    return str(_exact(value)).encode()
+    text = str(_exact(value))
+    return b"NaN" if "NaN" in text else text.encode()  # PostgreSQL has one, without sign and digits
 
 
 def _pack_date(value: datetime.date) -> bytes:
