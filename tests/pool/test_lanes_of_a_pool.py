@@ -94,6 +94,7 @@ async def test_whoever_needs_all_connections_gets_all(dsn: str, witness: Witness
         await reads.until_open(2)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_lane_gives_way_once_its_readers_are_answered(dsn: str, witness: Witness, guarded: Step) -> None:
     answers = list[str | None]()
     async with open_lanes(dsn, witness, max_size=2) as reads, anyio.create_task_group() as nursery:
@@ -296,6 +297,7 @@ async def test_a_drained_pool_opens_other_lanes(dsn: str, witness: Witness) -> N
         assert reads.pid != pid
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_lane_that_is_drained_answers_those_who_read_through_it(dsn: str, witness: Witness, guarded: Step) -> None:
     async with open_lanes(dsn, witness) as reads:
         pid, answers = reads.pid, list[str | None]()

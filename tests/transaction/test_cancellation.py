@@ -53,7 +53,8 @@ async def test_a_cancelled_scope_rolls_back_wherever_the_statement_runs(dsn: str
                         else:
                             sp.start_soon(sleeper.sleep_on, sp)
 
-    async with open_ledger(dsn) as db:
+    # Whether it may take long is another test's matter; on a busy machine it does.
+    async with open_ledger(dsn, cleanup_timeout_seconds=10.0) as db:
         scope = anyio.CancelScope()
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(transaction, db, scope)
