@@ -69,10 +69,10 @@ async def test_a_write_that_takes_effect_although_it_was_cancelled_is_found(monk
     async def tells_late(
         self: PoolRunner, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
     ) -> PGresult:
-        with anyio.CancelScope(shield=is_write):
+        with anyio.CancelScope(shield=is_write):  # never cancelled itself, so it swallows nothing
             result = await settling(self, statement, values, formats, is_write=is_write)
         await anyio.lowlevel.checkpoint_if_cancelled()  # what is cancelled here is written
-        return result
+        return result  # pyright: ignore[reportPossiblyUnboundVariable]
 
     monkeypatch.setattr(PoolRunner, "run_one", tells_late)
     with anyio.fail_after(60):
