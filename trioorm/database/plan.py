@@ -19,6 +19,7 @@ from trioorm.database.hydrate import RowReader
 from trioorm.database.known_plans import KnownPlans
 from trioorm.database.violations import Violations
 from trioorm.errors import QueryError
+from trioorm.expression import SqlType
 from trioorm.query import Form, Statement
 from trioorm.wire import Statement as WireStatement
 from trioorm.wire import Step
@@ -52,8 +53,8 @@ class Plan:
     reader: RowReader
     rows: Callable[..., list[Any]] = field(init=False, repr=False, default=Factory(lambda plan: plan.reader.rows, takes_self=True))
     row: Callable[..., Any] = field(init=False, repr=False, default=Factory(lambda plan: plan.reader.row, takes_self=True))
-    _packs: tuple[Pack, ...] = field(
-        init=False, repr=False, default=Factory(lambda plan: tuple([packer.pack for packer in plan.packers]), takes_self=True)
+    _packs: tuple[tuple[type | None, Pack, Pack], ...] = field(
+        init=False, repr=False, default=Factory(lambda plan: tuple(map(_packs_of, plan.packers, plan.compiled.bind_types)), takes_self=True)
     )
 
     @property
@@ -72,15 +73,15 @@ class Plan:
         Raises:
             BindError: a value does not fit its type.
         """
-        packs = self._packs
         parameters: list[bytes | None] = []
         add = parameters.append
         try:
-            if len(packs) == 1:
-                return [None if values[0] is None else packs[0](values[0])]
             # A loop written out, and no `strict=True`: with a comprehension and a keyword it would take twice as long.
-            for pack, value in zip(packs, values):  # noqa: B905
-                add(None if value is None else pack(value))
+            for (kind, pack_own, pack), value in zip(self._packs, values):  # noqa: B905
+                if value.__class__ is kind:
+                    add(pack_own(value))
+                else:
+                    add(None if value is None else pack(value))
         except MISFITS:
             from trioorm.database.misfits import misfit  # few need it
 
@@ -94,6 +95,11 @@ class Plan:
             BindError: a value does not fit its type.
         """
         return Step(self.statement, self.pack(values), self.formats)
+
+
+def _packs_of(packer: Packer, sql_type: SqlType | None) -> tuple[type | None, Pack, Pack]:
+    """The class that `Packer.pack_own` is for, if it is for one; that function; and the one for all values."""
+    return sql_type.python if sql_type is not None and sql_type.plain else None, packer.pack_own, packer.pack
 
 
 class PlanCache:

@@ -176,8 +176,12 @@ class Update(_Change, Generic[M]):
         """
         if column.__class__ is Column and not wrong:
             step = self.form.steps.get((column, value.__class__))
-            if step is not None:
-                return self._step(step, (value,))
+            if step is not None:  # as `_step`
+                changed: Update[M] = Update()
+                changed.form, behind = step
+                values = self.bind_values
+                changed.bind_values = (*values[:-behind], value, *values[-behind:]) if behind else (*values, value)
+                return changed
         if wrong:
             raise QueryError(f"set() takes a column and its value, and got {', '.join(wrong)} by name.\nTo fix it: set({{'age': 37}}).")
         if isinstance(column, tuple):
@@ -274,7 +278,11 @@ def update_each(info: ModelInfo, objects: Sequence[M], *, first: int = 0) -> Ret
 def update(model: type[M]) -> Update[M]:
     """Changes to rows of a model: `update(User).set(User.age, User.age + 1).where(User.id == 7)`."""
     made: Update[M] = Update()
-    made.form, _ = find_step(_UPDATES, model) or begin(_UPDATES, _UPDATE, model)
+    try:  # as `find_step`
+        step = _UPDATES.get(model)
+    except TypeError:
+        step = None
+    made.form, _ = step or begin(_UPDATES, _UPDATE, model)
     made.bind_values = ()
     return made
 

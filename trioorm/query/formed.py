@@ -85,8 +85,12 @@ class Filtered(Formed[R_co]):
             form, behind = step
             more = condition.bind_values
             values = values[:-behind] + more + values[-behind:] if behind else values + more
-        else:
-            return self._formed(form, values)
+        else:  # as `_formed`
+            found: Any = self.__class__()
+            found.form = form
+            found.bind_values = values
+            filtered: Self = found
+            return filtered
         made = self
         for condition in conditions:
             before = made

@@ -14,9 +14,7 @@ nobody can be asked for.
 Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
 """
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
 from math import inf
 
 import trio
@@ -36,17 +34,7 @@ from trioorm.wire.interrupt import cancel_requests, deliver_again
 
 __all__ = ["WholeFlight"]
 
-# What runs in a transaction without a block as it runs in one with it. Others need the block (SAVEPOINT, SET LOCAL), or would without one
-# commit by themselves (VACUUM, a procedure), where inside of one they are refused.
-_PLAIN = re.compile(rb"\s*(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH|VALUES)\b", re.IGNORECASE)
-
-
 _COMMIT = OnCancel.COMMIT
-
-
-@lru_cache(1000)
-def _is_plain(text: bytes) -> bool:
-    return _PLAIN.match(text) is not None
 
 
 class WholeFlight:
@@ -88,9 +76,11 @@ class WholeFlight:
         """
         needs_block = self._has_options
         for step in steps:
-            if step.statement.ends_transaction:
-                raise refusals.would_end_by_text(self._name)
-            needs_block = needs_block or not _is_plain(step.statement.text)
+            statement = step.statement
+            if statement.wants_block:
+                if statement.ends_transaction:
+                    raise refusals.would_end_by_text(self._name)
+                needs_block = True
         pool = self._pool
         lease = pool.lend_at_once() or await pool.acquire(briefly=True)
         has_failed_before = False

@@ -20,7 +20,7 @@ from psycopg import ProgrammingError
 
 from trioorm.errors import UsageError
 
-__all__ = ["SessionNeeded", "ends_transaction", "refuse_without_session"]
+__all__ = ["SessionNeeded", "ends_transaction", "refuse_without_session", "wants_block"]
 
 _MOST_SHOWN = 80
 
@@ -40,7 +40,7 @@ _BEGINNINGS = (
     rb'|(?P<hold>DECLARE\s+(?:"[^"]*"|\S+)\s+(?:[A-Z]+\s+)*?CURSOR\s+WITH\s+HOLD\b)'
     rb"|(?P<temporary>CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:GLOBAL|LOCAL)\s+)?TEMP(?:ORARY)?\s)"
 )
-_QUERY = rb"(?i)\(|(?:SELECT|WITH|VALUES|INSERT|UPDATE|DELETE|MERGE)\b"
+_QUERY = rb"(?i)\s*(?:\(|(?:SELECT|WITH|VALUES|INSERT|UPDATE|DELETE|MERGE)\b)"
 _CALLS = (
     rb'(?i)(?<![\w.$"])(?:pg_catalog\s*\.\s*)?'
     rb"(?:(?P<lock>pg_(?:try_)?advisory_(?:un)?lock(?:_shared|_all)?\s*\()|(?P<set>set_config\s*\([^()]*,\s*false\s*\)))"
@@ -112,6 +112,12 @@ def _need(text: bytes, in_transaction: bool) -> tuple[Need, bytes] | None:
             if not (in_transaction and need in _UNDONE_BY_A_TRANSACTION):
                 return need, statement
     return None
+
+
+def wants_block(text: bytes) -> bool:
+    """Whether a text needs BEGIN before it to run as it does in a transaction (SAVEPOINT, SET LOCAL), or without would commit by itself
+    (VACUUM, a procedure), where with it the server refuses it. What begins as a query does neither."""
+    return re.match(_QUERY, text) is None
 
 
 def ends_transaction(text: bytes) -> bool:

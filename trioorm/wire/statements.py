@@ -16,7 +16,7 @@ from psycopg.abc import Buffer
 from psycopg.pq import Format
 
 from trioorm.wire.pace import Pace
-from trioorm.wire.session_texts import ends_transaction
+from trioorm.wire.session_texts import ends_transaction, wants_block
 
 if TYPE_CHECKING:
     from attrs import frozen as record
@@ -47,6 +47,7 @@ class Statement:
         pace: how fast its runs have been.
         alone: the statement without its values, as the one thing that was sent.
         ends_transaction: whether it would end the transaction that it runs in, or begin another: COMMIT and its like.
+        wants_block: whether it must stand behind BEGIN to run as it does in a transaction.
     """
 
     text: bytes
@@ -58,6 +59,7 @@ class Statement:
     ends_transaction: bool = field(
         init=False, repr=False, default=Factory(lambda statement: ends_transaction(statement.text), takes_self=True)
     )
+    wants_block: bool = field(init=False, repr=False, default=Factory(lambda statement: wants_block(statement.text), takes_self=True))
 
 
 @record(eq=False, repr=False)
