@@ -85,12 +85,8 @@ class Filtered(Formed[R_co]):
             form, behind = step
             more = condition.bind_values
             values = values[:-behind] + more + values[-behind:] if behind else values + more
-        else:  # as `_formed`
-            found: Any = self.__class__()
-            found.form = form
-            found.bind_values = values
-            filtered: Self = found
-            return filtered
+        else:
+            return self._formed(form, values)
         made = self
         for condition in conditions:
             before = made
