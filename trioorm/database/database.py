@@ -178,17 +178,17 @@ class Database(Verbs):
                 raise UsageError(
                     "db.flight() was given arguments of a transaction, and it opens none.\nTo fix it: db.flight(commit=True, ...)."
                 )
-            return flight.Flight(self._runner, self._plans, refused=_WRITES_REFUSED)
+            return flight.open_flight(self._runner, self._plans, _WRITES_REFUSED)
         if plain and name is None:
             if self._whole_flight is None:
                 self._whole_flight = whole_flight.WholeFlight(self._pool, _BEGIN, name="the flight")
-            return flight.Flight(self._whole_flight, self._plans, commits=True)
+            return flight.open_flight(self._whole_flight, self._plans, commits=True)
         begin = _BEGIN
         if not plain:
             begin = begin_steps(isolation, read_only=read_only, lock_timeout_seconds=lock_timeout_seconds)
             begin = [*begin, *setting_steps(settings, role)]
         label = "the flight" if name is None else f"the flight {name!r}"
-        return flight.Flight(whole_flight.WholeFlight(self._pool, begin, name=label), self._plans, commits=True)
+        return flight.open_flight(whole_flight.WholeFlight(self._pool, begin, name=label), self._plans, commits=True)
 
     async def run_in_transaction(
         self,

@@ -43,7 +43,7 @@ from trioorm.model import Model, evolve
 from trioorm.query import Select, Statement
 from trioorm.wire import Step
 
-__all__ = ["Flight", "FlightResult"]
+__all__ = ["Flight", "FlightResult", "open_flight"]
 
 R = TypeVar("R")
 M = TypeVar("M", bound=Model)
@@ -70,16 +70,14 @@ class FlightResult(Generic[T_co]):
 
     __slots__ = ("_error", "_finish", "_number", "_objects", "_place", "_value", "_verb")
 
-    def __init__(
-        self, number: int, verb: str, place: int | slice, finish: Finish[T_co] | FinishAll[T_co], objects: Sequence[Model]
-    ) -> None:
-        self._number = number
-        self._verb = verb
-        self._place = place  # of its step among those of the flight, or of its steps
-        self._objects = objects
-        self._finish: Callable[[Any], T_co] | None = finish
-        self._error: Exception | None = None
-        self._value: T_co
+    # Filled by `Flight._book`, because a call of `__init__` would cost more than all the rest.
+    _number: int
+    _verb: str
+    _place: int | slice  # of its step among those of the flight, or of its steps
+    _objects: Sequence[Model]
+    _finish: Callable[[Any], T_co] | None
+    _error: Exception | None
+    _value: T_co
 
     @property
     def _booked(self) -> str:
@@ -135,24 +133,18 @@ class Flight:
 
     The verbs are those of the transaction; each returns a `FlightResult` at once. They run in the order in which they were called. The
     server runs none behind one that fails.
-
-    Args:
-        runner: sends them.
-        plans: the database's.
-        refused: why writes are refused; None where they are not.
-        commits: the flight ends with its COMMIT.
     """
 
     __slots__ = ("_bookings", "_commits", "_has_ended", "_is_write", "_plans", "_refused", "_runner", "_steps")
 
-    def __init__(self, runner: FlightRunner, plans: PlanCache, *, refused: str | None = None, commits: bool = False) -> None:
-        self._runner = runner
-        self._plans = plans
-        self._refused = refused
-        self._commits = commits
-        self._is_write = self._has_ended = False
-        self._bookings: list[FlightResult[Any]] | None = None
-        self._steps: list[Step] = []
+    _runner: FlightRunner
+    _plans: PlanCache
+    _refused: str | None
+    _commits: bool
+    _is_write: bool
+    _has_ended: bool
+    _bookings: list[FlightResult[Any]] | None
+    _steps: list[Step]
 
     def __repr__(self) -> str:
         if self._bookings is None:
@@ -409,7 +401,13 @@ class Flight:
             if self._refused is not None:
                 raise QueryError(f"{self._refused}\n{plan.compiled.text}")
             self._is_write = True
-        result = FlightResult(len(bookings) + 1, verb, len(steps), finish, objects)
+        result: FlightResult[T] = FlightResult()
+        result._number = len(bookings) + 1
+        result._verb = verb
+        result._place = len(steps)
+        result._objects = objects
+        result._finish = finish
+        result._error = None
         steps.append(Step(plan.statement, parameters, plan.formats))
         bookings.append(result)
         return result
@@ -419,7 +417,13 @@ class Flight:
         bookings, steps = self._bookings, self._steps
         if bookings is None:
             raise self._not_open(verb)
-        result = FlightResult(len(bookings) + 1, verb, slice(len(steps), len(steps) + len(more)), finish, objects)
+        result: FlightResult[T] = FlightResult()
+        result._number = len(bookings) + 1
+        result._verb = verb
+        result._place = slice(len(steps), len(steps) + len(more))
+        result._objects = objects
+        result._finish = finish
+        result._error = None
         steps += more
         bookings.append(result)
         return result
@@ -438,3 +442,23 @@ class Flight:
                 f"  1. flight.execute({'delete' if verb == 'delete' else 'update'}(...).where(...)), and look at the number of rows behind "
                 f"the block\n  2. async with db.transaction() as tx: await tx.{verb}(...)"
             )
+
+
+def open_flight(runner: FlightRunner, plans: PlanCache, refused: str | None = None, *, commits: bool = False) -> Flight:
+    """A flight to be entered. A function, because calling a class whose making runs Python takes three times as long.
+
+    Args:
+        runner: sends the statements.
+        plans: the database's.
+        refused: why writes are refused; None where they are not.
+        commits: it ends with its COMMIT.
+    """
+    made = Flight()
+    made._runner = runner
+    made._plans = plans
+    made._refused = refused
+    made._commits = commits
+    made._is_write = made._has_ended = False
+    made._bookings = None
+    made._steps = []
+    return made

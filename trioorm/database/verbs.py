@@ -313,7 +313,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
         The verbs of the flight check and collect; leaving the block sends. A statement cannot use the answer to another of its flight.
         """
-        return flight.Flight(self._runner, self._plans)
+        return flight.open_flight(self._runner, self._plans)
 
     @overload
     async def fetch_many(self, a: Statement[R1], b: Statement[R2], /) -> tuple[list[R1], list[R2]]: ...

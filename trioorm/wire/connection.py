@@ -338,7 +338,7 @@ class AnyIOConnection(BlockConnection[Row]):
 
         Args:
             steps: what to run, in order.
-            told_after, commit: see `Flight`.
+            told_after, commit: see `Flight.launched`.
 
         Raises:
             ConnectionLost: the connection is closed; nothing was sent. Safe to retry.
@@ -350,7 +350,7 @@ class AnyIOConnection(BlockConnection[Row]):
             self.check_steps(steps, in_transaction=bool(steps) and steps[0].statement.text.startswith(b"BEGIN"))
         self.sent_steps = steps
         try:
-            return Flight(self.pgconn, self._prepared_names, steps, told_after=told_after, commit=commit)
+            return Flight.launched(self.pgconn, self._prepared_names, steps, told_after, commit)
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error
