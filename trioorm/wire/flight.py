@@ -25,12 +25,11 @@ from trioorm.wire.statements import FORGETTING, PreparedNames, Statement, Step
 __all__ = ["COPYING", "Answer", "Flight", "LandedSteps", "PlainAnswer", "is_end_of_connection"]
 
 _WAIT_R = Wait.R
-_COMMAND_OK = pq.ExecStatus.COMMAND_OK
-_TUPLES_OK = pq.ExecStatus.TUPLES_OK
-_SUCCESSES = (int(_TUPLES_OK), int(_COMMAND_OK))
+_COMMAND_OK = int(pq.ExecStatus.COMMAND_OK)  # plain numbers, as results have them, are compared twice as fast
+_TUPLES_OK = int(pq.ExecStatus.TUPLES_OK)
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 _PIPELINE_ABORTED = pq.ExecStatus.PIPELINE_ABORTED
-_PIPELINE_SYNC = pq.ExecStatus.PIPELINE_SYNC
+_PIPELINE_SYNC = int(pq.ExecStatus.PIPELINE_SYNC)
 _COPY_IN = pq.ExecStatus.COPY_IN
 _COPY_OUT = pq.ExecStatus.COPY_OUT
 COPYING: Final = (_COPY_IN, _COPY_OUT, pq.ExecStatus.COPY_BOTH)
@@ -181,6 +180,10 @@ class Flight:
             if result is None:
                 break  # nothing is under way any more: the connection is gone, and reading says so
             status = result.status
+            if only_steps and (status == _TUPLES_OK or (status == _COMMAND_OK and result.command_status not in FORGETTING)):
+                outcomes.append(result)  # as `_land`, which knows of all else
+                pgconn.get_result()  # None, which ends each command, and for which libpq need not wait
+                continue
             if status == _PIPELINE_SYNC:
                 if len(outcomes) < len(self.steps):
                     if len(outcomes) == self._body:
@@ -193,11 +196,8 @@ class Flight:
                 raise NotSupportedError("a COPY cannot run among other statements")
             if status == _FATAL_ERROR and is_end_of_connection(result):
                 raise OperationalError(result.get_error_message())
-            pgconn.get_result()  # None, which ends each command, and for which libpq need not wait
-            if only_steps and status in _SUCCESSES and result.command_status not in FORGETTING:
-                outcomes.append(result)  # as `_land`, which knows of all else
-            else:
-                self._land(result)
+            pgconn.get_result()  # None, as above
+            self._land(result)
         if not sent:
             return Wait.RW
         return None if self.complete else _WAIT_R
