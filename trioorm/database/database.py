@@ -101,7 +101,7 @@ class Database(Verbs):
         return f"<Database with {self._pool!r}>"
 
     def _own_transaction(self) -> TransactionScope:
-        return TransactionScope(self._pool, _BEGIN, name="the transaction of one call")
+        return TransactionScope(self._pool, _BEGIN, "the transaction of one call")
 
     def transaction(
         self,
@@ -140,7 +140,8 @@ class Database(Verbs):
         if settings or role is not None:
             begin = [*begin, *setting_steps(settings, role)]
         label = "the transaction" if name is None else f"the transaction {name!r}"
-        return Transaction(TransactionScope(self._pool, begin, name=label), self._plans)
+        # By place: for an argument by name Python makes a dictionary, which takes as long as the object.
+        return Transaction(TransactionScope(self._pool, begin, label), self._plans)
 
     def flight(
         self,

@@ -86,7 +86,7 @@ class TransactionScope(Scope):
     _end_tag = b"COMMIT"
     _savepoints = 0
 
-    def __init__(self, pool: Pool, begin: Sequence[Step], *, name: str = "the transaction") -> None:
+    def __init__(self, pool: Pool, begin: Sequence[Step], name: str = "the transaction") -> None:
         self.name = name
         self.server_side = ServerSide()
         self._pool = pool
