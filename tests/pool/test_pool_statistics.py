@@ -12,21 +12,7 @@ from tests.pool.test_pool_line import until_idle, until_waiting
 from tests.wire.witness import Witness, step, works
 from trioorm.errors import ConnectionLost
 from trioorm.pool import Pool, PoolStatistics, PoolTimeout, open_pool
-from trioorm.pool.counts import Counts
 from trioorm.wire import AnyIOConnection, command
-
-
-def test_waits_are_those_of_the_last_thousand_requests() -> None:
-    counts = Counts()
-    for _ in range(3):
-        counts.requests += 1
-        counts.waited(2.0)
-    counts.requests += 1
-    assert sorted(counts.recent_waits()) == [0.0, 2.0, 2.0, 2.0]
-    counts.requests = 1002
-    assert sorted(counts.recent_waits()) == [0.0] * 999 + [2.0]
-    counts.requests = 1003
-    assert counts.recent_waits() == [0.0] * 1000
 
 
 async def test_the_state_is_told_at_each_moment(dsn: str) -> None:

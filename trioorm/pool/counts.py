@@ -29,19 +29,13 @@ class Counts:
     hook_errors: int = 0
 
     def __init__(self) -> None:
-        self.waits: deque[tuple[int, float]] = deque(maxlen=_SAMPLES)  # with the number of requests there had been
+        self.waits: deque[float] = deque(maxlen=_SAMPLES)
         self.loans: deque[float] = deque(maxlen=_SAMPLES)
 
     def waited(self, seconds: float) -> None:
         """A request has waited in line."""
         self.wait_seconds += seconds
-        self.waits.append((self.requests, seconds))
-
-    def recent_waits(self) -> list[float]:
-        """How long each of the last thousand requests has waited: nearly all of them not at all, so those are not noted one by one."""
-        since = self.requests - _SAMPLES
-        waits = [seconds for number, seconds in self.waits if number > since]
-        return waits + [0.0] * (min(self.requests, _SAMPLES) - len(waits))
+        self.waits.append(seconds)
 
     def statistics(
         self,
@@ -79,7 +73,7 @@ class Counts:
             hooks_errors=self.hook_errors,
             on_loan=on_loan,
             connecting=connecting,
-            waiting_time=percentiles(self.recent_waits()),
+            waiting_time=percentiles(self.waits),
             usage_time=percentiles(self.loans),
             leaving=leaving,
             loans=loans,

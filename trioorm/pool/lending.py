@@ -149,7 +149,9 @@ class LendingPool(GrowingPool):
         ):
             return None
         idle.pop()
-        self._counts.requests += 1
+        counts = self._counts
+        counts.requests += 1
+        counts.waits.append(0.0)
         lease = member.own_lease
         lease.task = task
         lease.lent_at = now
@@ -169,6 +171,7 @@ class LendingPool(GrowingPool):
         while self._idle and lease is None:
             member = self._idle.pop()
             if member.connection.is_idle and not member.connection.has_unread_input():
+                self._counts.waits.append(0.0)
                 lease = self._lend(member)
             else:
                 self._counts.lost += 1

@@ -71,26 +71,20 @@ class Owner:
         Raises:
             WrongDatabaseOwner: the caller runs in another process or event loop. Not safe to retry.
         """
-        try:
-            task = self._task_of_whatever_loop()
-        except RuntimeError:  # the caller runs on the other library, or in a thread without a loop
-            task = None
-        if task is not None and task is self._known_task() and self._forks == _Process.forks:
-            return task
-        return self._look_at(task)
-
-    def _look_at(self, task: object) -> object:
         if self._forks != _Process.forks:
             raise WrongDatabaseOwner(
                 f"this database was opened in process {self._process} and is used in process {os.getpid()}, after a fork.\n"
                 "Two processes on one connection would mix up their answers. To fix it: open the database in each process, after the fork."
             )
         try:
+            task = self._task_of_whatever_loop()
+            if task is not None and task is self._known_task():
+                return task
             if self._running_loop() is self._loop:
                 if task is not None:
                     self._known_task = ref(task)
                 return task
-        except RuntimeError:
+        except RuntimeError:  # the caller runs on the other library, or in a thread without a loop
             pass
         raise WrongDatabaseOwner(
             "this database was opened in another event loop or thread.\n"

@@ -5,7 +5,7 @@ Their names are psycopg_pool's where the meaning is. Programs that never ask do 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
 
 from attrs import frozen
 
@@ -38,7 +38,7 @@ class Percentiles:
     p99: float
 
 
-def percentiles(samples: Iterable[float]) -> Percentiles:
+def percentiles(samples: deque[float]) -> Percentiles:
     """The nearest-rank percentiles of samples in seconds."""
     ranked = sorted(samples)
     if not ranked:
