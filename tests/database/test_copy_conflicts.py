@@ -37,8 +37,8 @@ async def test_rows_of_values_in_the_order_of_the_columns(dsn: str) -> None:
 @pytest.mark.parametrize(
     ("row", "error", "words"),
     [
-        (("a",), QueryError, "2 columns of Animal met tuple"),
-        ("ab", QueryError, "met str that is no tuple"),
+        (("a",), QueryError, "copy_in into Animal met a tuple of 1, where a tuple of 2 is expected"),
+        ("ab", QueryError, "copy_in into Animal met a str, where a tuple of 2 is expected"),
         ((7, "a"), BindError, "cannot be sent"),
     ],
 )

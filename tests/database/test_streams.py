@@ -9,7 +9,7 @@ import pytest
 
 from tests.database.zoo import Animal
 from tests.wire.witness import Witness
-from trioorm import ConnectionLost, insert, open_database, select, sql
+from trioorm import ConnectionLost, Database, Transaction, insert, open_database, select, sql
 from trioorm.errors import DataError, UsageError
 from trioorm.testing import pool_is_whole, server_is_quiet
 
@@ -21,6 +21,29 @@ async def test_all_rows_come_in_order(dsn: str) -> None:
         async with db.stream(sql("SELECT n FROM generate_series(1, 1234) n").returns(int), batch_rows=100) as numbers:
             assert [number async for number in numbers] == list(range(1, 1235))
         await pool_is_whole(db.statistics)
+
+
+async def test_what_comes_behind_a_stream_has_all_its_rows(dsn: str) -> None:
+    animals = select(Animal).order_by(Animal.id)
+    async with open_database(dsn, max_size=1) as db:
+        await db.create_schema(Animal)
+        await db.insert_many([Animal(name=str(number)) for number in range(20)])
+
+        async def stream_some(verbs: Database | Transaction) -> None:
+            async with verbs.stream(animals, batch_rows=3) as some:
+                await anext(some)
+
+        for _ in range(3):  # the first time statements are prepared, which hides it
+            await stream_some(db)
+            assert [len(rows) for rows in await db.fetch_many(animals, animals)] == [20, 20]
+            await stream_some(db)
+            async with db.flight(commit=True) as flight:
+                read = flight.fetch_all(animals)
+            assert len(read.value) == 20
+            async with db.transaction() as tx:
+                await tx.fetch_all(animals)
+                await stream_some(tx)
+                assert [len(rows) for rows in await tx.fetch_many(animals, animals)] == [20, 20]
 
 
 async def test_memory_does_not_grow_with_the_number_of_rows(dsn: str) -> None:

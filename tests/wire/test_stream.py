@@ -4,12 +4,13 @@ import math
 
 import anyio
 import pytest
-from psycopg.pq import Format, TransactionStatus
+from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 from tests.wire.witness import Witness, step, text_rows, works
 from trioorm.errors import ConnectionLost, DataError, UndefinedTable
 from trioorm.testing import SweepRun, server_is_quiet, sweep
-from trioorm.wire import AnyIOConnection, RowStream, Statement, Step, command
+from trioorm.wire import AnyIOConnection, OnCancel, RowStream, Statement, Step, command
+from trioorm.wire.lane import Lane
 
 
 async def _read_all(stream: RowStream) -> list[list[str | None]]:
@@ -29,6 +30,81 @@ async def test_rows_come_in_chunks_and_in_order(dsn: str) -> None:
         assert await stream.next_chunk() is None, "the end stays the end"
         assert await stream.close() is None
         assert await works(connection)
+
+
+_FIFTY = step("SELECT generate_series(1, 50)")
+
+
+async def _fly_fifty(connection: AnyIOConnection, *, prepared: bool) -> int:
+    fifty = _FIFTY if prepared else Step(Statement(_FIFTY.statement.text, name=b""))
+    return (await connection.fly([fifty]))[0].ntuples
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+@pytest.mark.parametrize("to_its_end", [True, False])
+async def test_a_flight_behind_a_stream_has_all_its_rows(dsn: str, prepared: bool, to_its_end: bool) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        assert await _fly_fifty(connection, prepared=prepared) == 50
+        for _ in range(2):
+            stream = RowStream(connection, _FIFTY, chunk_rows=3)
+            assert await stream.next_chunk() is not None
+            if to_its_end:
+                await _read_all(stream)
+            await stream.close()
+            assert await _fly_fifty(connection, prepared=prepared) == 50, "libpq would give the first three"
+            assert await _fly_fifty(connection, prepared=prepared) == 50
+            assert await works(connection)
+
+
+async def test_a_flight_with_its_commit_behind_a_stream_has_all_its_rows(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        begin = command(b"BEGIN ISOLATION LEVEL SERIALIZABLE")
+        stream = RowStream(connection, _FIFTY, chunk_rows=3)
+        await _read_all(stream)
+        results = await connection.arrive(connection.take_off([begin, _FIFTY], commit=command(b"COMMIT")), on_cancel=OnCancel.COMMIT)
+        assert [result.ntuples for result in results] == [0, 50, 0]
+        assert results[-1].command_status == b"COMMIT"
+
+
+async def test_an_error_in_a_flight_behind_a_stream_is_that_of_its_statement(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        await _read_all(RowStream(connection, _FIFTY, chunk_rows=3))
+        flight = connection.take_off([step("SELECT 1 / 0"), _FIFTY])
+        results = await connection.arrive(flight, on_cancel=OnCancel.STOP)
+        assert flight.failed
+        assert [result.status for result in results] == [ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED]
+        assert await _fly_fifty(connection, prepared=True) == 50
+
+
+async def test_a_flight_behind_psycopgs_stream_has_all_its_rows(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        assert await _fly_fifty(connection, prepared=True) == 50
+        assert len([row async for row in connection.cursor().stream("SELECT generate_series(1, 50)", size=3)]) == 50
+        assert await _fly_fifty(connection, prepared=True) == 50
+
+
+async def test_psycopgs_pipeline_behind_a_stream_has_all_its_rows(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        await _read_all(RowStream(connection, _FIFTY, chunk_rows=3))
+        async with connection.pipeline():
+            cursor = await connection.execute("SELECT generate_series(1, 50)")
+            assert len(await cursor.fetchall()) == 50
+
+
+async def test_a_lane_behind_a_stream_gives_all_rows(dsn: str) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        for _ in range(2):
+            await _read_all(RowStream(connection, _FIFTY, chunk_rows=3))
+            lane = Lane(connection)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lane.drive)
+                for _ in range(2):
+                    answer = await lane.join(_FIFTY.statement, (), ()).wait()
+                    assert answer is not None
+                    assert answer.ntuples == 50
+                lane.retire()
+            assert not connection.closed
+            assert await works(connection)
 
 
 async def test_no_rows_still_tell_their_columns(dsn: str) -> None:

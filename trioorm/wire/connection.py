@@ -349,8 +349,11 @@ class AnyIOConnection(BlockConnection[Row]):
         if self.behind_pooler:
             self.check_steps(steps, in_transaction=bool(steps) and steps[0].statement.text.startswith(b"BEGIN"))
         self.sent_steps = steps
+        gave_parts = self.gave_parts
+        if gave_parts:
+            self.gave_parts = False
         try:
-            return Flight.launched(self.pgconn, self._prepared_names, steps, told_after, commit)
+            return Flight.launched(self.pgconn, self._prepared_names, steps, told_after, commit, gave_parts)
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error

@@ -72,8 +72,21 @@ class Flight:
         refused: whether that is because all steps ran, and the last sync could not commit them.
     """
 
-    __slots__ = ("_body", "_commands", "_pgconn", "_prepared", "complete", "failed", "outcomes", "refused", "sent", "steps")
+    __slots__ = (
+        "_awaits_leading_sync",
+        "_body",
+        "_commands",
+        "_pgconn",
+        "_prepared",
+        "complete",
+        "failed",
+        "outcomes",
+        "refused",
+        "sent",
+        "steps",
+    )
 
+    _awaits_leading_sync: bool
     _body: int
     _commands: list[tuple[str, bytes] | None] | None
     _pgconn: PGconn
@@ -87,7 +100,12 @@ class Flight:
 
     @staticmethod
     def launched(
-        pgconn: PGconn, prepared: PreparedNames, steps: Sequence[Step], told_after: Collection[int] = (), commit: Step | None = None
+        pgconn: PGconn,
+        prepared: PreparedNames,
+        steps: Sequence[Step],
+        told_after: Collection[int] = (),
+        commit: Step | None = None,
+        led_by_sync: bool = False,
     ) -> "Flight":
         """Queue steps as a flight.
 
@@ -99,6 +117,7 @@ class Flight:
             steps: what to run.
             told_after: after how many steps the server sends what it has so far; otherwise it keeps its answers until all have run.
             commit: what commits them, behind a sync of its own, so that it is run even where one of them fails.
+            led_by_sync: whether a sync goes before them, see `ReadyConnection.gave_parts`.
         """
         flight = Flight()
         flight._pgconn = pgconn
@@ -107,8 +126,11 @@ class Flight:
         flight._body = len(steps)
         flight.outcomes = []
         flight.complete = flight.failed = flight.refused = False
+        flight._awaits_leading_sync = led_by_sync
         if not pgconn.pipeline_status:
             pgconn.enter_pipeline_mode()
+        if led_by_sync:
+            pgconn.pipeline_sync()
         preparing: set[bytes] | None = None
         names = prepared.names
         commands: list[tuple[str, bytes] | None] = []
@@ -185,6 +207,9 @@ class Flight:
                 pgconn.get_result()  # None, which ends each command, and for which libpq need not wait
                 continue
             if status == _PIPELINE_SYNC:
+                if self._awaits_leading_sync:
+                    self._awaits_leading_sync = False
+                    continue
                 if len(outcomes) < len(self.steps):
                     if len(outcomes) == self._body:
                         continue  # what commits them comes behind it
@@ -194,6 +219,8 @@ class Flight:
                 break
             if status in COPYING:
                 raise NotSupportedError("a COPY cannot run among other statements")
+            if status == _TUPLES_CHUNK:
+                raise OperationalError("rows came in parts, where they are expected whole")
             if status == _FATAL_ERROR and is_end_of_connection(result):
                 raise OperationalError(result.get_error_message())
             pgconn.get_result()  # None, as above

@@ -21,6 +21,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from time import monotonic
 from typing import Any, Protocol
@@ -143,6 +144,7 @@ class Lane:
 
     __slots__ = (
         "_answer",
+        "_awaits_leading_sync",
         "_cancel_began_at",
         "_cancel_next_at",
         "_cancel_runs",
@@ -186,6 +188,11 @@ class Lane:
         self._hit_until = 0.0
         self._hit_until_read = -1
         self._pgconn.enter_pipeline_mode()
+        self._awaits_leading_sync = connection.gave_parts
+        if connection.gave_parts:
+            connection.gave_parts = False
+            with suppress(OperationalError):  # `drive` will say so
+                self._pgconn.pipeline_sync()
 
     def __repr__(self) -> str:
         state = "retired" if self.is_retired else "slow" if self.is_slow else "open"
@@ -315,7 +322,7 @@ class Lane:
         """Take the answers that have come, without waiting."""
         pgconn, queue = self._pgconn, self._queue
         reads, ended = self.reads, False
-        while queue and not pgconn.is_busy():
+        while (queue or self._awaits_leading_sync) and not pgconn.is_busy():
             result = pgconn.get_result()
             if result is None:
                 if ended:
@@ -327,6 +334,8 @@ class Lane:
             if status in _GOOD:
                 if not self._failed:
                     self._answer = result
+            elif status == _SYNC and self._awaits_leading_sync:
+                self._awaits_leading_sync = False
             elif status == _SYNC:
                 answer, failed = self._answer, self._failed
                 self._answer, self._failed = None, False

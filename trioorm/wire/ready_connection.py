@@ -74,6 +74,8 @@ class ReadyConnection(AsyncConnection[Row]):
         cleanup_timeout_seconds: how long cancelling and draining a statement may take before the socket is closed.
         behind_pooler: whether a pooler may answer each transaction with another session of the server.
         sent_steps: what was sent last below psycopg's API, for a look from outside; empty when psycopg has sent something since.
+        gave_parts: whether the rows of the last query may have been asked for in parts. libpq gives those of the next one so too, if that
+            is the first of a pipeline; a sync before it makes libpq forget that.
         has_farewell: whether closing it leaves a `farewell`, for somebody who sees the session off and closes that: a pool.
         farewell: what is left of it, once it is closed.
         check_for_cancellation: raises a cancellation that is due, and is no checkpoint otherwise.
@@ -86,6 +88,7 @@ class ReadyConnection(AsyncConnection[Row]):
     cleanup_timeout_seconds: float = 1.0
     behind_pooler: bool
     sent_steps: Sequence[Step] = ()
+    gave_parts: bool = False
     has_farewell: bool = False
     farewell: Farewell | None = None
 
@@ -194,6 +197,7 @@ class ReadyConnection(AsyncConnection[Row]):
         Checkpoint: always.
         """
         self.sent_steps = ()
+        self.gave_parts = True  # as far as is known
         ending = self.ending()
         if ending is None:
             await checkpoint_if_cancelled()

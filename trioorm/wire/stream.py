@@ -54,6 +54,7 @@ class RowStream:
             step.statement.text, step.values, step.statement.parameter_types or None, step.formats or None, step.statement.result_format
         )
         pgconn.set_chunked_rows_mode(self._chunk_rows)
+        connection.gave_parts = True
         return PlainAnswer(pgconn, step.statement.text)
 
     async def next_chunk(self) -> PGresult | None:
