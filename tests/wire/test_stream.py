@@ -83,12 +83,26 @@ async def test_a_flight_behind_psycopgs_stream_has_all_its_rows(dsn: str) -> Non
         assert await _fly_fifty(connection, prepared=True) == 50
 
 
-async def test_psycopgs_pipeline_behind_a_stream_has_all_its_rows(dsn: str) -> None:
+@pytest.mark.parametrize("streams_by_psycopg", [False, True])
+async def test_psycopgs_pipeline_behind_a_stream_has_all_its_rows(dsn: str, streams_by_psycopg: bool) -> None:
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
-        await _read_all(RowStream(connection, _FIFTY, chunk_rows=3))
-        async with connection.pipeline():
-            cursor = await connection.execute("SELECT generate_series(1, 50)")
-            assert len(await cursor.fetchall()) == 50
+
+        async def read_a_stream() -> None:
+            if streams_by_psycopg:
+                assert len([row async for row in connection.cursor().stream("SELECT generate_series(1, 50)", size=3)]) == 50
+            else:
+                await _read_all(RowStream(connection, _FIFTY, chunk_rows=3))
+
+        for _ in range(2):  # the first time a statement is prepared, which hides it
+            await read_a_stream()
+            async with connection.pipeline():
+                cursor = await connection.execute("SELECT generate_series(1, 50)")
+                assert len(await cursor.fetchall()) == 50
+            await read_a_stream()
+            cursor = connection.cursor()
+            await cursor.executemany("SELECT generate_series(1, %s)", [(50,), (40,)], returning=True)
+            assert [len(await result.fetchall()) async for result in cursor.results()] == [50, 40]
+            assert await works(connection)
 
 
 async def test_a_lane_behind_a_stream_gives_all_rows(dsn: str) -> None:

@@ -185,8 +185,6 @@ class BlockConnection(ReadyConnection[Row]):
         async with self.lock:
             self._check_connection_ok()
             self.leave_pipeline()
-            if self.gave_parts and self.sent_steps:  # by a stream of ours; psycopg would refuse the first rows
-                await self.wait(self._exec_command(b"SELECT"))
             if (block := self._pipeline) is None:
                 block = self._pipeline = Pipeline(self)
         try:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self, TypeVar, cast
 import trio
 from psycopg import AsyncCopy, AsyncCursor, AsyncPipeline, AsyncServerCursor, AsyncTransaction, ProgrammingError, pq
 from psycopg._queries import PostgresQuery
-from psycopg.abc import Buffer, Params, Query
+from psycopg.abc import Buffer, Params, PQGen, Query
 from psycopg.copy import AsyncLibpqWriter, AsyncQueuedLibpqWriter, AsyncWriter
 from psycopg.pq.abc import PGresult
 from psycopg.rows import Row
@@ -102,6 +102,14 @@ class Pipeline(AsyncPipeline):
         except BaseException:
             self.level = level  # draining the sync of a nested block goes on into psycopg's own count
             raise
+
+    def _enter_gen(self) -> PQGen[None]:
+        is_outermost = self.level == 0
+        yield from super()._enter_gen()
+        if is_outermost:
+            # Behind a stream, libpq would give the rows of the first query in parts too, which psycopg refuses, and a sync before it makes
+            # libpq forget that. It is sent with what comes next.
+            self._enqueue_sync()
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
