@@ -8,7 +8,7 @@ import pytest
 from tests.transaction.conftest import Flights
 from tests.transaction.ledger import Entry, keys_in, open_ledger, write
 from trioorm import Database, DatabaseError, Transaction, TransactionClosed, select, sql
-from trioorm.errors import QueryError, UsageError, leaves_of
+from trioorm.errors import UsageError, leaves_of
 from trioorm.transaction import Isolation
 
 # In force on the server.
@@ -130,7 +130,7 @@ _ENDS = [
 
 
 @pytest.mark.parametrize("text", _ENDS)
-@pytest.mark.parametrize("way", ["the verb", "a flight", "a savepoint", "a child"])
+@pytest.mark.parametrize("way", ["the verb", "a flight", "a savepoint", "a child", "a stream", "a stream in a savepoint"])
 async def test_what_ends_a_transaction_as_text_is_refused_before_it_is_sent(dsn: str, text: str, way: str) -> None:
     """What came before would be committed, or gone without a word, and what comes after be another transaction's."""
     ends = sql(text)  # pyright: ignore[reportArgumentType] - a list of such texts
@@ -149,13 +149,44 @@ async def test_what_ends_a_transaction_as_text_is_refused_before_it_is_sent(dsn:
                         async with tx.savepoint() as sp:
                             await write(sp, 2)
                             await sp.execute(ends)
+                    case "a stream":
+                        async with tx.stream(ends.returns(int)):
+                            raise AssertionError("it was entered")
+                    case "a stream in a savepoint":
+                        async with tx.savepoint() as sp:
+                            await write(sp, 2)
+                            async with sp.stream(ends.returns(int)):
+                                raise AssertionError("it was entered")
                     case _:
                         async with anyio.create_task_group() as nursery:
                             nursery.start_soon(tx.execute, ends)
             [refusal] = leaves_of(caught.value)
             assert isinstance(refusal, UsageError)
             assert "Nothing was sent" in str(refusal)
-        assert keys_in(dsn) == [1]
+            await write(tx, 3)
+        assert keys_in(dsn) == [1, 3]
+
+
+@pytest.mark.parametrize("way", ["explain", "copy_out", "a cursor", "fetch_many"])
+async def test_it_is_not_sent_by_another_verb_either(dsn: str, way: str) -> None:
+    """In most of them the server refuses it, as a part of a statement in which it has no place."""
+    ends = sql("COMMIT").returns(int)
+    async with open_ledger(dsn) as db:
+        with pytest.raises((DatabaseError, UsageError)):
+            async with db.transaction() as tx:
+                await write(tx, 1)
+                match way:
+                    case "explain":
+                        await tx.explain(ends, analyze=True)
+                    case "copy_out":
+                        async with tx.copy_out(ends, format="csv") as blocks:
+                            assert [block async for block in blocks] == []
+                    case "a cursor":
+                        async with tx.stream(ends, cursor=True):
+                            raise AssertionError("it was entered")
+                    case _:
+                        await tx.fetch_many(ends, ends)
+        assert keys_in(dsn) == []
 
 
 async def test_savepoints_as_text_are_the_callers_own_matter(dsn: str) -> None:
@@ -169,15 +200,16 @@ async def test_savepoints_as_text_are_the_callers_own_matter(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
-async def test_a_transaction_that_was_ended_all_the_same_does_not_go_on_unprotected(dsn: str, goes_on: bool) -> None:
-    """A stream's text is not looked at; what libpq says of the transaction is."""
+async def test_a_transaction_that_was_ended_all_the_same_does_not_go_on_unprotected(
+    dsn: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text that nobody knows to do that: what libpq says of the transaction decides."""
+    monkeypatch.setattr("trioorm.wire.statements.ends_transaction", lambda _text: False)
     async with open_ledger(dsn) as db:
         with pytest.raises(TransactionClosed, match="a statement inside the transaction ended it") as caught:
             async with db.transaction() as tx:
                 await write(tx, 1)
-                with pytest.raises(QueryError):
-                    async with tx.stream(sql("COMMIT").returns(int)) as rows:
-                        assert [row async for row in rows] == []
+                await tx.execute(sql("COMMIT"))
                 if goes_on:
                     await write(tx, 2)
         assert "To fix it: let the block end the transaction" in str(caught.value)

@@ -40,6 +40,20 @@ async def pid_of(snap: Snapshot) -> int:
     return await snap.fetch_value(sql("SELECT pg_backend_pid()").returns(int))
 
 
+@pytest.mark.parametrize("way", ["the verb", "a stream"])
+async def test_what_would_end_its_transaction_is_refused_before_it_is_sent(dsn: str, way: str) -> None:
+    """What is read after it would be of another moment."""
+    ends = sql("COMMIT AND CHAIN").returns(int)
+    async with open_ledger_of_two(dsn, max_size=1) as db, db.snapshot() as snap:
+        with pytest.raises(UsageError, match="Nothing was sent"):
+            if way == "the verb":
+                await snap.execute(ends)
+            else:
+                async with snap.stream(ends):
+                    raise AssertionError("it was entered")
+        assert await snap.fetch_value(HOW_MANY) == 2
+
+
 class Meeting:
     """Streams that are all open at the same time, so each on a connection of its own."""
 

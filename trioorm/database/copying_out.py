@@ -86,7 +86,7 @@ class CopyBlock:
     async def __aenter__(self) -> CopyStream:
         async with AsyncExitStack() as stack:
             runner = self._runner if self._own is None else await stack.enter_async_context(self._own())
-            self._connection = await stack.enter_async_context(runner.hold("a COPY", guarded=True))
+            self._connection = await stack.enter_async_context(runner.hold("a COPY", runs=self._query.statement))
             query = self._query.statement.text.decode() if not self._query.values else await self._stage()
             self._copy = CopyOut(self._connection, f"COPY ({query}\n) TO STDOUT ({self._options})".encode())
             stack.push_async_exit(self._leave)

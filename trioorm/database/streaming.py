@@ -89,7 +89,7 @@ class RowsBlock(Generic[R]):
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Rows[R]:
-        hold = self._runner.hold("a stream", guarded=True)
+        hold = self._runner.hold("a stream", runs=self._step.statement)
         connection = await hold.__aenter__()
         self._hold = hold
         self._stream = RowStream(connection, self._step, chunk_rows=self._batch_rows)

@@ -84,12 +84,16 @@ class Runner(Protocol):
         """
         ...
 
-    def hold(self, what: str, *, guarded: bool = False) -> Hold:
+    def hold(self, what: str, *, runs: Statement | None = None) -> Hold:
         """A block with the connection to itself.
 
         Args:
             what: named when somebody inside it asks for the runner: "a stream", "a COPY".
-            guarded: in a transaction, a savepoint lies under the block, so that giving up half-way leaves the transaction usable.
+            runs: what will be run in it and may be given up half-way: in a transaction a savepoint lies under the block, so that this
+                leaves the transaction usable.
+
+        Raises:
+            UsageError: that statement would end the transaction. Nothing was sent.
         """
         ...
 
@@ -211,7 +215,7 @@ class PoolRunner:
         finally:
             pool.take_back(lease)
 
-    def hold(self, what: str, *, guarded: bool = False) -> Hold:
+    def hold(self, what: str, *, runs: Statement | None = None) -> Hold:
         """See `Runner.hold`."""
         return _PoolHold(self._pool)
 

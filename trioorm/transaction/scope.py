@@ -354,10 +354,12 @@ class Scope(Leaving):
             results: of a flight that began with them.
         """
 
-    def hold(self, what: str, *, guarded: bool = False) -> Hold:
+    def hold(self, what: str, *, runs: Statement | None = None) -> Hold:
         """See `Runner.hold`."""
         self.check_usable()
-        return ScopeHold(self, what, guarded=guarded)
+        if runs is not None and runs.ends_transaction:
+            raise refusals.would_end_by_text(self.name)
+        return ScopeHold(self, what, guarded=runs is not None)
 
     def usable_connection(self) -> Connection:
         """The connection, if a statement can run on it now.

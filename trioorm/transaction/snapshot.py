@@ -25,6 +25,7 @@ from psycopg.pq.abc import PGresult
 
 from trioorm.errors import DatabaseError, TransactionClosed, UsageError
 from trioorm.pool import Pool
+from trioorm.transaction import refusals
 from trioorm.transaction.aftermath import aftermath, is_cancellation
 from trioorm.transaction.deadline import ServerLimit, limit_for
 from trioorm.transaction.members import Member, Members
@@ -229,6 +230,8 @@ class SnapshotScope(_ByFlights):
     @trio.lowlevel.enable_ki_protection
     async def run_on(self, member: Member, steps: Sequence[Step]) -> list[PGresult]:
         """The same on a connection that was borrowed."""
+        if any(step.statement.ends_transaction for step in steps):
+            raise refusals.would_end_by_text(self.name)
         results, failure = await self._run_guarded(member, steps)
         if failure is not None and is_stale_plan(failure):
             # Refused before it ran, because a table has changed since it was prepared; prepared anew it runs.
@@ -278,8 +281,10 @@ class SnapshotScope(_ByFlights):
             self.members.may_grow = False
         self.members.give_back(member)
 
-    def hold(self, what: str, *, guarded: bool = False) -> Hold:
+    def hold(self, what: str, *, runs: Statement | None = None) -> Hold:
         """See `Runner.hold`; there is always a guard."""
+        if runs is not None and runs.ends_transaction:
+            raise refusals.would_end_by_text(self.name)
         return _SnapshotHold(self, what)
 
 
@@ -350,6 +355,6 @@ class HeldReads(_ByFlights):
         """See `Runner.run`."""
         return await self._snapshot.run_on(self._hold.member, steps)
 
-    def hold(self, what: str, *, guarded: bool = False) -> Hold:
+    def hold(self, what: str, *, runs: Statement | None = None) -> Hold:
         """There is none inside of this block."""
         raise AssertionError("one stream holds the connection already")
