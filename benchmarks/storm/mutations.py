@@ -63,8 +63,8 @@ MUTATIONS = (
     Mutation(
         "the slot is never freed",
         "transaction/transaction.py",
-        "            self._pool.take_back(lease)\n        self._connection = self.lease = None\n",
-        "        self._connection = self.lease = None\n",
+        "self._pool.take_back(lease, None if self._has_begun else lease.member.idle_since)",
+        "pass",
         ("transaction/test_peers_defects.py::test_v1_cancelled_during_begin_the_connection_is_given_back",),
     ),
     Mutation(

@@ -343,6 +343,25 @@ async def test_a_lane_whose_network_died_while_it_was_idle_holds_nobody_up(dsn: 
                 assert await reads.value(again(proven_echo(), "x")) == "x"
 
 
+async def test_what_was_an_idle_lane_is_asked_before_it_is_lent(dsn: str) -> None:
+    """It has lain still as a lane, not since it came back."""
+    asked: list[object] = []
+
+    async def check(connection: object) -> None:
+        asked.append(connection)
+
+    async with open_lanes(dsn, None, check_after_idle_seconds=0.3, check=check) as reads:
+        assert await reads.value(again(proven_echo(), "x")) == "x"
+        (lane,) = reads.pool.lanes.leases
+        with anyio.fail_after(5):
+            while reads.pool.lanes.leases:  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.001)
+        asked.clear()
+        with await reads.pool.acquire() as connection:
+            assert connection is lane.connection
+        assert asked == [connection]
+
+
 async def test_no_lane_is_opened_on_a_connection_that_has_lain_still(dsn: str) -> None:
     async with open_pool(dsn, min_size=2, max_size=3, lanes=1, check_after_idle_seconds=0.05) as pool:
         reads, read = Reads(pool), proven_step("SELECT 'x'")

@@ -12,7 +12,7 @@ from tests.wire.witness import Witness, step, works
 from trioorm.embedded import Server
 from trioorm.errors import AuthenticationFailed, ConnectFailed, ConnectionLost
 from trioorm.pool import Pool, PoolTimeout, open_pool
-from trioorm.testing import pool_is_whole
+from trioorm.testing import pool_is_whole, running_proxy
 from trioorm.wire import AnyIOConnection, command
 
 
@@ -69,6 +69,39 @@ async def test_a_session_that_ended_while_on_loan_is_not_lent_again_at_once(dsn:
         lease = pool.lend_at_once() or await pool.acquire(briefly=True)
         assert await works(lease.connection)
         lease.release()
+
+
+@pytest.mark.parametrize("in_line", [False, True])
+async def test_a_session_whose_network_died_while_on_loan_is_asked_before_it_is_lent(dsn: str, in_line: bool) -> None:
+    """Its holder asked nothing of it, and nothing tells what has happened; the kernel takes two minutes to notice."""
+    idle_seconds = 0.05
+    with running_proxy(dsn) as proxy:
+        async with open_pool(proxy.conninfo(), max_size=1, check_after_idle_seconds=idle_seconds, cleanup_timeout_seconds=0.2) as pool:
+            lease = await pool.acquire()
+            proxy.drop_server_side()
+            async with anyio.create_task_group() as nursery:
+                if in_line:
+                    nursery.start_soon(_all_work, pool, 1)
+                    await until_waiting(pool, 1)
+                await anyio.sleep(2 * idle_seconds)
+                lease.release()
+                if not in_line:
+                    await _all_work(pool, 1)
+            assert pool.statistics().connections_lost == 1
+            await pool_is_whole(pool.statistics)
+
+
+async def test_one_that_was_on_loan_for_long_and_lives_goes_on_to_who_is_in_line(dsn: str) -> None:
+    async with open_pool(dsn, max_size=1, check_after_idle_seconds=0) as pool:
+        lease = await pool.acquire()
+        pid = lease.connection.info.backend_pid
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(_all_work, pool, 2)
+            await until_waiting(pool, 2)
+            lease.release()
+        with await pool.acquire() as connection:
+            assert connection.info.backend_pid == pid
+        assert pool.statistics().connections_lost == 0
 
 
 async def test_the_sizes_are_kept_after_losses(dsn: str, witness: Witness) -> None:

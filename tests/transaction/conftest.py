@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.wire.witness import Witness
-from trioorm.wire import AnyIOConnection, Statement, Step
+from trioorm.wire import AnyIOConnection, Statement, Step, statements
 
 
 @pytest.fixture
@@ -45,6 +45,16 @@ class Flights:
 
     def _note(self, *statements: Statement) -> None:
         self.sent.append([statement.text.decode().split(" ")[0] for statement in statements])
+
+
+@pytest.fixture
+def ends_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let COMMIT and its like as text pass as if nobody knew what they do."""
+
+    def ends_nothing(_text: bytes) -> bool:
+        return False
+
+    monkeypatch.setattr(statements, "ends_transaction", ends_nothing)
 
 
 @pytest.fixture

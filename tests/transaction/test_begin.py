@@ -200,11 +200,9 @@ async def test_savepoints_as_text_are_the_callers_own_matter(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
-async def test_a_transaction_that_was_ended_all_the_same_does_not_go_on_unprotected(
-    dsn: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("ends_unseen")
+async def test_a_transaction_that_was_ended_all_the_same_does_not_go_on_unprotected(dsn: str, goes_on: bool) -> None:
     """A text that nobody knows to do that: what libpq says of the transaction decides."""
-    monkeypatch.setattr("trioorm.wire.statements.ends_transaction", lambda _text: False)
     async with open_ledger(dsn) as db:
         with pytest.raises(TransactionClosed, match="a statement inside the transaction ended it") as caught:
             async with db.transaction() as tx:

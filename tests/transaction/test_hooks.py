@@ -169,9 +169,9 @@ async def test_a_savepoint_undone_with_its_transaction_runs_its_own_then(dsn: st
         await diary.until("undone")
 
 
-async def test_none_run_when_the_outcome_is_not_known(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("ends_unseen")
+async def test_none_run_when_the_outcome_is_not_known(dsn: str) -> None:
     """A COMMIT as text that nobody knows to be one: what came before is written, and nobody knows what the block as a whole is."""
-    monkeypatch.setattr("trioorm.wire.statements.ends_transaction", lambda _text: False)
     diary = Diary()
     async with open_ledger(dsn) as db:
         with pytest.raises(TransactionClosed):

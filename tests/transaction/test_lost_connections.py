@@ -12,6 +12,7 @@ from tests.wire.witness import Witness
 from trioorm import CommitOutcomeUnknown, ConnectionLost, Database, Transaction, open_database, select, sql
 from trioorm.embedded import Server, running_server
 from trioorm.pool import lending
+from trioorm.testing import running_proxy
 
 _SLACK_SECONDS = 1.0  # two busy cores, and time.monotonic is the real clock
 
@@ -73,6 +74,21 @@ async def test_killed_under_a_block_that_asked_nothing_it_is_nobodys(dsn: str, w
                 await anyio.wait_all_tasks_blocked()
                 assert db.statistics().requests_waiting == 1
                 witness.terminate(pid)
+
+
+async def test_a_network_that_died_under_a_block_that_asked_nothing_holds_nobody_up(dsn: str) -> None:
+    """However often such blocks come one behind the other: each time nothing was asked, and nothing tells what has happened."""
+    idle_seconds = 0.1
+    with running_proxy(dsn) as proxy:
+        async with open_database(proxy.conninfo(), max_size=1, check_after_idle_seconds=idle_seconds, cleanup_timeout_seconds=0.2) as db:
+            await _works(db)
+            proxy.drop_server_side()
+            with anyio.fail_after(4 * idle_seconds + 2 * 0.2 + 2 * _SLACK_SECONDS):
+                for _ in range(4):
+                    async with db.transaction():
+                        await anyio.sleep(idle_seconds / 2)
+                await _works(db)
+            assert db.statistics().connections_lost == 1
 
 
 async def test_killed_and_swallowed(dsn: str, witness: Witness) -> None:

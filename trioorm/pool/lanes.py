@@ -280,7 +280,7 @@ class Lanes:
             self._most = max(self._most, lane.most)
             self._sent_elsewhere += lane.sent_elsewhere
             lease.lent_at = monotonic()  # it is no figure of the loans
-            lease.release()
+            lease.release(unasked_since=lane.idle_since)
 
     def retire(self) -> None:
         """Give all connections back: nobody joins those lanes that are open, and they end with their last answer."""

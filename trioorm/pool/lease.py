@@ -30,7 +30,7 @@ class Member:
         connection: the connection.
         pgconn: libpq's part of it.
         expires_at: when it is to be replaced, on the clock of `time.monotonic`; long ago after a `Pool.drain`.
-        idle_since: when it was last given back.
+        idle_since: since when nothing has been asked of it, as far as is known.
         own_lease: used again and again by `Pool.lend_at_once`.
     """
 
@@ -39,7 +39,7 @@ class Member:
     def __init__(
         self,
         connection: AnyIOConnection[Any],
-        take_back: Callable[[Lease], None],
+        take_back: Callable[[Lease, float | None], None],
         running_task: Callable[[], object],
         *,
         expires_at: float,
@@ -69,7 +69,7 @@ class Lease:
 
     __slots__ = ("_running_task", "_take_back", "connection", "inside", "lent_at", "logged", "mark", "member", "released", "task")
 
-    def __init__(self, member: Member, take_back: Callable[[Lease], None], running_task: Callable[[], object]) -> None:
+    def __init__(self, member: Member, take_back: Callable[[Lease, float | None], None], running_task: Callable[[], object]) -> None:
         self.member = member
         self.connection = member.connection
         self.inside: set[object] = set()
@@ -111,9 +111,13 @@ class Lease:
         self.mark = mark_of_caller()
 
     @trio.lowlevel.enable_ki_protection
-    def release(self) -> None:
-        """Give the connection back; a second call does nothing. Never waits."""
-        self._take_back(self)
+    def release(self, *, unasked_since: float | None = None) -> None:
+        """Give the connection back; a second call does nothing. Never waits.
+
+        Args:
+            unasked_since: since when nothing has been asked of it; where that is not known, nothing may have been since it was lent.
+        """
+        self._take_back(self, unasked_since)
 
     def step_in(self) -> None:
         """Note that the running task is inside the block that will give this lease back."""

@@ -192,10 +192,10 @@ class LendingPool(GrowingPool):
     async def _gives_sign_of_life(self, lease: Lease) -> bool:
         """Ask a connection that was idle for long; a dead one is closed and its lease ended."""
         try:
-            if await hooks.is_alive(lease.connection, self.settings.check, seconds=self.settings.cleanup_timeout_seconds):
+            if await self._is_alive(lease.member):
                 return True
         except BaseException:
-            lease.release()
+            lease.release(unasked_since=lease.member.idle_since)
             raise
         self._counts.lost += 1
         self._leaving.close(lease.connection)
@@ -273,8 +273,13 @@ class LendingPool(GrowingPool):
 
     # Taking back.
 
-    def take_back(self, lease: Lease) -> None:
-        """End a loan; a second time does nothing. Never waits."""
+    def take_back(self, lease: Lease, unasked_since: float | None = None) -> None:
+        """End a loan; a second time does nothing. Never waits.
+
+        Args:
+            lease: to end.
+            unasked_since: since when nothing has been asked of the connection, where its holder knows that.
+        """
         if lease.released:
             return
         lease.released = True
@@ -292,21 +297,28 @@ class LendingPool(GrowingPool):
             and not member.pgconn.transaction_status  # IDLE is 0
             # Its own lease was for what has just been answered; others may have had it for long without asking anything.
             and lease is member.own_lease
+            and unasked_since is None
             and now < member.expires_at
         ):
             member.idle_since = now  # nearly always, so `_admit`, which says the same, is not asked
             if not self._line.count or not self._serve_first(member):
                 self._idle.append(member)
         else:
-            self._take_back_another(member)
+            self._take_back_another(member, lease.lent_at if unasked_since is None else unasked_since)
 
-    def _take_back_another(self, member: Member) -> None:
+    def _take_back_another(self, member: Member, unasked_since: float) -> None:
         """One that may not just be kept."""
-        reset = self.settings.reset
-        if reset is not None and not self._closed and member.connection.is_idle:
-            self._resetting.add(member)
-            self.background.start_soon(self._reset, member, reset, name="trioorm: resetting a connection")
-            return
+        settings = self.settings
+        member.idle_since = unasked_since
+        if not self._closed and member.connection.is_idle:
+            if settings.reset is not None:
+                self._resetting.add(member)
+                self.background.start_soon(self._reset, member, settings.reset, name="trioorm: resetting a connection")
+                return
+            if self._line.count and monotonic() - unasked_since > settings.check_after_idle_seconds:
+                self._resetting.add(member)
+                self.background.start_soon(self._look_at, member, name="trioorm: asking a connection for a sign of life")
+                return
         self._admit(member)
         self._note_what_returns_are()
         if self._closed and not self._leases:
@@ -317,7 +329,33 @@ class LendingPool(GrowingPool):
             await hooks.reset(member.connection, hook, seconds=self.settings.cleanup_timeout_seconds)
         finally:
             self._resetting.discard(member)
+            member.idle_since = monotonic()
             self._admit(member)
+
+    async def _look_at(self, member: Member) -> None:
+        """Ask one that nothing was asked of for long, since whoever is in line gets it without a look of his own."""
+        is_alive = False
+        try:
+            is_alive = await self._is_alive(member)
+        finally:
+            self._resetting.discard(member)
+            if is_alive:
+                self._admit(member)
+            else:
+                self._give_up(member)
+
+    async def _is_alive(self, member: Member) -> bool:
+        settings = self.settings
+        if not await hooks.is_alive(member.connection, settings.check, seconds=settings.cleanup_timeout_seconds):
+            return False
+        member.idle_since = monotonic()
+        return True
+
+    def _give_up(self, member: Member) -> None:
+        """One that turned out to be dead."""
+        self._counts.lost += 1
+        self._leaving.close(member.connection)
+        self._open_what_is_needed()
 
     def _admit(self, member: Member) -> None:
         """A connection has come free: to the first in line, else to the idle ones; closed if it is not provably idle, or not wanted."""
@@ -330,7 +368,6 @@ class LendingPool(GrowingPool):
             self._leaving.close(connection)
         else:
             if not self._serve_first(member):
-                member.idle_since = monotonic()
                 self._idle.append(member)
             return
         self._open_what_is_needed()

@@ -133,7 +133,8 @@ class PoolRunner:
     @trio.lowlevel.enable_ki_protection
     async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
         """See `Runner.run`. A write whose caller is cancelled either took effect, and this returns, or did not, and this raises."""
-        lease = await self._pool.acquire()
+        pool = self._pool
+        lease = pool.lend_at_once() or await pool.acquire(briefly=True)
         try:
             connection = lease.connection
             on_cancel = OnCancel.SETTLE if is_write else OnCancel.STOP
@@ -145,7 +146,7 @@ class PoolRunner:
                 results = await connection.fly(steps, on_cancel=on_cancel)
                 failure = failure_among(steps, results)
         finally:
-            lease.release()
+            pool.take_back(lease)
         if failure is not None:
             raise failure
         return results

@@ -115,7 +115,7 @@ class TransactionScope(Scope):
         deadline = connection.read_deadline()
         if deadline != inf:
             if deadline == -inf:  # a cancellation is due, which `acquire` raises
-                pool.take_back(lease)
+                lease.release(unasked_since=lease.member.idle_since)
                 return None
             self.server_side.limit = ServerLimit(deadline, self.cleanup_timeout_seconds)
         self.lease = lease
@@ -131,10 +131,7 @@ class TransactionScope(Scope):
     def _give_connection_back(self) -> None:
         lease = self.lease
         if lease is not None:
-            connection = lease.connection
-            if not self._has_begun and connection.is_idle and connection.has_unread_input():
-                connection.close_nowait()  # nothing was asked of it, and the server has closed it meanwhile
-            self._pool.take_back(lease)
+            self._pool.take_back(lease, None if self._has_begun else lease.member.idle_since)
         self._connection = self.lease = None
 
     def next_savepoint_name(self) -> str:
