@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 
 import anyio
+import anyio.lowlevel
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
@@ -12,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from tests.wire.witness import Witness, only_value, step, works
 from trioorm.embedded import Server
 from trioorm.errors import CommitOutcomeUnknown, ConnectionLost, QueryCanceled
-from trioorm.wire import AnyIOConnection, CopyIn, OnCancel, RowStream, command, error_from_result
+from trioorm.wire import AnyIOConnection, CopyIn, CopyOut, OnCancel, RowStream, command, error_from_result
 
 _LONG = "SELECT pg_sleep(60)"
 
@@ -266,3 +267,48 @@ async def test_a_cancellation_by_somebody_else_is_the_statements_error(dsn: str,
         pid = connection.info.backend_pid
         await _while_waiting(witness, connection, lambda: witness.run("SELECT pg_cancel_backend(%s)", pid), fly())
         assert await works(connection)
+
+
+async def _read_stream(connection: AnyIOConnection) -> int:
+    stream, rows = RowStream(connection, step("SELECT generate_series(1, 50)"), chunk_rows=20), 0
+    while (chunk := await stream.next_chunk()) is not None:
+        rows += chunk.ntuples
+    return rows
+
+
+async def _read_copy(connection: AnyIOConnection) -> int:
+    copied, rows = CopyOut(connection, b"COPY (SELECT generate_series(1, 50)) TO STDOUT"), 0
+    while (block := await copied.next_block()) is not None:
+        rows += block.count(b"\n")
+    return rows
+
+
+async def _read_flight(connection: AnyIOConnection) -> int:
+    return (await connection.fly([step("SELECT generate_series(1, 50)")]))[0].ntuples
+
+
+@pytest.mark.parametrize("read", [_read_stream, _read_copy, _read_flight])
+async def test_a_connection_closed_as_its_answer_wakes_the_reader_gives_no_part_of_it(
+    dsn: str, read: Callable[[AnyIOConnection], Awaitable[int]]
+) -> None:
+    """By another task, in the very turn of the loop in which the answer came and before the reader has run."""
+    for _ in range(3):
+        connection = await AnyIOConnection.connect(dsn, autocommit=True)
+        async with anyio.create_task_group() as nursery:
+
+            async def close(connection: AnyIOConnection = connection) -> None:
+                while connection.info.transaction_status != TransactionStatus.ACTIVE:
+                    await anyio.lowlevel.checkpoint()
+                while connection.pgconn.is_busy():
+                    await anyio.lowlevel.checkpoint()
+                connection.close_nowait()
+
+            nursery.start_soon(close)
+            try:
+                assert await read(connection) == 50
+                connection.close_nowait()  # it was too quick to be caught
+            except ConnectionLost:
+                pass
+            nursery.cancel_scope.cancel()
+        async with await AnyIOConnection.connect(dsn, autocommit=True) as other:  # perhaps of the same number
+            assert await works(other)

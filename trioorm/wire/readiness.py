@@ -204,7 +204,9 @@ class _TrioWait(Protocol):
 class AsyncioReadiness:
     """Readiness on asyncio and uvloop, with one reader for the connection's life."""
 
-    __slots__ = ("_broken", "_fileno", "_loop", "_pgconn", "_reading", "_shared", "_taken", "_waiter", "_wants_result", "_writing")
+    __slots__ = (
+        *("_broken", "_closed", "_fileno", "_loop", "_pgconn", "_reading", "_shared", "_taken", "_waiter", "_wants_result", "_writing"),
+    )
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
@@ -215,6 +217,7 @@ class AsyncioReadiness:
         self._wants_result = False
         self._taken = False
         self._broken = False
+        self._closed = False
         self._writing = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -222,6 +225,8 @@ class AsyncioReadiness:
         if want == Wait.R:
             await self._wait_readable()
             return Ready.R
+        if self._closed:
+            raise _closed()
         if ready := _ready_now(self._fileno, want):
             return ready
         self._loop.add_writer(self._fileno, self._wake)
@@ -283,6 +288,8 @@ class AsyncioReadiness:
             self._stop_reading()
 
     def close(self) -> None:
+        self._closed = True
+        self._taken = False  # libpq forgets it, so a task that was about to look must be told
         self._stop_reading()
         self._stop_writing()
         if self._waiter is not None and not self._waiter.done():
@@ -294,6 +301,8 @@ class AsyncioReadiness:
             self._loop.remove_writer(self._fileno)
 
     def _start_reading(self) -> None:
+        if self._closed:  # as on Trio: the number may be another socket's by now, and that would lose its own reader
+            raise _closed()
         self._loop.add_reader(self._fileno, self._on_readable)
         self._reading = True
 
