@@ -10,7 +10,6 @@ from tests.wire.witness import Witness, again, only_value, statuses, step, text_
 from trioorm.errors import StatementError, TransactionAborted, UndefinedColumn, UndefinedTable, UniqueViolation
 from trioorm.testing import count_suspensions
 from trioorm.wire import AnyIOConnection, OnCancel, Statement, Step, command, error_from_result, is_error
-from trioorm.wire.statements import PreparedNames
 
 _MEGABYTE = 1_000_000
 
@@ -134,7 +133,7 @@ async def test_commands_are_not_prepared(dsn: str) -> None:
 
 async def test_the_least_recently_used_statement_is_given_up_first(dsn: str) -> None:
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
-        connection._prepared_names = PreparedNames(limit=3)  # pyright: ignore[reportPrivateUsage] - 500 of them would take long
+        connection.statement_cache_size = 3
         one, two, three, four = (Statement(f"SELECT {number}".encode(), result_format=Format.TEXT) for number in (1, 2, 3, 4))
         for statement in (one, two, three, one, four):
             [result] = await connection.fly([again(statement)])
@@ -147,7 +146,7 @@ async def test_the_least_recently_used_statement_is_given_up_first(dsn: str) -> 
 
 async def test_one_flight_may_prepare_more_than_the_limit(dsn: str) -> None:
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
-        connection._prepared_names = PreparedNames(limit=2)  # pyright: ignore[reportPrivateUsage]
+        connection.statement_cache_size = 2
         statements = [Statement(f"SELECT {number}".encode(), result_format=Format.TEXT) for number in range(6)]
         for chosen in (statements, statements[2:4], statements[::-1], [*statements[:3], *statements[:3]], statements[5:]):
             results = await connection.fly([again(statement) for statement in chosen])
@@ -160,7 +159,7 @@ async def test_one_flight_may_prepare_more_than_the_limit(dsn: str) -> None:
 async def test_a_failed_flight_gives_nothing_up_by_mistake(dsn: str) -> None:
     """The order to give a statement up stands behind the failed step, so the server never hears of it."""
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
-        connection._prepared_names = PreparedNames(limit=2)  # pyright: ignore[reportPrivateUsage]
+        connection.statement_cache_size = 2
         one, two, three = (Statement(f"SELECT {number}".encode(), result_format=Format.TEXT) for number in (1, 2, 3))
         await connection.fly([again(one), again(two)])
         results = await connection.fly([command(b"SELECT 1/0"), again(three)])

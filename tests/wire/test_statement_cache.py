@@ -1,11 +1,13 @@
 """What the server keeps prepared for a connection: as many statements as the setting says, and never one that is not there any more."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 from psycopg import AsyncCursor, AsyncRawCursor
 
 from tests.wire.witness import again, step, text_rows
 from trioorm.pool import open_pool
-from trioorm.wire import AnyIOConnection, Statement, command, is_error
+from trioorm.wire import AnyIOConnection, OnCancel, Statement, command, is_error
 
 _PREPARED = "SELECT string_agg(statement, ',' ORDER BY statement) FROM pg_prepared_statements WHERE name LIKE 'trioorm%'"
 
@@ -80,6 +82,30 @@ async def test_what_a_flight_makes_the_server_forget_is_prepared_anew(dsn: str) 
             await connection.fly([again(one), command(b"DEALLOCATE ALL"), command(b"SELECT 2")])
             results = await connection.fly([command(b"BEGIN"), again(one), command(b"COMMIT")])
             assert not any(is_error(result) for result in results)
+
+
+async def _forget_by_flight(connection: AnyIOConnection) -> None:
+    await connection.fly([command(b"DEALLOCATE ALL"), command(b"SELECT 3")])
+
+
+async def _forget_by_asking(connection: AnyIOConnection) -> None:
+    await connection.ask(Statement(b"DEALLOCATE ALL"), (), (), on_cancel=OnCancel.SETTLE)
+
+
+async def _forget_by_cursor(connection: AnyIOConnection) -> None:
+    await connection.execute("DEALLOCATE ALL")
+
+
+@pytest.mark.parametrize("forget", [_forget_by_flight, _forget_by_asking, _forget_by_cursor])
+async def test_what_the_server_has_forgotten_is_prepared_anew_by_psycopg_too(
+    dsn: str, forget: Callable[[AnyIOConnection], Awaitable[None]]
+) -> None:
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        for _ in range(3):
+            await forget(connection)
+            cursor = await connection.execute("SELECT 2", prepare=True)
+            assert await cursor.fetchall() == [(2,)]
+            await connection.cursor().executemany("SELECT %s", [(1,), (2,)])
 
 
 async def test_psycopgs_own_care_is_noticed(dsn: str) -> None:

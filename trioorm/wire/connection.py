@@ -76,7 +76,7 @@ class AnyIOConnection(BlockConnection[Row]):
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory)
-        self._prepared_names = PreparedNames(limit=STATEMENT_CACHE_SIZE)
+        self._prepared_names = PreparedNames(limit=STATEMENT_CACHE_SIZE, forget_others=self._prepared.clear)
 
     @classmethod
     @trio.lowlevel.enable_ki_protection
@@ -248,7 +248,7 @@ class AnyIOConnection(BlockConnection[Row]):
         # An error may come behind the result: a deferred constraint is looked at when the statement is committed.
         result = outcomes[-1]
         if result.command_status in FORGETTING:
-            self._prepared_names.retire_all()
+            self._prepared_names.forget_all()
         return result
 
     @trio.lowlevel.enable_ki_protection
@@ -329,9 +329,9 @@ class AnyIOConnection(BlockConnection[Row]):
             self._prepared_names.retire(step.statement.name)
 
     def note_results(self, results: Sequence[PGresult]) -> None:
-        """Notice when a cursor has made the server forget what flights have prepared."""
+        """Notice when a cursor has made the server forget what is prepared; psycopg itself only notices the first time."""
         if any(result.command_status in FORGETTING for result in results):
-            self._prepared_names.retire_all()
+            self._prepared_names.forget_all()
 
     def take_off(self, steps: Sequence[Step], *, told_after: Collection[int] = (), commit: Step | None = None) -> Flight:
         """Queue statements as one flight, to be waited for with `arrive`. Never waits.

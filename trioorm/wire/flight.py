@@ -245,7 +245,7 @@ class Flight:
             status = result.status
             if status == _COMMAND_OK:
                 if result.command_status in FORGETTING:
-                    self._prepared.retire_all()
+                    self._prepared.forget_all()
             elif status == _FATAL_ERROR:
                 self.failed = True
             return

@@ -7,7 +7,7 @@ control a transaction are steps without a name, parsed by the server each time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -85,15 +85,20 @@ def command(text: bytes) -> Step:
 class PreparedNames:
     """The statements that one connection's server session has prepared, least recently used first.
 
-    Attributes:
+    Args:
         limit: how many may be kept at a time; 0 keeps none.
+        forget_others: makes psycopg forget what it has prepared on the same connection.
+
+    Attributes:
+        limit: as given; may change.
         names: of the statements.
     """
 
-    __slots__ = ("_retired", "limit", "names")
+    __slots__ = ("_forget_others", "_retired", "limit", "names")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, forget_others: Callable[[], object]) -> None:
         self.limit = limit
+        self._forget_others = forget_others
         self.names: OrderedDict[bytes, None] = OrderedDict()
         self._retired: list[bytes] = []
 
@@ -124,6 +129,11 @@ class PreparedNames:
         """Note that the server may have none of them any more (DISCARD ALL, DEALLOCATE). Closing one that is gone is no error."""
         self._retired.extend(self.names)
         self.names.clear()
+
+    def forget_all(self) -> None:
+        """The same, for psycopg too, which may not have seen the command."""
+        self.retire_all()
+        self._forget_others()
 
     def surplus(self, coming: int) -> list[bytes]:
         """The names to close so that as many new ones fit as are coming; they are forgotten at once."""
