@@ -10,7 +10,7 @@ from tests.database.zoo import Animal
 from tests.transaction.ledger import Entry
 from tests.transaction.swept import sweep_ledger
 from tests.wire.witness import Witness
-from trioorm import BindError, Database, DatabaseError, QueryError, UniqueViolation, open_database, select, sql
+from trioorm import Database, DatabaseError, QueryError, UniqueViolation, open_database, select, sql
 
 TEMPORARY = sql("SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND relkind = 'r'").returns(int)
 
@@ -39,7 +39,7 @@ async def test_rows_of_values_in_the_order_of_the_columns(dsn: str) -> None:
     [
         (("a",), QueryError, "copy_in into Animal met a tuple of 1, where a tuple of 2 is expected"),
         ("ab", QueryError, "copy_in into Animal met a str, where a tuple of 2 is expected"),
-        ((7, "a"), BindError, "cannot be sent"),
+        ((7, "a"), QueryError, r"A value of class int was given for column name of row 2, which is text \(str in Python\)"),
     ],
 )
 async def test_rows_that_do_not_fit(dsn: str, row: object, error: type[Exception], words: str) -> None:

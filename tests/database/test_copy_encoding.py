@@ -2,7 +2,9 @@
 
 import datetime
 import decimal
+import re
 import struct
+import uuid
 from typing import Any
 
 import hypothesis
@@ -36,6 +38,7 @@ from trioorm.database.catalogue import CopiedColumn
 from trioorm.database.codecs import binary_packer_for
 from trioorm.database.copy_encoding import Encoder, ObjectEncoder, ValuesEncoder
 from trioorm.expression import SqlType
+from trioorm.expression.binding import accepts
 from trioorm.model import model_of
 
 _text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
@@ -44,7 +47,7 @@ _VALUES: dict[SqlType, st.SearchStrategy[Any]] = {
     INTEGER: st.integers(-(2**31), 2**31 - 1),
     BIGINT: st.integers(-(2**63), 2**63 - 1),
     REAL: st.floats(width=32),
-    DOUBLE: st.floats() | st.integers(-(2**60), 2**60) | st.booleans(),
+    DOUBLE: st.floats() | st.integers(-(2**60), 2**60),
     BOOLEAN: st.booleans(),
     TEXT: _text,
     VARCHAR: _text,
@@ -57,7 +60,7 @@ _VALUES: dict[SqlType, st.SearchStrategy[Any]] = {
     TIME: st.times(),
     TIMESTAMP: st.datetimes(),
     UUID: st.uuids(),
-    BYTEA: st.binary(max_size=5) | st.builds(bytearray, st.binary(max_size=5)),
+    BYTEA: st.binary(max_size=5),
     JSONB: st.dictionaries(_text, st.integers(), max_size=2),
     array_of(BIGINT): st.lists(st.none() | st.integers(-9, 9), max_size=3),
 }
@@ -98,38 +101,59 @@ def _encoder(*kinds: SqlType) -> Encoder:
     [
         ((BIGINT, TEXT), [(1, "a"), (2, "b\0")], r"^column a text of row 2 cannot be sent as text: text in PostgreSQL cannot hold"),
         ((BIGINT, TEXT), [(1, "a"), (2, None), (3, "b\0")], r"^column a text of row 3 cannot be sent as text"),
-        ((BIGINT, TEXT), [(1, "a"), (True, "b")], r"^column a bigint of row 2 cannot be sent as bigint: an int is expected, not a bool"),
         ((TEXT, BIGINT), [("a", 2**63)], r"^column a bigint of row 1 cannot be sent as bigint: .* out of its range"),
         ((INTEGER,), [(1,), (2**31,)], r"^column a integer of row 2 cannot be sent as integer: .* out of its range"),
         ((INTEGER,), [(None,), (-(2**31) - 1,)], r"^column a integer of row 2 cannot be sent as integer: .* out of its range"),
         ((SMALLINT,), [(2**15,)], r"^column a smallint of row 1 cannot be sent as smallint: .* out of its range"),
         ((REAL,), [(1e300,)], r"^column a real of row 1 cannot be sent as real"),
-        ((BOOLEAN,), [(True,), (1,)], r"^column a boolean of row 2 cannot be sent as boolean: a bool is expected"),
-        (
-            (DATE,),
-            [(datetime.datetime(2020, 1, 1),)],
-            r"^column a date of row 1 cannot be sent as date: a date is expected, not a datetime",
-        ),
         (
             (TIMESTAMP,),
             [(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),)],
             r"^column a timestamp of row 1 cannot be sent as timestamp",
         ),
-        ((UUID,), [("0" * 32,)], r"^column a uuid of row 1 cannot be sent as uuid: it has another class"),
         ((TEXT,), [("\ud800",)], r"^column a text of row 1 cannot be sent as text"),
         ((NUMERIC,), [(decimal.Decimal("sNaN"),)], r"^column a numeric of row 1 cannot be sent as numeric: a signalling NaN"),
-        ((TEXT, NUMERIC), [("a", 0.5)], r"^column a numeric of row 1 cannot be sent as numeric: .*a float is not exact"),
         (
             (TIMESTAMPTZ,),
             [(datetime.datetime(2020, 1, 1),)],
             r"^column a timestamptz of row 1 cannot be sent as timestamptz: the datetime is naive",
         ),
-        ((TEXT,), [("a",), (b"a",)], r"^column a text of row 2 cannot be sent as text: a str is expected"),
     ],
 )
 def test_what_does_not_fit_is_named(kinds: tuple[SqlType, ...], batch: list[tuple[object, ...]], said: str) -> None:
     with pytest.raises(BindError, match=said):
         _encoder(*kinds).encode(batch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (BIGINT, 1, True),
+        (BIGINT, 1, 1.0),
+        (SMALLINT, 1, "1"),
+        (DOUBLE, 1.0, True),
+        (DOUBLE, 1, decimal.Decimal(1)),
+        (REAL, 1.0, True),
+        (REAL, 1, decimal.Decimal(1)),
+        (NUMERIC, 1, 0.5),
+        (BOOLEAN, True, 1),
+        (DATE, datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1)),
+        (TIME, datetime.time(1), datetime.timedelta(hours=1)),
+        (UUID, uuid.UUID(int=0), "0" * 32),
+        (TEXT, "a", b"a"),
+        (BYTEA, b"a", bytearray(b"a")),
+        (BYTEA, b"a", memoryview(b"a")),
+        (BYTEA, b"a", "a"),
+        (array_of(BIGINT), [1], 1),
+    ],
+)
+def test_the_classes_that_it_takes_are_those_that_insert_takes(kind: SqlType, good: object, bad: object) -> None:
+    assert (accepts(kind, good), accepts(kind, bad)) == (True, False)
+    for batch in ([(good,), (bad,)], [(bad,)], [(None,), (bad,)]):
+        words = f"A value of class {type(bad).__name__} was given for column a {kind.name} of row {len(batch)}, which is {kind.name} "
+        with pytest.raises(QueryError, match=f"^{re.escape(words)}"):
+            _encoder(kind).encode(batch)
+    assert _encoder(kind).encode([(good,)])
 
 
 @pytest.mark.parametrize("row", [(1,), (1, "a", 2), "ab", None, {1: 2, 3: 4}], ids=str)

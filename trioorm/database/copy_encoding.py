@@ -1,9 +1,10 @@
 """Rows in the binary format of COPY, a batch at a time, written by psycopg in C.
 
 The contract: `encode` gives the bytes of a batch, or raises for the first row that does not fit, in words that name what is wrong. What it
-gives is what packing each value alone gives. psycopg's dumpers are not as strict as we are: an int of 33 bits loses one, a text may hold
-NUL, anything is true or false. So each column is looked at as a whole first, for what its dumper would let pass; a batch with something
-that is not sure to be right is packed row by row, which also finds what is wrong.
+gives is what packing each value alone gives, and the classes that it takes are those that `insert` takes, except inside of arrays, JSON and
+the like, where packing decides. psycopg's dumpers are not as strict as we are: an int of 33 bits loses one, a text may hold NUL, anything
+is true or false. So each column is looked at as a whole first, for what its dumper would let pass; a batch with something that is not sure
+to be right is packed row by row, which also finds what is wrong.
 
 Measured for five columns (two bigints, a text, a moment, a double): 0.3 µs a row, half of it for looking; row by row took 2.0.
 
@@ -30,8 +31,10 @@ from trioorm.database.catalogue import CopiedColumn
 from trioorm.database.codecs import MISFITS, framed
 from trioorm.database.misfits import misfit
 from trioorm.errors import QueryError
-from trioorm.expression import quote_identifier
+from trioorm.expression import SqlType, quote_identifier
+from trioorm.expression.binding import accepts, wrong_class
 from trioorm.model import UNSET, FieldInfo, Model, UnsetType, model_of
+from trioorm.query.cells import shown_row
 
 __all__ = ["Encoder", "ObjectEncoder", "ValuesEncoder", "other_class"]
 
@@ -73,8 +76,9 @@ class Encoder:
         """A batch as bytes.
 
         Raises:
-            QueryError: one is no row of this table, or has other columns than the first one.
-            BindError: a value does not fit; the text says in which row, counted from the first batch on, and which column.
+            QueryError: one is no row of this table, or has other columns than the first one; or a value has a class that does not fit.
+            BindError: a value does not fit, though its class does.
+            Of either the text names the column and the row, counted from the first batch on.
         """
         before, self._rows = self._rows, self._rows + len(batch)
         try:
@@ -104,13 +108,19 @@ class Encoder:
 
     def _encode_row(self, number: int, row: object) -> bytes:
         values = self._values_of(row)
+        self._check_classes(number, values, only_plain=True)
         try:
             cells = [_NULL if value is None else pack(value) for pack, value in zip(self._framed, values, strict=True)]
         except MISFITS:
-            if UNSET in values:
-                raise _ragged() from None
+            self._check_classes(number, values)
             raise misfit(self._packers, values, self._types, [f"column {name} of row {number:,}" for name in self.names]) from None
         return self._count + b"".join(cells)
+
+    def _check_classes(self, number: int, values: Sequence[object], *, only_plain: bool = False) -> None:
+        """Refuse values of a class that `insert` refuses; of types whose values must be looked into only if asked for."""
+        for name, kind, value in zip(self.names, self._types, values, strict=True):
+            if value is not None and (kind.plain or not only_plain) and not accepts(kind, value):
+                raise _ragged() if value is UNSET else wrong_class(value, kind, of=f"column {name} of row {number:,}")
 
 
 class ObjectEncoder(Encoder):
@@ -149,11 +159,8 @@ class ValuesEncoder(Encoder):
 
     def _values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - as above
         if not isinstance(row, tuple | list) or len(cast("Sequence[object]", row)) != len(self._types):
-            what = f"{type(cast('object', row)).__qualname__}" + (
-                f" of {len(cast('Sequence[object]', row))}" if isinstance(row, tuple | list) else ""
-            )
             raise QueryError(
-                f"copy_in into {self._label} met a {what}, where a tuple of {len(self._types)} is expected.\n"
+                f"copy_in into {self._label} met a {shown_row(row)}, where a tuple of {len(self._types)} is expected.\n"
                 "To fix it: give each row as a tuple, its values in the order of `columns=`."
             )
         return cast("Sequence[object]", row)
@@ -163,21 +170,31 @@ def _written(column: CopiedColumn) -> tuple[int, Prepare]:
     """How psycopg writes a column: as which type, and what is done to its values before."""
     kind = column.type.bound
     known = None if kind.user_defined else _BY_PSYCOPG.get(kind.name)  # somebody's own type may have the name of one of PostgreSQL's
-    return known or (_BYTEA, _packing(column.packer.pack))
+    return known or (_BYTEA, _packing(kind, column.packer.pack))
 
 
-def _packing(pack: Callable[[Any], bytes]) -> Prepare:
+def _packing(sql_type: SqlType, pack: Callable[[Any], bytes]) -> Prepare:
     """For what psycopg does not know, or writes otherwise: bytes of our own, which it puts between the others."""
-    return lambda values: [None if value is None else pack(value) for value in values]
+    allowed: set[type] = {_NONE}
+
+    def prepare(values: Sequence[Any]) -> Sequence[object]:
+        if sql_type.plain:  # so the class of a value decides
+            for kind in set(map(type, values)) - allowed:
+                if not accepts(sql_type, next(value for value in values if type(value) is kind)):
+                    raise TypeError(f"{kind.__name__} does not fit")
+                allowed.add(kind)
+        return [None if value is None else pack(value) for value in values]
+
+    return prepare
 
 
-def _only(kind: type) -> Prepare:
-    """Values of this very class; what is right for derived ones is decided one by one."""
-    allowed = {kind, _NONE}
+def _only(*kinds: type) -> Prepare:
+    """Values of these very classes; what is right for derived ones is decided one by one."""
+    allowed = {*kinds, _NONE}
 
     def prepare(values: Sequence[Any]) -> Sequence[object]:
         if not allowed.issuperset(map(type, values)):
-            raise TypeError(f"a {kind.__name__} is expected")
+            raise TypeError("another class is expected")
         return values
 
     return prepare
@@ -216,10 +233,6 @@ def _numbers(values: Sequence[Any]) -> Sequence[object]:
     return values
 
 
-def _as_they_are(values: Sequence[Any]) -> Sequence[object]:
-    return values
-
-
 def _present(values: Sequence[Any]) -> list[Any]:
     return [value for value in values if value is not None]
 
@@ -231,7 +244,7 @@ _BY_PSYCOPG: dict[str, tuple[int, Prepare]] = {
     "smallint": (21, _short_integers("h")),
     "integer": (23, _short_integers("i")),
     "bigint": (20, _integers),
-    "double precision": (701, _as_they_are),  # we and the dumper take the same
+    "double precision": (701, _only(float, int)),
     "boolean": (16, _only(bool)),
     "numeric": (1700, _numbers),
     "text": (25, _texts),

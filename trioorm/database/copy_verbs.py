@@ -98,8 +98,8 @@ class CopyVerbs:
             The number of rows written.
 
         Raises:
-            QueryError: an object of another class, one that sets other columns than the first, or a tuple of another length. Nothing was
-                written.
+            QueryError: an object of another class, one that sets other columns than the first, a tuple of another length, or a value
+                whose class does not fit. Nothing was written.
             Others: as `insert`, and whatever `rows` raises. Nothing was written.
 
         Checkpoint: always; at least once every 500 rows.

@@ -86,12 +86,17 @@ def listed_columns(
     given = typing.cast("Sequence[Sequence[object]]", rows)
     if not all(issubclass(kind, tuple | list) for kind in kinds_of(rows)) or list(map(len, given)).count(len(fields)) < len(given):
         number, row = next((at, row) for at, row in enumerate(given, 1) if not isinstance(row, tuple | list) or len(row) != len(fields))
-        what = f"is a {type(row).__qualname__}" + (f" of {len(row)}" if isinstance(row, tuple | list) else "")
         raise QueryError(
-            f"Row {number:,} of {verb} {what}, where a tuple of {len(fields)} is expected.\n"
+            f"Row {number:,} of {verb} is a {shown_row(row)}, where a tuple of {len(fields)} is expected.\n"
             "To fix it: give each row as a tuple, its values in the order of `columns=`."
         )
     return fields, [list(map(operator.itemgetter(place), given)) for place in range(len(fields))]
+
+
+def shown_row(row: object) -> str:
+    """What was given where a tuple of values is expected, for errors."""
+    length = f" of {len(typing.cast('Sequence[object]', row))}" if isinstance(row, tuple | list) else ""
+    return f"{type(row).__qualname__}{length}"
 
 
 def named_alike(info: ModelInfo, rows: Sequence[object], verb: str) -> tuple[tuple[FieldInfo, ...], Sequence[Sequence[object]]] | None:
