@@ -1,15 +1,22 @@
 """`on_commit` and `on_rollback`: run once the outcome is certain, in order, in the database's own background, whatever they do."""
 
+import asyncio
 import logging
+import os
+import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from anyio.abc import TaskStatus
 
 from tests.transaction.ledger import Entry, fail_with, keys_in, open_ledger, process_of, write
+from tests.wire.witness import Witness
 from trioorm import ConnectionLost, Database, Transaction, TransactionClosed, open_database, sql
+from trioorm.errors import leaves_of
 from trioorm.instruments import HookFailed, Instrument
 
 
@@ -120,6 +127,58 @@ async def test_a_cancelled_block_runs_those_of_a_rollback(dsn: str) -> None:
                 scope.cancel()
                 await anyio.sleep_forever()
         await diary.until("undone")
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+@pytest.mark.parametrize(
+    ("loop", "how"),
+    [("trio", "Ctrl-C"), ("asyncio", "Ctrl-C"), ("uvloop", "Ctrl-C"), ("asyncio", "a bare cancel"), ("uvloop", "a bare cancel")],
+)
+def test_an_interruption_while_commit_is_waited_for_loses_none(dsn: str, witness: Witness, loop: str, how: str, is_refused: bool) -> None:
+    """The answer is waited for all the same, so the outcome is certain; the interruption comes behind."""
+    ran: list[str] = []
+
+    async def note(entry: str) -> None:
+        ran.append(entry)
+
+    def interrupt_commit(pid: int, interrupt: Callable[[], object]) -> None:
+        """In a thread, or Ctrl-C would meet this function and not the task that waits for COMMIT."""
+        while witness.value("SELECT query = 'COMMIT' AND wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s", pid) is not True:
+            pass
+        interrupt()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as nursery, open_ledger(dsn) as db:
+            await db.execute(_DOZE_AND_FAIL if is_refused else _DOZE)
+            await db.execute(_DOZE_IN_COMMIT)
+            async with db.transaction() as tx:
+                tx.on_commit(note, "committed")
+                tx.on_rollback(note, "rolled back")
+                await write(tx, 1)
+                interrupt: Callable[[], object] = partial(os.kill, os.getpid(), signal.SIGINT)
+                if how == "a bare cancel":
+                    task = asyncio.current_task()
+                    assert task is not None
+                    interrupt = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
+                nursery.start_soon(anyio.to_thread.run_sync, interrupt_commit, await process_of(tx), interrupt)
+
+    with pytest.raises(KeyboardInterrupt if how == "Ctrl-C" else asyncio.CancelledError):
+        try:
+            backend, options = ("trio", {}) if loop == "trio" else ("asyncio", {"use_uvloop": loop == "uvloop"})
+            anyio.run(main, backend=backend, backend_options=options)
+        except BaseExceptionGroup as group:
+            raise next(leaves_of(group)) from None
+    assert ran == (["rolled back"] if is_refused else ["committed"])
+    assert keys_in(dsn) == ([] if is_refused else [1])
+
+
+_DOZE = sql("CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$")
+_DOZE_AND_FAIL = sql(
+    "CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RAISE EXCEPTION 'not this'; END $$"
+)
+_DOZE_IN_COMMIT = sql(
+    "CREATE CONSTRAINT TRIGGER doze AFTER INSERT ON entries DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION doze()"
+)
 
 
 async def test_a_savepoint_hands_its_hooks_to_its_transaction(dsn: str) -> None:

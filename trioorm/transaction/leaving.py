@@ -184,10 +184,13 @@ class Leaving(Turns, ABC):
                 refused: BaseException | None = None
                 try:
                     results = await connection.arrive(answer, on_cancel=_FINISH, seconds=seconds, may_be_there=is_ahead)
-                    if results[0].command_status != self._end_tag:
-                        refused = self._refusal_of_end(results[0])
                 except ConnectionLost as lost:
                     refused, held = await self._end_unanswered(lost)
+                    results = []
+                except KeyboardInterrupt as ctrl_c:  # raised behind the answer, which was waited for all the same
+                    results, held = answer.outcomes, ctrl_c
+                if results and results[0].command_status != self._end_tag:
+                    refused = self._refusal_of_end(results[0])
                 if refused is not None:
                     failure = refused
                     self._fate_is_unknown |= isinstance(refused, CommitOutcomeUnknown)
