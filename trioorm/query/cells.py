@@ -95,8 +95,8 @@ def listed_columns(
 
 def shown_row(row: object) -> str:
     """What was given where a tuple of values is expected, for errors."""
-    length = f" of {len(typing.cast('Sequence[object]', row))}" if isinstance(row, tuple | list) else ""
-    return f"{type(row).__qualname__}{length}"
+    name = type(row).__qualname__
+    return f"{name} of {len(typing.cast('Sequence[object]', row))}" if isinstance(row, tuple | list) else name
 
 
 def named_alike(info: ModelInfo, rows: Sequence[object], verb: str) -> tuple[tuple[FieldInfo, ...], Sequence[Sequence[object]]] | None:
