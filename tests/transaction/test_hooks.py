@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -155,11 +154,7 @@ def test_an_interruption_while_commit_is_waited_for_loses_none(dsn: str, witness
                 tx.on_commit(note, "committed")
                 tx.on_rollback(note, "rolled back")
                 await write(tx, 1)
-                interrupt: Callable[[], object] = partial(os.kill, os.getpid(), signal.SIGINT)
-                if how == "a bare cancel":
-                    task = asyncio.current_task()
-                    assert task is not None
-                    interrupt = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
+                interrupt = _press_ctrl_c if how == "Ctrl-C" else _cancel_of_this_task()
                 nursery.start_soon(anyio.to_thread.run_sync, interrupt_commit, await process_of(tx), interrupt)
 
     with pytest.raises(KeyboardInterrupt if how == "Ctrl-C" else asyncio.CancelledError):
@@ -170,6 +165,21 @@ def test_an_interruption_while_commit_is_waited_for_loses_none(dsn: str, witness
             raise next(leaves_of(group)) from None
     assert ran == (["rolled back"] if is_refused else ["committed"])
     assert keys_in(dsn) == ([] if is_refused else [1])
+
+
+def _press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _cancel_of_this_task() -> Callable[[], None]:
+    """What cancels it from another thread."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+
+    def cancel() -> None:
+        loop.call_soon_threadsafe(task.cancel)
+
+    return cancel
 
 
 _DOZE = sql("CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$")

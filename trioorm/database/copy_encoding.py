@@ -160,7 +160,7 @@ class ValuesEncoder(Encoder):
     def _values_of(self, row: Any) -> Sequence[object]:  # noqa: ANN401 - as above
         if not isinstance(row, tuple | list) or len(cast("Sequence[object]", row)) != len(self._types):
             raise QueryError(
-                f"copy_in into {self._label} met a {shown_row(row)}, where a tuple of {len(self._types)} is expected.\n"
+                f"copy_in into {self._label} met a {shown_row(cast('object', row))}, where a tuple of {len(self._types)} is expected.\n"
                 "To fix it: give each row as a tuple, its values in the order of `columns=`."
             )
         return cast("Sequence[object]", row)

@@ -11,7 +11,7 @@ from trioorm.errors import ConnectionLost
 from trioorm.transaction import refusals
 from trioorm.transaction.open_block import OpenBlock
 from trioorm.transaction.runner import BlockMark, Connection
-from trioorm.wire import OnCancel, command
+from trioorm.wire import OnCancel, command, is_error
 from trioorm.wire.interrupt import Held, after_cleanup
 
 __all__ = ["ScopeHold"]
@@ -72,14 +72,17 @@ class ScopeHold:
         connection = scope.connection_or_none()
         if connection is None:
             return None
-        probe = scope.server_side.probe  # a stream's statement may write too
         if scope.connection_status == _INERROR:
             _, held = await connection.fly_shielded([_UNDO_TO_GUARD, _RELEASE_GUARD], seconds=connection.cleanup_timeout_seconds)
             return held
+        probe = scope.server_side.probe  # a stream's statement may write too
+        sent = [_RELEASE_GUARD, *probe]
         try:
-            results = await connection.fly([_RELEASE_GUARD, *probe], on_cancel=OnCancel.FINISH)
+            results = await connection.fly(sent, on_cancel=OnCancel.FINISH)
         except ConnectionLost as lost:
             raise refusals.gone(scope.name) from lost
+        if is_error(results[-1]):
+            await scope.fail(connection, sent, results)
         if probe:
             scope.server_side.probed(results[-1])
         return None

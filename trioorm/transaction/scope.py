@@ -230,7 +230,7 @@ class Scope(Leaving):
                 if opening:
                     self.opened(flight.outcomes)
             if flight.failed:
-                await self._fail(connection, flight.steps, results)
+                await self.fail(connection, flight.steps, results)
             if probe:
                 server_side.probed(results[-1])
             return results[len(opening) : len(opening) + len(steps)] if opening or probe else results
@@ -277,7 +277,7 @@ class Scope(Leaving):
                     await self._note_broken_off(error)
                     raise
                 if result.status == _FATAL_ERROR:
-                    await self._fail(connection, statement.alone, (result,))
+                    await self.fail(connection, statement.alone, (result,))
                 return result
             # As `run`: a coroutine that both await would cost every first statement as much as it has to say.
             flight = connection.take_off((*opening, Step(statement, values, formats), *probe))
@@ -290,7 +290,7 @@ class Scope(Leaving):
                 if opening:
                     self.opened(flight.outcomes)
             if flight.failed:
-                await self._fail(connection, flight.steps, results)
+                await self.fail(connection, flight.steps, results)
             if probe:
                 server_side.probed(results[-1])
             return results[len(opening)]
@@ -305,8 +305,8 @@ class Scope(Leaving):
         if isinstance(error, ConnectionLost):
             await self.deliver_own_timeout()
 
-    async def _fail(self, connection: Connection, sent: Sequence[Step], results: Sequence[PGresult]) -> None:
-        """Raise the first error among the results of what was sent."""
+    async def fail(self, connection: Connection, sent: Sequence[Step], results: Sequence[PGresult]) -> None:
+        """Raise the first error among the results of what was sent, which has put the transaction in error."""
         failure = failure_among(sent, results)
         assert failure is not None, "there is an error among the results"
         if is_stale_plan(failure):

@@ -176,7 +176,7 @@ async def fly_shared(block: OpenBlock, passengers: Sequence[Passenger]) -> None:
             if probe and flight.failure is None:
                 block.server_side.probed(flight.outcomes[-1])
             if isinstance(first := block.first_error, DatabaseError) and is_stale_plan(first):
-                connection.retire_statements(steps)
+                connection.retire_statements(flight.steps)
         except Exception as error:
             failure = error  # told to those who wait; the driver of a flight has no error of its own
         except BaseException as cancellation:

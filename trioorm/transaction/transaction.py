@@ -23,10 +23,10 @@ from trioorm.transaction.deadline import NO_LIMIT, ServerLimit
 from trioorm.transaction.hooks import BlockHooks, outside_of_all_blocks
 from trioorm.transaction.inside import open_blocks
 from trioorm.transaction.leaving import SentEnd
-from trioorm.transaction.runner import Connection, failure_among, failure_of
+from trioorm.transaction.runner import Connection, failure_of
 from trioorm.transaction.scope import Scope, running_task_name
 from trioorm.transaction.server_side import ServerSide
-from trioorm.wire import Statement, Step, command
+from trioorm.wire import Statement, Step, command, is_error
 from trioorm.wire.interrupt import Held
 
 __all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_transaction"]
@@ -158,8 +158,8 @@ class TransactionScope(Scope):
         probe = self.server_side.probe
         if probe and not connection.is_idle:
             results = await connection.fly(probe)
-            if (failure := failure_among(probe, results)) is not None:
-                raise failure
+            if is_error(results[0]):
+                await self.fail(connection, probe, results)
             self.server_side.probed(results[0])
 
     def _send_end(self) -> SentEnd | None:

@@ -114,7 +114,7 @@ class WholeFlight:
                         if isinstance(failure, DatabaseError):
                             if is_stale_plan(failure) and not has_failed_before:
                                 # Refused before it ran, because a table has changed since it was prepared; prepared anew it runs.
-                                connection.retire_statements(steps)
+                                connection.retire_statements(sent)
                                 has_failed_before = True
                                 continue
                             if failure.sqlstate in SERVER_LIMITS:
