@@ -103,9 +103,10 @@ async def test_what_the_server_has_forgotten_is_prepared_anew_by_psycopg_too(
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
         for _ in range(3):
             await forget(connection)
-            cursor = await connection.execute("SELECT 2", prepare=True)
-            assert await cursor.fetchall() == [(2,)]
-            await connection.cursor().executemany("SELECT %s", [(1,), (2,)])
+            for _ in range(2):
+                cursor = await connection.execute("SELECT 2", prepare=True)
+                assert await cursor.fetchall() == [(2,)]
+                await connection.cursor().executemany("SELECT %s", [(1,), (2,)])
 
 
 async def test_psycopgs_own_care_is_noticed(dsn: str) -> None:

@@ -76,7 +76,7 @@ class AnyIOConnection(BlockConnection[Row]):
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory)
-        self._prepared_names = PreparedNames(limit=STATEMENT_CACHE_SIZE, forget_others=self._prepared.clear)
+        self._prepared_names = PreparedNames(limit=STATEMENT_CACHE_SIZE, forget_others=self._forget_psycopgs_names)
 
     @classmethod
     @trio.lowlevel.enable_ki_protection
@@ -150,6 +150,12 @@ class AnyIOConnection(BlockConnection[Row]):
         if size < 0:
             raise ValueError(f"statement_cache_size must be 0 or more, not {size}.\nTo fix it: 0 prepares nothing under a name.")
         self._prepared_names.limit = size
+
+    def _forget_psycopgs_names(self) -> None:
+        prepared = self._prepared
+        prepared.clear()
+        # The DEALLOCATE ALL that this asks for would come behind the next statement, and drop that, if it is prepared.
+        prepared._to_flush.clear()  # pyright: ignore[reportPrivateUsage] - it can only be asked to add to it
 
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
         """psycopg's own care for what it has prepared; without a name it drops all, and so what flights have prepared too."""
