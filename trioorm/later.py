@@ -3,7 +3,8 @@
 The contract: the module of such a name is imported when somebody asks for one. Type checkers see the names by the imports that stand beside
 under `TYPE_CHECKING`. No such name is also that of a module of its room: the import system would put the module in its place.
 
-What runs when something has gone wrong is never given later: an import needs files, and they may be what one has run out of.
+An import needs files, and they may be what a process has run out of. So what it runs when something goes wrong that is no mistake of its
+code is not given later, or does without (`pool/refusals.py`). What explains a mistake, such as a value that does not fit, may be.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import anyio
 import trio
@@ -24,15 +24,13 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from psycopg import OperationalError, sql
 from psycopg.errors import Diagnostic
 
-from trioorm.errors import ConnectFailed, ConnectionLost, DatabaseError, QueryError, TrioormError, UsageError
+from trioorm.errors import ConnectFailed, ConnectionLost, DatabaseClosed, DatabaseError, QueryError, TrioormError, UsageError
 from trioorm.pool.background import Background
 from trioorm.pool.notifications import ListenEvent, Mailbox, Notification, checked_channel
 from trioorm.pool.owner import Owner
+from trioorm.pool.refusals import pool_closed
 from trioorm.resilience import Backoff
 from trioorm.wire import AnyIOConnection, Step, command, error_from_result, is_error
-
-if TYPE_CHECKING:
-    from trioorm.pool.errors import PoolClosed
 
 __all__ = ["Hub", "Subscription"]
 
@@ -96,10 +94,8 @@ class Hub:
             self._listener.end(_closed())
 
 
-def _closed() -> PoolClosed:
-    from trioorm.pool.errors import PoolClosed  # see `refusals.py`
-
-    return PoolClosed(
+def _closed() -> DatabaseClosed:
+    return pool_closed(
         "the database is closed, so no notifications come any more.\nTo fix it: end the tasks that listen before its block ends."
     )
 
