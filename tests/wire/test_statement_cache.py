@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from psycopg import AsyncCursor, AsyncRawCursor
+from psycopg.errors import DivisionByZero
 
 from tests.wire.witness import again, step, text_rows
 from trioorm.pool import open_pool
@@ -107,6 +108,22 @@ async def test_what_the_server_has_forgotten_is_prepared_anew_by_psycopg_too(
                 cursor = await connection.execute("SELECT 2", prepare=True)
                 assert await cursor.fetchall() == [(2,)]
                 await connection.cursor().executemany("SELECT %s", [(1,), (2,)])
+
+
+async def test_what_a_failed_pipeline_was_to_prepare_is_prepared_later(dsn: str) -> None:
+    """psycopg notes its name when it asks for it, and here the server never gets to it."""
+    async with await AnyIOConnection.connect(dsn, autocommit=True, prepare_threshold=2) as connection:
+        for _ in range(3):
+            for _ in range(2):
+                await connection.execute("SELECT %s", [1])
+            with pytest.raises(DivisionByZero):
+                async with connection.pipeline():
+                    await connection.execute("SELECT 1 / %s", [0])
+                    await connection.execute("SELECT %s", [1])
+            assert await (await connection.execute("SELECT %s", [1])).fetchall() == [(1,)]
+        row = await (await connection.execute("SELECT count(*) FROM pg_prepared_statements")).fetchone()
+        assert row is not None
+        assert row[0] <= 3, "what is dropped is closed on the server too"
 
 
 async def test_psycopgs_own_care_is_noticed(dsn: str) -> None:

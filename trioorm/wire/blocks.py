@@ -55,6 +55,8 @@ class _Ends(Protocol):
 
     def check_text(self, text: bytes) -> None: ...
 
+    def drop_psycopgs_names(self) -> None: ...
+
     def note_results(self, results: list[PGresult]) -> None: ...
 
 
@@ -113,7 +115,15 @@ class Pipeline(AsyncPipeline):
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        await cast("_Ends", self._conn).stop_block(super().__aexit__, error)
+        is_broken_off = error is not None
+        try:
+            await cast("_Ends", self._conn).stop_block(super().__aexit__, error)
+        except BaseException:
+            is_broken_off = True
+            raise
+        finally:
+            if is_broken_off:
+                cast("_Ends", self._conn).drop_psycopgs_names()
 
 
 class Copy(AsyncCopy):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Self
 
 import trio
-from psycopg import AsyncCursor, OperationalError
+from psycopg import AsyncCursor, OperationalError, capabilities
 from psycopg import errors as psycopg_errors
 from psycopg.abc import AdaptContext, Buffer, ConnParam, PQGen
 from psycopg.adapt import AdaptersMap
@@ -150,6 +150,12 @@ class AnyIOConnection(BlockConnection[Row]):
         if size < 0:
             raise ValueError(f"statement_cache_size must be 0 or more, not {size}.\nTo fix it: 0 prepares nothing under a name.")
         self._prepared_names.limit = size
+
+    def drop_psycopgs_names(self) -> None:
+        """Let psycopg prepare its statements anew, after a pipeline that broke off: it names some that the server was never sent."""
+        surplus = list(self._prepared._names.values()) if capabilities.has_send_close_prepared() else []  # pyright: ignore[reportPrivateUsage] - nobody tells
+        self._forget_psycopgs_names()
+        self._prepared._to_flush.extend(surplus)  # pyright: ignore[reportPrivateUsage] - to be closed; that is no error where there is none
 
     def _forget_psycopgs_names(self) -> None:
         prepared = self._prepared
