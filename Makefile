@@ -54,7 +54,7 @@ storm: $(VENV)/ready-storm
 	$(BIN)/python -m benchmarks.storm.mutations
 	TRIOORM_TEST_EXAMPLES=10 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --timeout=3600 \
 		tests/transaction/test_programs.py tests/transaction/test_schedules.py \
-		tests/compiler/test_generated.py tests/database/test_semantics.py
+		tests/compiler/test_generated.py tests/database/test_semantics.py tests/database/test_mixing.py
 
 docs: $(VENV)/ready-docs
 	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --nitpicky docs docs/_build/html
