@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import attrs
 import pytest
+from anyio.abc import TaskStatus
 from psycopg_pool.base import BasePool
 
 from tests.pool.test_pool_line import until_idle, until_waiting
@@ -48,9 +49,6 @@ async def test_the_state_is_told_at_each_moment(dsn: str) -> None:
     assert state() == (0, 0, 0, 0, 0)
 
 
-_ASLEEP = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')"
-
-
 async def test_loans_name_task_place_and_session(dsn: str) -> None:
     async with open_pool(dsn, min_size=1) as pool:
         async with anyio.create_task_group() as nursery:
@@ -70,16 +68,19 @@ async def test_loans_name_the_statement_that_runs(dsn: str, witness: Witness) ->
     """Without values; and nothing of it once it is over, or when psycopg sends another."""
     async with open_pool(dsn, min_size=1, max_size=1, timeout_seconds=0.05) as pool:
 
-        async def work(send: Callable[[AnyIOConnection], Awaitable[object]]) -> None:
+        async def work(
+            send: Callable[[AnyIOConnection], Awaitable[object]], *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED
+        ) -> None:
             with await pool.acquire() as connection:
+                task_status.started(connection.info.backend_pid)
                 await send(connection)
 
         async def seen(send: Callable[[AnyIOConnection], Awaitable[object]]) -> tuple[str, str]:
             found = ("", "")
+            await until_idle(pool, 1)  # opening another may take longer than anybody waits
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as inner:
-                    inner.start_soon(work, send)
-                    await witness.until(_ASLEEP)
+                    await witness.until_waiting(await inner.start(work, send))
                     with pytest.raises(PoolTimeout) as caught:
                         await pool.acquire()
                     [loan] = pool.statistics().loans
@@ -94,13 +95,15 @@ async def test_loans_name_the_statement_that_runs(dsn: str, witness: Witness) ->
         statement, text = await seen(lambda connection: connection.execute("SELECT pg_sleep(60)"))
         assert statement == ""
         assert " s, borrowed at" in text
+        await until_idle(pool, 1)
         with await pool.acquire() as connection:
             await connection.fly([step("SELECT 1")])
             assert pool.statistics().loans[0].statement == ""
 
 
 async def test_counts_add_up(dsn: str, witness: Witness) -> None:
-    async with open_pool(dsn, min_size=1, max_size=2, timeout_seconds=0.05) as pool:
+    timeout_seconds = 1.0  # long enough for a connection to be opened
+    async with open_pool(dsn, min_size=1, max_size=2, timeout_seconds=timeout_seconds) as pool:
         await until_idle(pool, 1)
 
         async def work() -> None:
@@ -125,8 +128,8 @@ async def test_counts_add_up(dsn: str, witness: Witness) -> None:
             nursery.start_soon(in_vain)
         figures = pool.statistics()
         assert (figures.requests_num, figures.requests_queued, figures.requests_errors) == (9, 3, 2)
-        assert figures.requests_wait_ms >= 2 * 50
-        assert figures.waiting_time.p99 >= 0.05
+        assert figures.requests_wait_ms >= 2 * timeout_seconds * 1000
+        assert figures.waiting_time.p99 >= timeout_seconds
         assert figures.waiting_time.p50 == 0, "of nine requests three have waited"
         one.release()
 
@@ -135,7 +138,7 @@ async def test_counts_add_up(dsn: str, witness: Witness) -> None:
             await other.connection.fly([step("SELECT 1")])
         other.release()
         assert pool.statistics().returns_bad == 1
-        assert pool.statistics().usage_ms >= 50
+        assert pool.statistics().usage_ms >= timeout_seconds * 1000
 
         witness.terminate(one.connection.info.backend_pid)
         await work()
