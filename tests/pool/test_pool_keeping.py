@@ -8,7 +8,7 @@ import pytest
 from anyio.abc import TaskStatus
 
 from tests.pool.test_pool_line import until_idle, until_waiting
-from tests.wire.witness import Witness, works
+from tests.wire.witness import Witness, only_value, works
 from trioorm.pool import Connection, Lease, Pool, PoolTimeout, TooManyRequests, open_pool
 from trioorm.pool.line import Shedding
 
@@ -46,6 +46,17 @@ async def test_a_connection_that_is_too_old_is_replaced(dsn: str) -> None:
         with await pool.acquire() as connection:
             assert await works(connection)
             assert connection is not old
+
+
+async def test_one_that_comes_back_with_another_encoding_is_closed(dsn: str) -> None:
+    """Else text that the next sends, which is UTF-8, would be taken for something else, and written so."""
+    async with open_pool(dsn, min_size=0, max_size=1) as pool:
+        async with pool.connection() as changed:
+            await changed.execute("SET client_encoding TO latin1")
+        assert pool.statistics().returns_bad == 1
+        with await pool.acquire() as connection:
+            assert connection is not changed
+            assert await only_value(connection, "SELECT length($1)", "é") == "1"
 
 
 async def test_one_that_has_become_too_old_on_loan_is_closed_as_it_comes_back(dsn: str) -> None:

@@ -34,7 +34,7 @@ class Member:
         own_lease: used again and again by `Pool.lend_at_once`.
     """
 
-    __slots__ = ("connection", "expires_at", "idle_since", "own_lease", "pgconn")
+    __slots__ = ("_encoding", "connection", "expires_at", "idle_since", "own_lease", "pgconn")
 
     def __init__(
         self,
@@ -49,6 +49,12 @@ class Member:
         self.expires_at = expires_at
         self.idle_since = monotonic()
         self.own_lease = Lease(self, take_back, running_task)
+        self._encoding = connection.pgconn.parameter_status(b"client_encoding")
+
+    @property
+    def is_as_it_was(self) -> bool:
+        """Whether text goes to and fro in the encoding that it had at first, which whoever has it next takes for granted."""
+        return self.pgconn.parameter_status(b"client_encoding") == self._encoding
 
 
 class Lease:

@@ -2,7 +2,7 @@
 
 The contract: that of `pool.py`, of whose `Pool` this is a part: waiters are served first come first served, connections last in first out;
 a connection is handed over without an await between deciding and acting, so no cancellation can lose one; one that libpq does not call
-idle is closed and never lent again. Only synchronous methods change the state.
+idle, or whose encoding has changed, is closed and never lent again. Only synchronous methods change the state.
 """
 
 from __future__ import annotations
@@ -361,7 +361,7 @@ class LendingPool(GrowingPool):
         """A connection has come free: to the first in line, else to the idle ones; closed if it is not provably idle, or not wanted."""
         connection = member.connection
         # Looked at here too, since one that is lent just behind this is not.
-        if not connection.is_idle or connection.has_unread_input():
+        if not connection.is_idle or connection.has_unread_input() or not member.is_as_it_was:
             self._counts.returns_bad += 1
             self._leaving.close(connection)
         elif self._closed or self._is_outdated(member) or self._size >= self.settings.max_size:
