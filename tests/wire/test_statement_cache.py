@@ -32,6 +32,17 @@ async def test_it_keeps_those_used_last(dsn: str) -> None:
         assert await _prepared(connection) == "SELECT 1,SELECT 3,SELECT 4"
 
 
+async def test_it_keeps_those_used_last_when_it_may_suddenly_keep_less(dsn: str) -> None:
+    one, two, three, four = (_numbered(number) for number in (1, 2, 3, 4))
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        for statement in (one, two, three):
+            await connection.fly([again(statement)])
+        connection.statement_cache_size = 3
+        for statement in (one, four):
+            await connection.fly([again(statement)])
+        assert await _prepared(connection) == "SELECT 1,SELECT 3,SELECT 4"
+
+
 async def test_a_flight_of_more_than_it_may_keep_runs_whole(dsn: str) -> None:
     async with await AnyIOConnection.connect(dsn, autocommit=True, statement_cache_size=2) as connection:
         for _ in range(2):

@@ -61,7 +61,7 @@ async def test_a_flight_with_its_commit_behind_a_stream_has_all_its_rows(dsn: st
         begin = command(b"BEGIN ISOLATION LEVEL SERIALIZABLE")
         stream = RowStream(connection, _FIFTY, chunk_rows=3)
         await _read_all(stream)
-        results = await connection.arrive(connection.take_off([begin, _FIFTY], commit=command(b"COMMIT")), on_cancel=OnCancel.COMMIT)
+        results = await connection.arrive(connection.take_off([begin, _FIFTY], commit=command(b"COMMIT")), OnCancel.COMMIT)
         assert [result.ntuples for result in results] == [0, 50, 0]
         assert results[-1].command_status == b"COMMIT"
 
@@ -70,7 +70,7 @@ async def test_an_error_in_a_flight_behind_a_stream_is_that_of_its_statement(dsn
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
         await _read_all(RowStream(connection, _FIFTY, chunk_rows=3))
         flight = connection.take_off([step("SELECT 1 / 0"), _FIFTY])
-        results = await connection.arrive(flight, on_cancel=OnCancel.STOP)
+        results = await connection.arrive(flight, OnCancel.STOP)
         assert flight.failed
         assert [result.status for result in results] == [ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED]
         assert await _fly_fifty(connection, prepared=True) == 50

@@ -183,7 +183,7 @@ class Database(Verbs):
         if plain and name is None:
             if self._whole_flight is None:
                 self._whole_flight = whole_flight.WholeFlight(self._pool, _BEGIN, name="the flight")
-            return flight.open_flight(self._whole_flight, self._plans, commits=True)
+            return flight.open_flight(self._whole_flight, self._plans, None, True)
         begin = _BEGIN
         if not plain:
             begin = begin_steps(isolation, read_only=read_only, lock_timeout_seconds=lock_timeout_seconds)

@@ -120,7 +120,7 @@ def _changed_rows(result: PGresult) -> int:
 class FlightRunner(Protocol):
     """What sends a flight."""
 
-    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]: ...
+    async def run(self, steps: Sequence[Step], is_write: bool) -> list[PGresult]: ...
 
 
 class Flight:
@@ -182,7 +182,7 @@ class Flight:
             if OPEN_SCOPES:
                 note_flight(self._plans, steps)
             if steps:
-                results = await self._runner.run(steps, is_write=self._is_write)
+                results = await self._runner.run(steps, self._is_write)
             else:
                 await checkpoint()
         except BaseException as failure:
@@ -444,7 +444,7 @@ class Flight:
             )
 
 
-def open_flight(runner: FlightRunner, plans: PlanCache, refused: str | None = None, *, commits: bool = False) -> Flight:
+def open_flight(runner: FlightRunner, plans: PlanCache, refused: str | None = None, commits: bool = False) -> Flight:
     """A flight to be entered. A function, because calling a class whose making runs Python takes three times as long.
 
     Args:

@@ -45,7 +45,7 @@ __all__ = ["Leaving", "State"]
 SentEnd: TypeAlias = tuple[Answer, float]
 """What was sent to end a block, and for how many seconds its answer is waited for after a cancellation."""
 
-_INTRANS = pq.TransactionStatus.INTRANS
+_INTRANS = int(pq.TransactionStatus.INTRANS)  # a plain number, as in `runner`
 _INERROR = pq.TransactionStatus.INERROR
 _UNKNOWN = pq.TransactionStatus.UNKNOWN
 _FINISH = OnCancel.FINISH
@@ -183,7 +183,7 @@ class Leaving(Turns, ABC):
                 answer, seconds = sent
                 refused: BaseException | None = None
                 try:
-                    results = await connection.arrive(answer, on_cancel=_FINISH, seconds=seconds, may_be_there=is_ahead)
+                    results = await connection.arrive(answer, _FINISH, seconds, is_ahead)
                 except ConnectionLost as lost:
                     refused, held = await self._end_unanswered(lost)
                     results = []

@@ -42,7 +42,7 @@ class Runner(Protocol):
 
     in_transaction: bool
 
-    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+    async def run(self, steps: Sequence[Step], is_write: bool) -> list[PGresult]:
         """Run statements in one flight.
 
         Returns:
@@ -56,9 +56,7 @@ class Runner(Protocol):
         """
         ...
 
-    async def run_one(
-        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
-    ) -> PGresult:
+    async def run_one(self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], is_write: bool) -> PGresult:
         """Run one statement: `run` for a single step, at less cost.
 
         Args:
@@ -131,7 +129,7 @@ class PoolRunner:
         self._pool = pool
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+    async def run(self, steps: Sequence[Step], is_write: bool) -> list[PGresult]:
         """See `Runner.run`. A write whose caller is cancelled either took effect, and this returns, or did not, and this raises."""
         pool = self._pool
         lease = pool.lend_at_once() or await pool.acquire(briefly=True)
@@ -183,9 +181,7 @@ class PoolRunner:
         return results, failure_among(sent, results)
 
     @trio.lowlevel.enable_ki_protection
-    async def run_one(
-        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
-    ) -> PGresult:
+    async def run_one(self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], is_write: bool) -> PGresult:
         """See `Runner.run_one`; for cancellations as `run`."""
         pool = self._pool
         lanes = pool.lanes if pool.lanes.are_called_for and not is_write else None

@@ -42,10 +42,10 @@ Arguments = TypeVarTuple("Arguments")
 
 _STATES: Mapping[State, str] = {"not entered": "was not entered", "open": "is open", "ended": "has ended"}
 
-_INTRANS = pq.TransactionStatus.INTRANS
+_INTRANS = int(pq.TransactionStatus.INTRANS)  # plain numbers, as in `runner`
 _INERROR = pq.TransactionStatus.INERROR
 _UNKNOWN = pq.TransactionStatus.UNKNOWN
-_FATAL_ERROR = ExecStatus.FATAL_ERROR
+_FATAL_ERROR = int(ExecStatus.FATAL_ERROR)
 _STOP = OnCancel.STOP
 
 
@@ -185,7 +185,7 @@ class Scope(Leaving):
     # Running statements.
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, steps: Sequence[Step], *, is_write: bool, has_turn: bool = False) -> list[PGresult]:
+    async def run(self, steps: Sequence[Step], is_write: bool, has_turn: bool = False) -> list[PGresult]:
         """See `Runner.run`. A cancellation that interrupts a statement puts the transaction in error, as PostgreSQL does.
 
         Args:
@@ -222,7 +222,7 @@ class Scope(Leaving):
                 return []
             flight = connection.take_off([*opening, *steps, *probe] if opening or probe else steps)
             try:
-                results = await connection.arrive(flight, on_cancel=_STOP)
+                results = await connection.arrive(flight, _STOP)
             except BaseException as error:
                 await self._note_broken_off(error)
                 raise
@@ -246,9 +246,7 @@ class Scope(Leaving):
         return await self.run(steps, is_write=False)
 
     @trio.lowlevel.enable_ki_protection
-    async def run_one(
-        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
-    ) -> PGresult:
+    async def run_one(self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], is_write: bool) -> PGresult:
         """See `Runner.run_one`."""
         if self._state != "open" or self not in open_blocks():
             self.check_usable()
@@ -282,7 +280,7 @@ class Scope(Leaving):
             # As `run`: a coroutine that both await would cost every first statement as much as it has to say.
             flight = connection.take_off((*opening, Step(statement, values, formats), *probe))
             try:
-                results = await connection.arrive(flight, on_cancel=_STOP)
+                results = await connection.arrive(flight, _STOP)
             except BaseException as error:
                 await self._note_broken_off(error)
                 raise

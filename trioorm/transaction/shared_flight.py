@@ -169,7 +169,7 @@ async def fly_shared(block: OpenBlock, passengers: Sequence[Passenger]) -> None:
             for passenger in waiting:
                 passenger.has_left = shared.stop_for_one_that_left
             try:
-                await connection.arrive(shared, on_cancel=OnCancel.STOP)
+                await connection.arrive(shared, OnCancel.STOP)
             finally:
                 if opening:
                     block.opened(flight.outcomes)

@@ -57,15 +57,13 @@ class _ByFlights(ABC):
     in_transaction = True
 
     @abstractmethod
-    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]: ...
+    async def run(self, steps: Sequence[Step], is_write: bool) -> list[PGresult]: ...
 
     async def read(self, steps: Sequence[Step]) -> list[PGresult]:
         """See `Runner.read`."""
         return await self.run(steps, is_write=False)
 
-    async def run_one(
-        self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], *, is_write: bool
-    ) -> PGresult:
+    async def run_one(self, statement: Statement, values: Sequence[Buffer | None], formats: Sequence[Format], is_write: bool) -> PGresult:
         """See `Runner.run_one`."""
         (result,) = await self.run((Step(statement, values, formats),), is_write=is_write)
         return result
@@ -219,7 +217,7 @@ class SnapshotScope(_ByFlights):
         )
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+    async def run(self, steps: Sequence[Step], is_write: bool) -> list[PGresult]:
         """See `Runner.run`. That nothing is written is seen to by the hall and, in the end, by the server."""
         member = await self.borrow()
         try:
@@ -351,7 +349,7 @@ class HeldReads(_ByFlights):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self._hold.__aexit__(kind, error, traceback)
 
-    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+    async def run(self, steps: Sequence[Step], is_write: bool) -> list[PGresult]:
         """See `Runner.run`."""
         return await self._snapshot.run_on(self._hold.member, steps)
 

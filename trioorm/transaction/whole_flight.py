@@ -46,16 +46,17 @@ class WholeFlight:
         name: how it is called in errors.
     """
 
-    __slots__ = ("_begin", "_has_options", "_name", "_pool")
+    __slots__ = ("_answer_seconds", "_begin", "_has_options", "_name", "_pool")
 
     def __init__(self, pool: Pool, begin: Sequence[Step], *, name: str) -> None:
         self._pool = pool
         self._begin = begin
         self._has_options = len(begin) > 1 or begin[0].statement.text != b"BEGIN"
         self._name = name
+        self._answer_seconds = pool.settings.commit_timeout_seconds * ANSWER_PART
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, steps: Sequence[Step], *, is_write: bool) -> list[PGresult]:
+    async def run(self, steps: Sequence[Step], is_write: bool) -> list[PGresult]:
         """Run statements and commit them, all or none.
 
         Args:
@@ -87,23 +88,23 @@ class WholeFlight:
         try:
             while True:
                 connection = lease.connection
-                deadline = connection.read_deadline()
-                if deadline == -inf:
-                    await connection.check_for_cancellation()
-                limit = NO_LIMIT if deadline == inf else ServerLimit(deadline, connection.cleanup_timeout_seconds)
-                requests_before = 0 if connection.on_trio else cancel_requests()
+                limit = NO_LIMIT
                 opening: Sequence[Step] = ()
+                if (deadline := connection.read_deadline()) != inf:
+                    if deadline == -inf:
+                        await connection.check_for_cancellation()
+                    limit = ServerLimit(deadline, connection.cleanup_timeout_seconds)
+                    opening = () if needs_block else (limit.first_step(connection.pgconn.server_version),)
                 if needs_block:
-                    opening = [*self._begin, *limit.steps(connection.pgconn.server_version)]
-                elif limit is not NO_LIMIT:
-                    opening = [limit.first_step(connection.pgconn.server_version)]
+                    opening = (*self._begin, *limit.steps(connection.pgconn.server_version))
+                requests_before = 0 if connection.on_trio else cancel_requests()
                 sent = [*opening, *steps, *PROBE] if is_write else [*opening, *steps]
                 if needs_block:
                     flight = connection.take_off(sent, commit=COMMIT)
                 else:
                     flight = connection.take_off(sent, told_after=(len(sent),) if is_write else ())
                 try:
-                    results = await connection.arrive(flight, on_cancel=_COMMIT, seconds=pool.settings.commit_timeout_seconds * ANSWER_PART)
+                    results = await connection.arrive(flight, _COMMIT, self._answer_seconds)
                 except (ConnectionLost, CommitOutcomeUnknown) as lost:
                     results = flight.outcomes
                     probe = results[len(sent) - 1] if is_write and flight.has_landed else None
@@ -122,7 +123,8 @@ class WholeFlight:
                             if isinstance(failure, QueryCanceled):
                                 await checkpoint()  # the request that was to stop the last statement may have hit the COMMIT
                         raise failure
-                return results[len(opening) : len(opening) + len(steps)]
+                first = len(opening)
+                return results[first : first + len(steps)]
         finally:
             pool.take_back(lease)
 

@@ -46,6 +46,7 @@ STATEMENT_CACHE_SIZE = 500
 _COMMAND_OK = int(ExecStatus.COMMAND_OK)
 _TUPLES_OK = int(ExecStatus.TUPLES_OK)
 _WAIT_R = Wait.R
+_launched = Flight.launched  # Python looks a name of a class up anew each time, and one of a module once
 
 logger = logging.getLogger("trioorm.wire")
 
@@ -149,7 +150,7 @@ class AnyIOConnection(BlockConnection[Row]):
     def statement_cache_size(self, size: int) -> None:
         if size < 0:
             raise ValueError(f"statement_cache_size must be 0 or more, not {size}.\nTo fix it: 0 prepares nothing under a name.")
-        self._prepared_names.limit = size
+        self._prepared_names.keep_at_most(size)
 
     def drop_psycopgs_names(self) -> None:
         """Let psycopg prepare its statements anew, after a pipeline that broke off: it names some that the server was never sent."""
@@ -191,7 +192,7 @@ class AnyIOConnection(BlockConnection[Row]):
         """
         if on_cancel is not OnCancel.FINISH:
             await self.check_for_cancellation()
-        return await self.arrive(self.take_off(steps), on_cancel=on_cancel, seconds=seconds)
+        return await self.arrive(self.take_off(steps), on_cancel, seconds)
 
     @trio.lowlevel.enable_ki_protection
     async def ask(
@@ -213,12 +214,13 @@ class AnyIOConnection(BlockConnection[Row]):
 
         Checkpoint: always, after it has sent.
         """
-        names = self._prepared_names.names
+        prepared = self._prepared_names
         name = statement.name
-        if self._pipeline is not None or self.behind_pooler or name not in names:
-            (result,) = await self.arrive(self.take_off((Step(statement, values, formats),)), on_cancel=on_cancel)
+        if self._pipeline is not None or self.behind_pooler or name not in prepared.names:
+            (result,) = await self.arrive(self.take_off((Step(statement, values, formats),)), on_cancel)
             return result
-        names.move_to_end(name)  # as `touch`
+        if prepared.is_crowded:
+            prepared.names.move_to_end(name)  # as `touch`
         pgconn = self.pgconn
         self.sent_steps = statement.alone
         try:
@@ -256,7 +258,7 @@ class AnyIOConnection(BlockConnection[Row]):
                 answer.take(result)
         except OperationalError as lost:
             error = error or lost
-        outcomes = await (self.arrive(answer, on_cancel=on_cancel) if error is None else self._broken_off(answer, error, on_cancel))
+        outcomes = await (self.arrive(answer, on_cancel) if error is None else self._broken_off(answer, error, on_cancel))
         # An error may come behind the result: a deferred constraint is looked at when the statement is committed.
         result = outcomes[-1]
         if result.command_status in FORGETTING:
@@ -264,9 +266,7 @@ class AnyIOConnection(BlockConnection[Row]):
         return result
 
     @trio.lowlevel.enable_ki_protection
-    async def arrive(
-        self, answer: Answer, *, on_cancel: OnCancel, seconds: float | None = None, may_be_there: bool = False
-    ) -> list[PGresult]:
+    async def arrive(self, answer: Answer, on_cancel: OnCancel, seconds: float | None = None, may_be_there: bool = False) -> list[PGresult]:
         """Wait for the whole answer to something already queued; for the rest as `fly`.
 
         Args:
@@ -278,7 +278,7 @@ class AnyIOConnection(BlockConnection[Row]):
         try:
             if may_be_there:
                 self.pgconn.consume_input()
-            want = _WAIT_R if answer.sent and not may_be_there else answer.advance()
+            want = _WAIT_R if not may_be_there and answer.sent else answer.advance()
             while want is not None:
                 if want is _WAIT_R:
                     await readiness.listen()
@@ -297,7 +297,7 @@ class AnyIOConnection(BlockConnection[Row]):
             assert isinstance(answer, Flight), "nothing else commits"
             if not answer.has_landed:
                 await self._broken_off(LandedSteps(answer), error, OnCancel.SETTLE)
-                return await self.arrive(answer, on_cancel=OnCancel.FINISH, seconds=seconds, may_be_there=True)
+                return await self.arrive(answer, OnCancel.FINISH, seconds, may_be_there=True)
             on_cancel = OnCancel.FINISH
         if isinstance(error, OperationalError):
             if self._has_last_words(answer):
@@ -345,7 +345,7 @@ class AnyIOConnection(BlockConnection[Row]):
         if any(result.command_status in FORGETTING for result in results):
             self._prepared_names.forget_all()
 
-    def take_off(self, steps: Sequence[Step], *, told_after: Collection[int] = (), commit: Step | None = None) -> Flight:
+    def take_off(self, steps: Sequence[Step], told_after: Collection[int] = (), commit: Step | None = None) -> Flight:
         """Queue statements as one flight, to be waited for with `arrive`. Never waits.
 
         Args:
@@ -365,7 +365,7 @@ class AnyIOConnection(BlockConnection[Row]):
         if gave_parts:
             self.gave_parts = False
         try:
-            return Flight.launched(self.pgconn, self._prepared_names, steps, told_after, commit, gave_parts)
+            return _launched(self.pgconn, self._prepared_names, steps, told_after, commit, gave_parts)
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error
@@ -381,14 +381,10 @@ class AnyIOConnection(BlockConnection[Row]):
         try:
             if self._pipeline is None and pgconn.pipeline_status:
                 pgconn.exit_pipeline_mode()  # as `leave_pipeline`
-            pgconn.send_query(statement.text)
+            pgconn.send_query(statement.text)  # outside of pipeline mode libpq sends at once what the system takes
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error
-        try:
-            pgconn.flush()
-        except OperationalError:
-            pass  # `arrive` is told again
         return PlainAnswer(pgconn, statement.text)
 
     async def wait_for_input(self) -> None:

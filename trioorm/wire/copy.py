@@ -107,7 +107,7 @@ class CopyIn:
                 await self._connection.wait_for_socket()
         except OperationalError as error:
             raise self._lost(error) from error
-        outcomes = await self._connection.arrive(answer, on_cancel=on_cancel)
+        outcomes = await self._connection.arrive(answer, on_cancel)
         if answer.failure is not None:
             raise self._refused()
         return sum(outcome.command_tuples or 0 for outcome in outcomes)

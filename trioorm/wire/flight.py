@@ -132,13 +132,14 @@ class Flight:
         if led_by_sync:
             pgconn.pipeline_sync()
         preparing: set[bytes] | None = None
-        names = prepared.names
+        names, is_crowded = prepared.names, prepared.is_crowded
         commands: list[tuple[str, bytes] | None] = []
         for number, step in enumerate(steps, 1):
             statement = step.statement
             name = statement.name
             if name in names:
-                names.move_to_end(name)  # as `touch`, which takes as long as the sending
+                if is_crowded:
+                    names.move_to_end(name)  # as `touch`
                 pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
             elif name and flight._prepare(statement, commands, number, preparing := set() if preparing is None else preparing):
                 pgconn.send_query_prepared(name, step.values, step.formats, statement.result_format)
@@ -348,9 +349,9 @@ class PlainAnswer:
     def advance(self) -> Wait | None:
         """Do what can be done without waiting, as `Flight.advance`; rows of a stream are thrown away."""
         pgconn = self._pgconn
-        while not pgconn.flush():
-            if self.complete:
-                return None
+        if pgconn.flush():
+            return Wait.RW
+        while not self.complete:
             if pgconn.is_busy():
                 return _WAIT_R
             result = pgconn.get_result()
@@ -358,19 +359,21 @@ class PlainAnswer:
                 if self._is_lost:
                     raise OperationalError("the connection broke before the end of the answer")
                 self.complete = True
-                continue
+                break
             status = result.status
             if status == _COMMAND_OK and not self.outcomes:
                 self.outcomes.append(result)
             elif status == _COPY_IN:
                 # libpq gives this result again and again until the copy is ended, one way or the other.
                 pgconn.put_copy_end(b"the copy was given up by the client")
+                if pgconn.flush():
+                    return Wait.RW
             elif status == _COPY_OUT:
                 if not self._throw_copied_rows_away():
                     return _WAIT_R
             else:
                 self.take(result)
-        return Wait.RW
+        return None
 
     def take(self, result: PGresult) -> None:
         """Note a result.

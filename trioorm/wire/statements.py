@@ -83,24 +83,26 @@ def command(text: bytes) -> Step:
 
 
 class PreparedNames:
-    """The statements that one connection's server session has prepared, least recently used first.
+    """The statements that one connection's server session has prepared, least recently used first, once that matters.
 
     Args:
         limit: how many may be kept at a time; 0 keeps none.
         forget_others: makes psycopg forget what it has prepared on the same connection.
 
     Attributes:
-        limit: as given; may change.
+        limit: as given, or as told since.
         names: of the statements.
+        is_crowded: whether more than half of them have come: who was used last matters only when some must go, and noting it takes as long
+            as the sending.
     """
 
-    __slots__ = ("_forget_others", "_retired", "limit", "names")
+    __slots__ = ("_forget_others", "_retired", "is_crowded", "limit", "names")
 
     def __init__(self, limit: int, forget_others: Callable[[], object]) -> None:
-        self.limit = limit
         self._forget_others = forget_others
         self.names: OrderedDict[bytes, None] = OrderedDict()
         self._retired: list[bytes] = []
+        self.keep_at_most(limit)
 
     def __contains__(self, name: bytes) -> bool:
         return name in self.names
@@ -108,16 +110,20 @@ class PreparedNames:
     def __len__(self) -> int:
         return len(self.names)
 
-    def touch(self, name: bytes) -> bool:
-        """Note a use; False when the server does not have it."""
-        if name not in self.names:
-            return False
-        self.names.move_to_end(name)
-        return True
+    def keep_at_most(self, limit: int) -> None:
+        """Change the limit; what is too much goes when the next one comes."""
+        self.limit = limit
+        self.is_crowded = len(self.names) * 2 > limit
+
+    def touch(self, name: bytes) -> None:
+        """Note a use of one that is there."""
+        if self.is_crowded:
+            self.names.move_to_end(name)
 
     def add(self, name: bytes) -> None:
         """Note that the server has prepared it."""
         self.names[name] = None
+        self.is_crowded = len(self.names) * 2 > self.limit
 
     def retire(self, name: bytes) -> None:
         """Note that it must be closed before it is prepared again: its plan does not fit the tables any more."""
