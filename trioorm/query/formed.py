@@ -54,7 +54,7 @@ class Formed(Statement[R_co]):
 
     def _step(self, step: Step, more: tuple[object, ...]) -> Self:
         """The statement that a step remembered leads to, with more values."""
-        made: Any = self.__class__()
+        made: Any = type(self)()
         made.form, behind = step
         made.bind_values = self.bind_values[:-behind] + more + self.bind_values[-behind:] if behind else self.bind_values + more
         statement: Self = made
@@ -62,7 +62,7 @@ class Formed(Statement[R_co]):
 
     def _formed(self, form: Form, values: tuple[object, ...]) -> Self:
         """A statement of the same kind of another form, with all that is no part of forms."""
-        made: Any = self.__class__()
+        made: Any = type(self)()
         made.form = form
         made.bind_values = values
         statement: Self = made

@@ -28,11 +28,14 @@ class ServerSide:
         probe: what to send behind a write so that the transaction's id is known before COMMIT.
     """
 
-    limit = NO_LIMIT
-    nursery: TaskGroup | None = None
-    may_have_written = False
-    probe = PROBE
-    _answer: PGresult | None = None  # of the probe, once it had an id; read when somebody needs it, which is seldom
+    __slots__ = ("_answer", "limit", "may_have_written", "nursery", "probe")
+
+    def __init__(self) -> None:
+        self.limit = NO_LIMIT
+        self.nursery: TaskGroup | None = None
+        self.may_have_written = False
+        self.probe = PROBE
+        self._answer: PGresult | None = None  # of the probe, once it had an id; read when somebody needs it, which is seldom
 
     async def follow_deadline(self) -> None:
         """See whether the deadline of the block's own scope was moved later.

@@ -33,7 +33,7 @@ __all__ = ["Isolation", "SavepointScope", "TransactionScope", "refuse_inside_tra
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
-_COMMAND_OK = pq.ExecStatus.COMMAND_OK
+_COMMAND_OK = int(pq.ExecStatus.COMMAND_OK)  # a plain number, as in `runner`
 
 _LEVELS: dict[Isolation, bytes] = {
     "read committed": b" ISOLATION LEVEL READ COMMITTED",
@@ -91,6 +91,10 @@ class TransactionScope(Scope):
         self.server_side = ServerSide()
         self._pool = pool
         self._begin = begin
+        # On the object, since each block asks, some of it several times, and a class is looked through last.
+        self._state = "not entered"
+        self._line = self.hooks = None
+        self._has_begun = self._has_had_children = self.turn_is_taken = False
 
     @property
     def cleanup_timeout_seconds(self) -> float:

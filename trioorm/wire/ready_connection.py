@@ -88,7 +88,7 @@ class ReadyConnection(AsyncConnection[Row]):
     cleanup_timeout_seconds: float = 1.0
     behind_pooler: bool
     sent_steps: Sequence[Step] = ()
-    gave_parts: bool = False
+    gave_parts: bool
     has_farewell: bool = False
     farewell: Farewell | None = None
 
@@ -97,7 +97,7 @@ class ReadyConnection(AsyncConnection[Row]):
         # psycopg's lock is asyncio's; it is used only as `async with self.lock`.
         self.lock = cast("Any", ConnectionLock(self))
         self._endings: dict[object, Ending] = {}
-        self.behind_pooler = False  # on the object, since each statement asks, and a class is looked through last
+        self.behind_pooler = self.gave_parts = False  # on the object, since each statement asks, and a class is looked through last
         self._current_task = running_task()
         self.readiness = readiness_for(pgconn)
         self.check_for_cancellation = cancellation_check()
