@@ -83,6 +83,18 @@ async def test_a_flight_behind_psycopgs_stream_has_all_its_rows(dsn: str) -> Non
         assert await _fly_fifty(connection, prepared=True) == 50
 
 
+@pytest.mark.parametrize("size", [1, 3])
+async def test_rows_in_parts_that_nobody_knew_of_are_no_answer(dsn: str, size: int) -> None:
+    """Somebody has used libpq itself, so that the flight is not told to make it forget."""
+    async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:
+        assert await _fly_fifty(connection, prepared=True) == 50
+        assert len([row async for row in connection.cursor().stream("SELECT generate_series(1, 50)", size=size)]) == 50
+        connection.gave_parts = False
+        with pytest.raises(ConnectionLost, match="rows came in parts"):
+            await _fly_fifty(connection, prepared=True)
+        assert connection.closed
+
+
 @pytest.mark.parametrize("streams_by_psycopg", [False, True])
 async def test_psycopgs_pipeline_behind_a_stream_has_all_its_rows(dsn: str, streams_by_psycopg: bool) -> None:
     async with await AnyIOConnection.connect(dsn, autocommit=True) as connection:

@@ -33,7 +33,7 @@ _PIPELINE_SYNC = int(pq.ExecStatus.PIPELINE_SYNC)
 _COPY_IN = pq.ExecStatus.COPY_IN
 _COPY_OUT = pq.ExecStatus.COPY_OUT
 COPYING: Final = (_COPY_IN, _COPY_OUT, pq.ExecStatus.COPY_BOTH)
-_TUPLES_CHUNK = pq.ExecStatus.TUPLES_CHUNK
+_PARTS = (pq.ExecStatus.TUPLES_CHUNK, pq.ExecStatus.SINGLE_TUPLE)
 
 # What a libpq command under way is for, if it is not a step itself.
 _PREPARE: Final = "prepare"
@@ -220,7 +220,7 @@ class Flight:
                 break
             if status in COPYING:
                 raise NotSupportedError("a COPY cannot run among other statements")
-            if status == _TUPLES_CHUNK:
+            if status in _PARTS:
                 raise OperationalError("rows came in parts, where they are expected whole")
             if status == _FATAL_ERROR and is_end_of_connection(result):
                 raise OperationalError(result.get_error_message())
@@ -384,7 +384,7 @@ class PlainAnswer:
         if is_end_of_connection(result):
             self._is_lost = True  # what libpq says behind this is no end of an answer
             raise OperationalError(result.get_error_message())
-        if result.status == _TUPLES_CHUNK or (self.outcomes and is_farewell(result)):
+        if result.status in _PARTS or (self.outcomes and is_farewell(result)):
             return  # rows; or a farewell behind the result, which says nothing about that: the broken connection does
         self.outcomes.append(result)
 
