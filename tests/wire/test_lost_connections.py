@@ -175,6 +175,17 @@ async def test_closing_wakes_the_task_that_waits_in_psycopgs_statement(dsn: str,
         await _while_waiting(witness, connection, connection.close_nowait, execute())
 
 
+def test_a_connection_whose_loop_has_ended_may_still_be_closed(dsn: str) -> None:
+    async def main() -> AnyIOConnection:
+        connection = await AnyIOConnection.connect(dsn, autocommit=True)
+        assert await works(connection)
+        return connection
+
+    connection = anyio.run(main, backend="trio")
+    connection.close_nowait()
+    assert connection.closed
+
+
 @pytest.mark.parametrize("loop", ["trio", "asyncio", "uvloop"])
 def test_closing_while_a_task_writes_leaves_its_descriptor_to_the_next(dsn: str, witness: Witness, loop: str) -> None:
     """A descriptor's number is given out again at once; what the old connection had registered must not stand in the way of the new one."""

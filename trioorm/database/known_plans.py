@@ -103,14 +103,13 @@ class KnownPlans(Generic[P]):
 
     def find_by_key(self, model: type, key: Sequence[object]) -> tuple[P | None, Sequence[bytes | None] | None]:
         """The plan of `get` and its parameters; None where they are not known."""
-        single = self._by_single_key.get(model)
-        if single is not None and len(key) == 1:
-            plan, kind, pack = single
-            if key[0].__class__ is kind:
-                try:
-                    return plan, (pack(key[0]),)
-                except MISFITS:
-                    return plan, None
+        try:
+            plan, kind, pack = self._by_single_key[model]
+            (value,) = key
+            if value.__class__ is kind:
+                return plan, (pack(value),)
+        except MISFITS:  # another number of values and a model that is not known among them
+            pass
         return self.find_for_cells("get", model, key)
 
     def find(self, verb: ObjectVerb, held: Model, how: object = None) -> tuple[P | None, Sequence[bytes | None] | None]:

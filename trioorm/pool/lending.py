@@ -140,15 +140,15 @@ class LendingPool(GrowingPool):
             self.lanes.call()
             if not idle or self._line.count or len(leases) >= self._most_unreserved:
                 return None
-        member = idle[-1]
+        member = idle.pop()
         now = monotonic()
         idle_seconds = now - member.idle_since
         if member.pgconn.transaction_status or (  # IDLE is 0
             idle_seconds > self._unasked_seconds
             and (idle_seconds > self.settings.check_after_idle_seconds or member.connection.has_unread_input())
         ):
+            idle.append(member)
             return None
-        idle.pop()
         counts = self._counts
         counts.requests += 1
         counts.waits.append(0.0)

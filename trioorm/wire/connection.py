@@ -230,32 +230,33 @@ class AnyIOConnection(BlockConnection[Row]):
         except OperationalError as error:
             self.finish()
             raise connection_lost(str(error), safe_to_retry=True) from error
-        taken: tuple[PGresult, ...] = ()
+        first = behind = None
         try:
             if not pgconn.flush():
                 readiness = self.readiness
                 await readiness.listen()
                 readiness.heard()
-                if not pgconn.is_busy() and (first := pgconn.get_result()) is not None:
-                    taken = (first,)
-                    if not pgconn.is_busy():
-                        behind = pgconn.get_result()
-                        if behind is None and (
-                            first.status == _TUPLES_OK or (first.status == _COMMAND_OK and first.command_status not in FORGETTING)
-                        ):
-                            return first
-                        if behind is not None:
-                            taken = (first, behind)
+                if (
+                    not pgconn.is_busy()
+                    and (first := pgconn.get_result()) is not None
+                    and not pgconn.is_busy()
+                    and (behind := pgconn.get_result()) is None
+                    and (first.status == _TUPLES_OK or (first.status == _COMMAND_OK and first.command_status not in FORGETTING))
+                ):
+                    return first
         except BaseException as error:
-            return await self._asked(statement, taken, error, on_cancel)
-        return await self._asked(statement, taken, None, on_cancel)
+            return await self._asked(statement, (first, behind), error, on_cancel)
+        return await self._asked(statement, (first, behind), None, on_cancel)
 
-    async def _asked(self, statement: Statement, taken: Sequence[PGresult], error: BaseException | None, on_cancel: OnCancel) -> PGresult:
+    async def _asked(
+        self, statement: Statement, taken: Sequence[PGresult | None], error: BaseException | None, on_cancel: OnCancel
+    ) -> PGresult:
         """The result of a single statement that is not simply there: what has come of it so far, or what broke its wait off."""
         answer = PlainAnswer(self.pgconn, statement.text)
         try:
             for result in taken:
-                answer.take(result)
+                if result is not None:
+                    answer.take(result)
         except OperationalError as lost:
             error = error or lost
         outcomes = await (self.arrive(answer, on_cancel) if error is None else self._broken_off(answer, error, on_cancel))

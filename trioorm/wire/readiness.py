@@ -16,11 +16,13 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Awaitable
+from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 import anyio
 import trio
-from psycopg import OperationalError
+from psycopg import OperationalError, pq
 from psycopg.pq.abc import PGconn
 from psycopg.waiting import Ready, Wait
 
@@ -28,7 +30,16 @@ from trioorm.wire.running_loop import is_on_trio
 
 __all__ = ["Readiness", "Ready", "Wait", "poller_for", "readiness_for"]
 
+_BAD = pq.ConnStatus.BAD
 _wait_readable = trio.lowlevel.wait_readable
+
+
+class _Listen(Protocol):
+    def __call__(self) -> Awaitable[None]: ...
+
+
+class _Heard(Protocol):
+    def __call__(self) -> None: ...
 
 
 class Readiness(Protocol):
@@ -54,7 +65,8 @@ class Readiness(Protocol):
         """
         ...
 
-    def listen(self) -> Awaitable[None]:
+    @property
+    def listen(self) -> _Listen:
         """The same in parts, without a coroutine of ours around the wait, which every statement would pay for.
 
             await readiness.listen()
@@ -69,7 +81,8 @@ class Readiness(Protocol):
         """
         ...
 
-    def heard(self) -> None:
+    @property
+    def heard(self) -> _Heard:
         """Hand to libpq what has come.
 
         Raises:
@@ -120,15 +133,20 @@ def _closed() -> OperationalError:
 
 
 class TrioReadiness:
-    """Readiness on Trio, straight on its low level."""
+    """Readiness on Trio, straight on its low level.
 
-    __slots__ = ("_closed", "_fileno", "_listens", "_pgconn", "_waits")
+    What is called for each statement stands on the object as it is called, without a function of ours in between.
+    """
+
+    __slots__ = ("_closed", "_fileno", "_pgconn", "_waits", "heard", "listen")
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
         self._fileno = pgconn.socket
         self._waits = 0
-        self._listens = self._closed = False
+        self._closed = False
+        self.listen: _Listen = partial(_wait_readable, self._fileno)
+        self.heard: _Heard = pgconn.consume_input
 
     async def wait(self, want: Wait) -> Ready:
         if want == Wait.R:
@@ -173,28 +191,23 @@ class TrioReadiness:
         self._pgconn.consume_input()
         return True
 
-    def listen(self) -> Awaitable[None]:
-        if self._closed:
-            raise _closed()
-        self._listens = True
-        return _wait_readable(self._fileno)
-
-    def heard(self) -> None:
-        self._listens = False
-        self._pgconn.consume_input()
-
     def unheard(self, error: BaseException) -> BaseException:
-        self._listens = False
         return _closed() if isinstance(error, trio.ClosedResourceError) else error
 
     def share(self) -> None:
         pass  # nothing of ours is registered between waits
 
     def close(self) -> None:
-        # Only while a task waits is the number surely still our socket's: libpq closes a broken one by itself, and numbers are used again.
         self._closed = True
-        if self._waits or self._listens:
-            trio.lowlevel.notify_closing(self._fileno)
+        self.listen = _refuse
+        # libpq closes a broken socket by itself, and numbers are used again: then it is surely ours only while a task waits.
+        if self._waits or self._pgconn.status != _BAD:
+            with suppress(RuntimeError):  # outside of the loop, where nobody waits
+                trio.lowlevel.notify_closing(self._fileno)
+
+
+def _refuse() -> Awaitable[None]:
+    raise _closed()
 
 
 class _TrioWait(Protocol):
