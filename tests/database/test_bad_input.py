@@ -242,6 +242,17 @@ async def test_settings_that_contradict(dsn: str, settings: dict[str, int]) -> N
 # Secrets.
 
 
+async def test_the_encoding_is_not_changed(dsn: str) -> None:
+    """Text is sent as UTF-8, so the server would read other letters."""
+    async with open_database(dsn, max_size=1) as db:
+        with pytest.raises(QueryError, match="client_encoding cannot be changed here"):
+            await db.execute(sql("SET client_encoding TO latin1"))
+        async with db.transaction() as tx:
+            with pytest.raises(QueryError, match="client_encoding cannot be changed here"):
+                await tx.execute(sql("SELECT set_config('client_encoding', {encoding}, true)", encoding="latin1"))
+        assert await db.fetch_value(sql("SELECT octet_length({letter})", letter="é").returns(int)) == 2
+
+
 async def test_bind_values_are_in_no_error_text(dsn: str) -> None:
     async with open_database(dsn) as db:
         await db.create_schema(Animal, Visit)

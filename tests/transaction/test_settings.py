@@ -112,6 +112,10 @@ async def test_what_is_no_setting_is_refused_before_anything_is_sent(dsn: str) -
                 await tx.settings(role="")
         with pytest.raises(QueryError):
             db.transaction(settings={"a.b": b""})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
+        with pytest.raises(QueryError, match="client_encoding cannot be changed here"):
+            db.transaction(settings={"Client_Encoding": "latin1"})
+        async with db.transaction(settings={"client_encoding": "UTF8"}) as tx:
+            assert await _setting(tx, "client_encoding") == "UTF8"
 
 
 @pytest.mark.parametrize("settings", [{"no_such_setting": "1"}, {"statement_timeout": "soon"}, {"app.user": "a\0b"}])

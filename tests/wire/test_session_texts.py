@@ -3,7 +3,7 @@
 import pytest
 
 from trioorm.errors import UsageError
-from trioorm.wire.session_texts import refuse_without_session
+from trioorm.wire.session_texts import changes_encoding, refuse_without_session
 
 _ANYWHERE = [
     ("LISTEN news", "listen_address="),
@@ -117,3 +117,42 @@ def test_a_long_text_is_shown_by_its_beginning() -> None:
     with pytest.raises(UsageError) as refusal:
         refuse_without_session(b"SET search_path = " + b"x" * 1000, in_transaction=False)
     assert len(str(refusal.value)) < 800
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET client_encoding TO latin1",
+        "set  client_encoding='LATIN1'",
+        "SET LOCAL client_encoding TO 'LATIN1'",
+        "-- for the old files\nSET SESSION client_encoding = win1252",
+        "SET NAMES 'latin1'",
+        "/* now */ SET NAMES latin1",
+        "SELECT pg_catalog.set_config('client_encoding', 'latin1', true)",
+        "SELECT set_config ( 'client_encoding' , $1, false)",
+    ],
+)
+def test_a_text_that_changes_the_encoding_is_known(text: str) -> None:
+    assert changes_encoding(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET client_encoding = 'UTF8'",
+        "SET client_encoding TO utf8",
+        "SET NAMES 'utf-8'",
+        "SET client_encoding TO Unicode",
+        "SET client_encoding TO DEFAULT",
+        "SHOW client_encoding",
+        "RESET client_encoding",
+        "SELECT set_config('client_encoding', 'UTF8', false)",
+        "SELECT current_setting('client_encoding'), set_config('search_path', 'latin1', true)",
+        "SELECT 'SET client_encoding TO latin1'",
+        "ALTER ROLE ada SET client_encoding TO latin1",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET client_encoding TO latin1 AS 'SELECT 1'",
+        "SET search_path TO names",
+    ],
+)
+def test_nothing_else_is_taken_for_it(text: str) -> None:
+    assert not changes_encoding(text.encode())

@@ -23,6 +23,7 @@ from trioorm.expression import SqlType
 from trioorm.query import Form, Statement
 from trioorm.wire import Statement as WireStatement
 from trioorm.wire import Step
+from trioorm.wire.session_texts import changes_encoding, other_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -168,11 +169,14 @@ class PlanCache:
 
 
 def _make_plan(compiled: Compiled) -> Plan:
+    text = compiled.text.encode()
+    if changes_encoding(text):
+        raise other_encoding()
     packers = tuple(parameter_packer_for(sql_type) for sql_type in compiled.bind_types)
     reader = RowReader(compiled)
     return Plan(
         compiled=compiled,
-        statement=WireStatement(compiled.text.encode(), tuple(packer.oid for packer in packers), reader.format),
+        statement=WireStatement(text, tuple(packer.oid for packer in packers), reader.format),
         packers=packers,
         formats=tuple(packer.format for packer in packers),
         reader=reader,

@@ -15,6 +15,7 @@ from psycopg.pq import Format
 
 from trioorm.errors import QueryError
 from trioorm.wire import Statement, Step
+from trioorm.wire.session_texts import other_encoding
 
 __all__ = ["SettingValue", "setting_steps"]
 
@@ -22,6 +23,7 @@ SettingValue: TypeAlias = str | int | float
 """What a setting can be set to; True is on, False is off."""
 
 _TEXT_OID = 25
+_UTF8 = ("utf8", "utf-8", "unicode")
 _SET_LOCAL = Statement(b"SELECT set_config($1, $2, true)", (_TEXT_OID, _TEXT_OID))
 
 
@@ -29,7 +31,7 @@ def setting_steps(values: Mapping[str, SettingValue], role: str | None) -> list[
     """One step for each setting, the role last, since it may not be allowed to set the others.
 
     Raises:
-        QueryError: a value that is no text, number or bool, or no role at all.
+        QueryError: a value that is no text, number or bool, no role at all, or another encoding than UTF-8.
     """
     if role is None and not values:
         return []
@@ -37,6 +39,8 @@ def setting_steps(values: Mapping[str, SettingValue], role: str | None) -> list[
         values = {**values, "role": role}
     if role == "":
         raise QueryError('the role "" has no name.\nTo fix it: give the name of a role, or None to stay who you are.')
+    if any(name.lower() == "client_encoding" and str(value).lower() not in _UTF8 for name, value in values.items()):
+        raise other_encoding()
     return [Step(_SET_LOCAL, [name.encode(), _as_text(name, value).encode()], [Format.BINARY] * 2) for name, value in values.items()]
 
 

@@ -1,5 +1,5 @@
 """What a text would do to its session or its transaction: statements that need a server session of their own, and so cannot work through a
-pooler in transaction mode, and those that end a transaction.
+pooler in transaction mode, those that end a transaction, and those that change the encoding.
 
 The contract: what is refused is certain from the text: the server would do it, without a word, to a session that belongs to somebody else
 a moment later. Each statement of a text is told by its beginning; advisory locks and `set_config` are found wherever a query calls them.
@@ -18,9 +18,9 @@ from typing import Literal
 
 from psycopg import ProgrammingError
 
-from trioorm.errors import UsageError
+from trioorm.errors import QueryError, UsageError
 
-__all__ = ["SessionNeeded", "ends_transaction", "refuse_without_session", "wants_block"]
+__all__ = ["SessionNeeded", "changes_encoding", "ends_transaction", "other_encoding", "refuse_without_session", "wants_block"]
 
 _MOST_SHOWN = 80
 
@@ -47,6 +47,9 @@ _CALLS = (
 )
 _OPENS = rb"(?i)(?:BEGIN|START\s+TRANSACTION)\b"
 _ENDS = rb"(?i)(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b"
+_SETS_ENCODING = rb"(?i)SET\s+(?:(?:SESSION|LOCAL)\s+)?(?:NAMES|client_encoding)\b"
+_TO_UTF8 = rb"(?i)\b(?:NAMES|client_encoding)\s*(?:TO\b|=)?\s*['\"]?(?:utf-?8|unicode|default)\b"
+_CALLS_FOR_ENCODING = rb"(?i)\bset_config\s*\(\s*'client_encoding'\s*,\s*+(?!'(?:utf-?8|unicode)')"
 _SQL_BODY = rb"(?is)CREATE\b.*\bBEGIN\s+ATOMIC\b"
 _QUOTED = (
     rb"(?s);|--[^\n]*|(?P<comment>/\*)"
@@ -125,6 +128,23 @@ def ends_transaction(text: bytes) -> bool:
     if re.match(_QUERY, text):
         return False
     return any(re.match(_ENDS, statement) or re.match(_OPENS, statement) for statement in _statements(text))
+
+
+def changes_encoding(text: bytes) -> bool:
+    """Whether a text would make the server take text for anything but UTF-8, by a statement of its own or by `set_config`."""
+    if re.match(_QUERY, text):
+        return re.search(_CALLS_FOR_ENCODING, text) is not None
+    return any(re.match(_SETS_ENCODING, statement) for statement in _statements(text)) and re.search(_TO_UTF8, text) is None
+
+
+def other_encoding() -> QueryError:
+    """The error of such a text, or setting."""
+    return QueryError(
+        "client_encoding cannot be changed here: text goes to the server as UTF-8, so other letters than meant would be written, without a "
+        "word, also by whoever has the connection next.\n"
+        "To fix it: leave it out, since the server converts between UTF-8 and its own encoding by itself; a file in another encoding is "
+        "decoded in Python. What psycopg asks on a borrowed connection (`pool.connection()`) may have any encoding."
+    )
 
 
 def _statements(text: bytes) -> Iterator[bytes]:
