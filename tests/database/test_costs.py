@@ -198,6 +198,15 @@ async def test_no_more_functions_run_than_before(dsn: str, operation: Operation,
     assert len(called) <= most, "\n".join(called)
 
 
+async def test_what_each_statement_asks_has_few_attributes(dsn: str) -> None:
+    """With more than 30 outside of slots, CPython 3.11 keeps a dictionary for each object, and finds neither attributes nor methods at once."""
+    async with open_database(dsn) as db:
+        async with db.transaction() as tx:
+            scope = tx._scope  # pyright: ignore[reportPrivateUsage]
+            for each in (db, db._pool, tx, scope, scope.usable_connection()):  # pyright: ignore[reportPrivateUsage]
+                assert len(vars(each)) <= 30, f"{type(each).__name__}: {sorted(vars(each))}"
+
+
 @pytest.mark.parametrize("operation", [_get, _insert, _update_in_transaction, _transfer])
 async def test_without_instruments_none_is_called(dsn: str, operation: Operation) -> None:
     async with _walkers(dsn, operation) as db:

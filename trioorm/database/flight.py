@@ -311,7 +311,7 @@ class Flight:
         prepared = [self._plans.plan(statement) for statement in insert_objects(batch)] if batch else []
         plans = [plan for plan, _ in prepared]
         for plan in plans:
-            self._check_may_write(plan.compiled.text, is_write=plan.compiled.is_write)
+            self._check_may_write(plan.compiled.text, is_write=plan.is_write)
         steps = [plan.step(values) for plan, values in prepared]
         return self._book_all("insert_many", steps, lambda results: inserted_rows(batch, plans, results), batch)
 
@@ -375,7 +375,7 @@ class Flight:
 
     def _for_rows(self, statement: Statement[Any]) -> tuple[Plan, Sequence[bytes | None]]:
         plan, values = self._plans.plan(statement)
-        if not plan.compiled.results:
+        if not plan.gives_rows:
             check_gives_rows(plan, statement)
         return plan, plan.pack(values)
 
@@ -397,7 +397,7 @@ class Flight:
         bookings, steps = self._bookings, self._steps
         if bookings is None:
             raise self._not_open(verb)
-        if plan.compiled.is_write:
+        if plan.is_write:
             if self._refused is not None:
                 raise QueryError(f"{self._refused}\n{plan.compiled.text}")
             self._is_write = True

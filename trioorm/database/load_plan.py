@@ -115,13 +115,13 @@ def _plan_of_load(plans: PlanCache, statement: Select[Any] | None, loads: Sequen
             return LoadPlan(united.plan, {}, may_lack=False, flights=(), is_write=False, united=united)
     rows = None if statement is None else plans.plan(_handing(statement, drafts, None))[0]
     flights: list[list[Part]] = [] if rows is None else [[]]
-    is_write = rows is not None and rows.compiled.is_write
+    is_write = rows is not None and rows.is_write
     for at, draft in enumerate(drafts):
         part = _part(plans, at, draft, drafts, shared)
         number = _flight(draft, drafts, 0 if rows is None else 1)
         flights += [[] for _ in range(number - len(flights))]
         flights[number - 1].append(part)
-        is_write = is_write or part.plan.compiled.is_write
+        is_write = is_write or part.plan.is_write
     identify = {model: identifier_of(model_of(model)) for model in shared}
     may_lack = rows is None or any(isinstance(item, ModelResult) and item.optional for item in rows.compiled.results)
     return LoadPlan(rows, identify, may_lack, tuple(map(tuple, flights)), is_write)

@@ -372,7 +372,7 @@ class ObjectVerbs:
 
     async def _run_packed(self, plan: Plan, parameters: Sequence[bytes | None], written: Sequence[Model]) -> PGresult:
         try:
-            return await self._runner.run_one(plan.statement, parameters, plan.formats, is_write=plan.compiled.is_write)
+            return await self._runner.run_one(plan.statement, parameters, plan.formats, is_write=plan.is_write)
         except IntegrityError as error:
             self._plans.violations.explain(error, written)
             raise

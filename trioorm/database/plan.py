@@ -45,6 +45,8 @@ class Plan:
         reader: of its rows.
         rows: the hydrated rows of a result, see `RowReader`.
         row: the only one.
+        is_write: as of `compiled`.
+        gives_rows: whether it gives rows, as far as is known: a `sql()` text of undeclared type may.
     """
 
     compiled: Compiled
@@ -54,14 +56,11 @@ class Plan:
     reader: RowReader
     rows: Callable[..., list[Any]] = field(init=False, repr=False, default=Factory(lambda plan: plan.reader.rows, takes_self=True))
     row: Callable[..., Any] = field(init=False, repr=False, default=Factory(lambda plan: plan.reader.row, takes_self=True))
+    is_write: bool = field(init=False, repr=False, default=Factory(lambda plan: plan.compiled.is_write, takes_self=True))
+    gives_rows: bool = field(init=False, repr=False, default=Factory(lambda plan: bool(plan.compiled.results), takes_self=True))
     _packs: tuple[tuple[type | None, Pack, Pack], ...] = field(
         init=False, repr=False, default=Factory(lambda plan: tuple(map(_packs_of, plan.packers, plan.compiled.bind_types)), takes_self=True)
     )
-
-    @property
-    def gives_rows(self) -> bool:
-        """Whether it gives rows, as far as is known: a `sql()` text of undeclared type may."""
-        return bool(self.compiled.results)
 
     @property
     def width(self) -> int | None:

@@ -147,7 +147,7 @@ class _PlansOfReads(PlanCache):
 
     def plan(self, statement: Statement[Any]) -> tuple[Plan, Sequence[object]]:
         plan, values = self._shared.plan(statement)
-        if plan.compiled.is_write and not isinstance(statement, Sql | TypedSql):
+        if plan.is_write and not isinstance(statement, Sql | TypedSql):
             _refuse(f"this statement:\n{statement}\n")
         return plan, values
 

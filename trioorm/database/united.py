@@ -130,7 +130,7 @@ def unite(
         return None
     plan, values = plans.plan(united)
     assert plan.width is not None and plan.compiled.parts is not None, "all is known of it"  # noqa: PT018 - one thing
-    if plan.compiled.is_write or plan.width > _MOST_COLUMNS:
+    if plan.is_write or plan.width > _MOST_COLUMNS:
         return None
     pieces: list[UnitedPiece] = []
     for (load, place, _), each, keyed in zip(parts, loads, united.keyed, strict=True):

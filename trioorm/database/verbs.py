@@ -84,10 +84,10 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
         if isinstance(statement, Select) and statement.loads:
             return await loading.fetch_with_loads(self._runner, self._plans, statement)
         plan, values = self._plans.plan(statement)
-        if not plan.compiled.results:
+        if not plan.gives_rows:
             check_gives_rows(plan)
         try:  # as `_run_one`, without a coroutine of its own
-            result = await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.compiled.is_write)
+            result = await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.is_write)
         except IntegrityError as error:
             self._plans.violations.explain(error)
             raise
@@ -112,10 +112,10 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
                 raise not_one(len(rows), statement)
             return rows[0]
         plan, values = self._plans.plan(statement)
-        if not plan.compiled.results:
+        if not plan.gives_rows:
             check_gives_rows(plan)
         try:  # as `fetch_all`
-            result = await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.compiled.is_write)
+            result = await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.is_write)
         except IntegrityError as error:
             self._plans.violations.explain(error)
             raise
@@ -138,7 +138,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
                 raise not_one(len(rows), statement)
             return rows[0] if rows else None
         plan, values = self._plans.plan(statement)
-        if not plan.compiled.results:
+        if not plan.gives_rows:
             check_gives_rows(plan)
         result = await self._run_one(plan, values)
         if result.ntuples > 1:
@@ -176,7 +176,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
             note_statement(self._plans, statement)
         plan, values = self._plans.plan(statement)
         try:  # as `_run_one`, without a coroutine of its own
-            result = await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.compiled.is_write)
+            result = await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.is_write)
         except IntegrityError as error:
             self._plans.violations.explain(error)
             raise
@@ -354,7 +354,7 @@ class Verbs(ObjectVerbs, CopyVerbs, SchemaVerbs):
 
     async def _run_one(self, plan: Plan, values: Sequence[object]) -> PGresult:
         try:
-            return await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.compiled.is_write)
+            return await self._runner.run_one(plan.statement, plan.pack(values), plan.formats, is_write=plan.is_write)
         except IntegrityError as error:
             self._plans.violations.explain(error)
             raise

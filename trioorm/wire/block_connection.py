@@ -34,6 +34,8 @@ _COMMIT_SECONDS = 5.0
 class BlockConnection(ReadyConnection[Row]):
     """A psycopg connection whose blocks end whole."""
 
+    __slots__ = ()
+
     async def end_block(self, leave: LeaveBlock[T], error: BaseException | None, *, stops: bool = False) -> T:
         """End a transaction, a COPY or a stream so that a cancellation cannot cut its end short.
 

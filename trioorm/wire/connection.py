@@ -75,6 +75,8 @@ class AnyIOConnection(BlockConnection[Row]):
         cleanup_timeout_seconds: how long cancelling and draining a statement may take before the socket is closed.
     """
 
+    __slots__ = ("_prepared_names",)
+
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory)
         self._prepared_names = PreparedNames(limit=STATEMENT_CACHE_SIZE, forget_others=self._forget_psycopgs_names)

@@ -85,19 +85,21 @@ class ReadyConnection(AsyncConnection[Row]):
             idle one that is mostly its farewell.
     """
 
-    cleanup_timeout_seconds: float = 1.0
-    behind_pooler: bool
-    sent_steps: Sequence[Step] = ()
-    gave_parts: bool
-    has_farewell: bool = False
-    farewell: Farewell | None = None
+    # Slots, so that an object has few other attributes: Python 3.11 finds neither attributes nor methods at once where there are over 30.
+    __slots__ = (
+        *("_current_task", "_endings", "behind_pooler", "check_for_cancellation", "cleanup_timeout_seconds", "farewell", "gave_parts"),
+        *("has_farewell", "has_unread_input", "on_trio", "read_deadline", "readiness", "sent_steps"),
+    )
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory or cast("AsyncRowFactory[Any]", tuple_row))
         # psycopg's lock is asyncio's; it is used only as `async with self.lock`.
         self.lock = cast("Any", ConnectionLock(self))
         self._endings: dict[object, Ending] = {}
-        self.behind_pooler = self.gave_parts = False  # on the object, since each statement asks, and a class is looked through last
+        self.cleanup_timeout_seconds = 1.0
+        self.sent_steps: Sequence[Step] = ()
+        self.behind_pooler = self.gave_parts = self.has_farewell = False
+        self.farewell: Farewell | None = None
         self._current_task = running_task()
         self.readiness = readiness_for(pgconn)
         self.check_for_cancellation = cancellation_check()
