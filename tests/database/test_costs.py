@@ -199,7 +199,7 @@ async def test_no_more_functions_run_than_before(dsn: str, operation: Operation,
 
 
 async def test_what_each_statement_asks_has_few_attributes(dsn: str) -> None:
-    """With more than 30 outside of slots, CPython 3.11 keeps a dictionary for each object, and finds neither attributes nor methods at once."""
+    """With more than 30 outside of slots, CPython 3.11 keeps a dictionary for each object, and finds nothing of it at once."""
     async with open_database(dsn) as db:
         async with db.transaction() as tx:
             scope = tx._scope  # pyright: ignore[reportPrivateUsage]

@@ -191,6 +191,8 @@ class Flight:
             psycopg.OperationalError: the connection broke; what had come before is in `outcomes`.
             psycopg.NotSupportedError: the server has begun a COPY, which libpq cannot end here; the connection must be closed.
         """
+        if self.complete:
+            return None
         pgconn = self._pgconn
         sent = self.sent
         if not sent:
@@ -198,7 +200,7 @@ class Flight:
             self.sent = sent = not pgconn.flush()
         outcomes = self.outcomes
         only_steps = self._commands is None
-        while not self.complete and not pgconn.is_busy():
+        while not pgconn.is_busy():
             result = pgconn.get_result()
             if result is None:
                 break  # nothing is under way any more: the connection is gone, and reading says so
@@ -217,7 +219,7 @@ class Flight:
                     # libpq gave up on a COPY
                     raise OperationalError("the answer has ended without the results of all statements")
                 self.complete = True
-                break
+                return None
             if status in COPYING:
                 raise NotSupportedError("a COPY cannot run among other statements")
             if status in _PARTS:
@@ -226,9 +228,7 @@ class Flight:
                 raise OperationalError(result.get_error_message())
             pgconn.get_result()  # None, as above
             self._land(result)
-        if not sent:
-            return Wait.RW
-        return None if self.complete else _WAIT_R
+        return _WAIT_R if sent else Wait.RW
 
     def _land(self, result: PGresult) -> None:
         """Book the result of the command that has just ended."""
