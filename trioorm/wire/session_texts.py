@@ -143,7 +143,7 @@ def other_encoding() -> QueryError:
         "client_encoding cannot be changed here: text goes to the server as UTF-8, so other letters than meant would be written, without a "
         "word, also by whoever has the connection next.\n"
         "To fix it: leave it out, since the server converts between UTF-8 and its own encoding by itself; a file in another encoding is "
-        "decoded in Python. What psycopg asks on a borrowed connection (`pool.connection()`) may have any encoding."
+        "decoded in Python. psycopg's own cursors, on a connection of `trioorm.pool`, may use any encoding."
     )
 
 
