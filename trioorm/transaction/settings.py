@@ -15,7 +15,7 @@ from psycopg.pq import Format
 
 from trioorm.errors import QueryError
 from trioorm.wire import Statement, Step
-from trioorm.wire.session_texts import other_encoding
+from trioorm.wire.session_texts import is_utf8, other_encoding
 
 __all__ = ["SettingValue", "setting_steps"]
 
@@ -23,7 +23,6 @@ SettingValue: TypeAlias = str | int | float
 """What a setting can be set to; True is on, False is off."""
 
 _TEXT_OID = 25
-_UTF8 = ("utf8", "utf-8", "unicode")
 _SET_LOCAL = Statement(b"SELECT set_config($1, $2, true)", (_TEXT_OID, _TEXT_OID))
 
 
@@ -39,7 +38,7 @@ def setting_steps(values: Mapping[str, SettingValue], role: str | None) -> list[
         values = {**values, "role": role}
     if role == "":
         raise QueryError('the role "" has no name.\nTo fix it: give the name of a role, or None to stay who you are.')
-    if any(name.lower() == "client_encoding" and str(value).lower() not in _UTF8 for name, value in values.items()):
+    if any(name.lower() == "client_encoding" and not is_utf8(str(value)) for name, value in values.items()):
         raise other_encoding()
     return [Step(_SET_LOCAL, [name.encode(), _as_text(name, value).encode()], [Format.BINARY] * 2) for name, value in values.items()]
 

@@ -20,7 +20,15 @@ from psycopg import ProgrammingError
 
 from trioorm.errors import QueryError, UsageError
 
-__all__ = ["SessionNeeded", "changes_encoding", "ends_transaction", "other_encoding", "refuse_without_session", "wants_block"]
+__all__ = [
+    "SessionNeeded",
+    "changes_encoding",
+    "ends_transaction",
+    "is_utf8",
+    "other_encoding",
+    "refuse_without_session",
+    "wants_block",
+]
 
 _MOST_SHOWN = 80
 
@@ -48,8 +56,9 @@ _CALLS = (
 _OPENS = rb"(?i)(?:BEGIN|START\s+TRANSACTION)\b"
 _ENDS = rb"(?i)(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b"
 _SETS_ENCODING = rb"(?i)SET\s+(?:(?:SESSION|LOCAL)\s+)?(?:NAMES|client_encoding)\b"
-_TO_UTF8 = rb"(?i)\b(?:NAMES|client_encoding)\s*(?:TO\b|=)?\s*['\"]?(?:utf-?8|unicode|default)\b"
-_CALLS_FOR_ENCODING = rb"(?i)\bset_config\s*\(\s*'client_encoding'\s*,\s*+(?!'(?:utf-?8|unicode)')"
+_UTF8 = rb"(?i:utf-?8|unicode)"
+_TO_UTF8 = rb"(?i)\b(?:NAMES|client_encoding)\s*(?:TO\b|=)?\s*['\"]?(?:" + _UTF8 + rb"|default)\b"
+_CALLS_FOR_ENCODING = rb"(?i)\bset_config\s*\(\s*'client_encoding'\s*,\s*+(?!'" + _UTF8 + rb"')"
 _SQL_BODY = rb"(?is)CREATE\b.*\bBEGIN\s+ATOMIC\b"
 _QUOTED = (
     rb"(?s);|--[^\n]*|(?P<comment>/\*)"
@@ -137,8 +146,13 @@ def changes_encoding(text: bytes) -> bool:
     return any(re.match(_SETS_ENCODING, statement) for statement in _statements(text)) and re.search(_TO_UTF8, text) is None
 
 
+def is_utf8(encoding: str) -> bool:
+    """Whether the server takes this name of an encoding for UTF-8."""
+    return re.fullmatch(_UTF8, encoding.encode()) is not None
+
+
 def other_encoding() -> QueryError:
-    """The error of such a text, or setting."""
+    """The error of a text or a setting that would change the encoding."""
     return QueryError(
         "client_encoding cannot be changed here: text goes to the server as UTF-8, so other letters than meant would be written, without a "
         "word, also by whoever has the connection next.\n"
